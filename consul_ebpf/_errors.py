@@ -1,0 +1,64 @@
+"""One small tree of errors. Each message is one line: what, which, what to do.
+
+The command's exit code is the class's `exit_code`; nothing below the command exits.
+"""
+
+
+class ConsulEbpfError(Exception):
+    """Base of all errors this package raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(ConsulEbpfError):
+    """The configuration cannot be used; nothing was changed."""
+
+    exit_code = 2
+
+
+class InvalidProxyError(ConsulEbpfError):
+    """A proxy's id, node or address cannot be used; other proxies are unaffected."""
+
+
+class KernelError(ConsulEbpfError):
+    """The kernel refused something that may succeed later."""
+
+
+class TableFullError(KernelError):
+    """More VIPs than the table holds; what is in it was left as it was."""
+
+
+class UnsupportedError(ConsulEbpfError):
+    """A privilege, mount or kernel feature is missing."""
+
+    exit_code = 3
+
+
+class PrivilegeError(UnsupportedError):
+    """The process lacks a capability."""
+
+
+class KernelFeatureError(UnsupportedError):
+    """The running kernel is too old or was built without something."""
+
+
+class LoaderError(UnsupportedError):
+    """BCC is missing or could not compile or load the program."""
+
+
+class BpffsError(UnsupportedError):
+    """The BPF file system is not mounted where it is looked for."""
+
+
+class CgroupError(UnsupportedError):
+    """cgroup v2 is missing, or the path is not what it should be."""
+
+
+class NotRunningError(ConsulEbpfError):
+    """No tables are pinned: the controller has not run here, or `detach` removed them."""
+
+
+class AlreadyRunningError(ConsulEbpfError):
+    """Another controller holds this host."""
+
+    exit_code = 4

@@ -1,0 +1,106 @@
+"""The seams. Implement one of these to put your own part in the place of ours.
+
+Nothing here does I/O. The parts shipped with the project implement them in
+`discovery/`, `workloads/`, `kernel/` and `envoy/`; in-memory ones for tests are in
+`consul_ebpf.testing`.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from consul_ebpf._values import KernelState, PlacedProxy, Proxy, Server, Table
+
+
+class ServerSource(Protocol):
+    """Says which Consul servers there are."""
+
+    def watch(self) -> AsyncIterator[tuple[Server, ...]]:
+        """Yield the whole list at once and again after each change, for ever.
+
+        A source retries its own errors with back-off and yields only answers it
+        got. An empty answer may be yielded: the pool knows what to make of it.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A probe's verdict: `alive`, and in `reason` what was seen, for the log."""
+
+    alive: bool
+    reason: str
+
+
+class HealthProbe(Protocol):
+    """Says whether a server's gRPC port answers."""
+
+    async def check(self, server: Server) -> Health:
+        """Probe once, within the probe's own deadline; never raises for a dead server."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close what is kept open to servers."""
+        ...
+
+
+class WorkloadSource(Protocol):
+    """Says which proxies this host has."""
+
+    def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:
+        """Yield the whole list at once and again after each change, for ever."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """How many entries of each kind `MapBackend.apply` wrote."""
+
+    servers: int = 0
+    vips_put: int = 0
+    vips_removed: int = 0
+
+    def __bool__(self) -> bool:
+        """Whether anything was written."""
+        return bool(self.servers or self.vips_put or self.vips_removed)
+
+
+class MapBackend(Protocol):
+    """Holds the two tables. Blocking; one caller at a time."""
+
+    @property
+    def capacity(self) -> int:
+        """How many VIPs fit."""
+        ...
+
+    def apply(self, table: Table) -> Applied:
+        """Make the tables equal `table`, writing only what differs.
+
+        At every moment in between a reader sees, for each VIP, the old entry or
+        the new one. Counters and cursors of what stays are kept.
+
+        Raises:
+            TableFullError: more VIPs than `capacity`; nothing was written.
+            KernelError: the kernel refused a write; say `apply` again to converge.
+        """
+        ...
+
+    def read(self) -> KernelState:
+        """Read both tables and their counters."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the tables; what they redirect goes on."""
+        ...
+
+
+class BootstrapRenderer(Protocol):
+    """Makes an Envoy bootstrap. Pure: same input, same output, no I/O."""
+
+    def render(self, placed: PlacedProxy) -> Mapping[str, Any]:
+        """Return the bootstrap as JSON-ready data.
+
+        Raises:
+            InvalidProxyError: the proxy holds what no bootstrap may hold.
+        """
+        ...

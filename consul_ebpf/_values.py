@@ -1,0 +1,185 @@
+"""The values that flow: discover -> plan -> program -> render.
+
+Frozen and without I/O, so that every decision is a function over them and every
+arrow between two parts carries a whole value, never a delta.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+MAX_SERVERS = 64
+"""Most servers a pool keeps: what the kernel's server table is planned for."""
+
+MAX_CHOICES = 8
+"""Longest preference: `CHOICES` in bpf/tables.h."""
+
+
+def host_port(address: IPv4Address | IPv6Address | str, port: int) -> str:
+    """Join as `10.0.0.1:8502` or `[fd00::1]:8502`."""
+    return f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"
+
+
+class ServerState(enum.Enum):
+    """What a pool thinks of a server."""
+
+    READY = "ready"
+    """Probes succeed: new connects may go there."""
+    FAILING = "failing"
+    """Enough probes in a row failed: new connects go elsewhere."""
+    DRAINING = "draining"
+    """No longer listed by the source: new connects go elsewhere, old ones stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A Consul server's gRPC endpoint, as a source reports it.
+
+    At least one of the two addresses is set. `port` is the gRPC port (1..65535),
+    each server's own. `id` tells two servers apart and survives an address change:
+    Consul's node ID, or `address:port` where the source knows nothing better.
+    """
+
+    id: str
+    port: int
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
+    version: str = ""
+    name: str = ""
+
+    @property
+    def address(self) -> IPv4Address | IPv6Address:
+        """The address to show and to probe: IPv4 where there is one."""
+        address = self.ipv4 or self.ipv6
+        if address is None:
+            msg = f"server {self.id} has no address"
+            raise ValueError(msg)
+        return address
+
+    @property
+    def endpoint(self) -> str:
+        """`address:port`."""
+        return host_port(self.address, self.port)
+
+    @classmethod
+    def at(cls, address: str, port: int, *, name: str = "") -> "Server":
+        """Make a server from an IP literal; its id is `address:port`."""
+        ip = ip_address(address)
+        return cls(
+            id=host_port(ip, port),
+            port=port,
+            ipv4=ip if isinstance(ip, IPv4Address) else None,
+            ipv6=ip if isinstance(ip, IPv6Address) else None,
+            name=name,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PooledServer:
+    """A server and what the pool thinks of it."""
+
+    server: Server
+    state: ServerState
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Vip:
+    """The address and port in a proxy's bootstrap.
+
+    An IPv4 VIP reaches servers over IPv4, its IPv4-mapped IPv6 form
+    (`::ffff:127.64.0.1`) reaches them over IPv6. Both are the same VIP to the kernel,
+    so a proxy may use either; `ipv6` says which one its bootstrap holds.
+    """
+
+    address: IPv4Address
+    port: int
+    ipv6: bool = field(default=False, compare=False)
+
+    @property
+    def literal(self) -> str:
+        """The address as the bootstrap holds it."""
+        return f"::ffff:{self.address}" if self.ipv6 else str(self.address)
+
+    def __str__(self) -> str:
+        """`127.64.0.1:8502` or `[::ffff:127.64.0.1]:8502`."""
+        return host_port(self.literal, self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """One Envoy to serve: a proxy service registered in Consul.
+
+    `vip` is the address asked for (None: allocate one), IPv4 or IPv4-mapped IPv6.
+    `service` is the service it is a proxy of, where known. `owner` says for people
+    who asked for this proxy: "configuration", a drop-in file's path, a catalog node.
+    """
+
+    id: str
+    node: str
+    namespace: str = "default"
+    partition: str = "default"
+    service: str = ""
+    vip: IPv4Address | IPv6Address | None = None
+    admin: tuple[str, int] | None = None
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedProxy:
+    """A proxy and the VIP that is its own."""
+
+    proxy: Proxy
+    vip: Vip
+
+
+@dataclass(frozen=True, slots=True)
+class SlottedServer:
+    """A pooled server in its slot of the kernel's server table."""
+
+    slot: int
+    server: Server
+    state: ServerState
+
+
+Preference = tuple[int, ...]
+"""A VIP's slots, first choice first, at most `MAX_CHOICES`, no slot twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What the kernel is to hold: the plan's answer and `MapBackend.apply`'s input."""
+
+    servers: Mapping[int, SlottedServer] = field(default_factory=dict)
+    vips: Mapping[Vip, Preference] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCounters:
+    """What the kernel counted for one server since its slot was filled."""
+
+    connects: int = 0
+    """Connects sent to it."""
+    failures: int = 0
+    """Of these, those followed by a retry within the retry window: it was refused,
+    did not answer, or ended the stream at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class VipCounters:
+    """What the kernel knows of one VIP's connects."""
+
+    connects: int = 0
+    current: int | None = None
+    """Slot of the newest connect."""
+    sockets: tuple[tuple[int, int], ...] = ()
+    """Newest connects as (socket cookie, slot), to be found again with sock_diag."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelState:
+    """What the kernel holds and has counted: `MapBackend.read`'s answer."""
+
+    table: Table
+    servers: Mapping[int, ServerCounters]
+    vips: Mapping[Vip, VipCounters]
