@@ -62,3 +62,14 @@ class AlreadyRunningError(ConsulEbpfError):
     """Another controller holds this host."""
 
     exit_code = 4
+
+
+class ConsulError(ConsulEbpfError):
+    """Consul's HTTP API gave no usable answer; asking again later may help.
+
+    `retry_after`: seconds the answer asked us to wait, None if it did not say.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after

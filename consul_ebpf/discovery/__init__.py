@@ -1,0 +1,1 @@
+"""Which Consul servers there are, and which of them answer."""

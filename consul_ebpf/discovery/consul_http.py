@@ -1,0 +1,258 @@
+"""The one HTTP client for Consul: py-consul's endpoints over a guarded transport.
+
+py-consul knows the endpoints and their parameters. The transport is ours, because
+an answer from the network may hang, never end, lead elsewhere or lack a header, and
+none of that may hang, fill or mislead the controller, or give a token away.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+import consul.aio
+import consul.base
+from consul import ConsulException
+from yarl import URL
+
+from consul_ebpf._errors import ConfigError, ConsulError
+from consul_ebpf._values import host_port
+from consul_ebpf.discovery.token import TokenSource, no_token
+
+T = TypeVar("T")
+
+PLAIN_DEADLINE = 10.0
+"""Seconds for a whole request that Consul answers at once."""
+
+CONNECT_DEADLINE = 5.0
+"""Seconds for the TCP connect: a blocking query's deadline is too long for that."""
+
+MAX_BODY = 8 * 1024 * 1024
+"""Bytes, unpacked. The servers' list is some kilobytes."""
+
+MAX_RETRY_AFTER = 300.0
+"""Seconds: no answer may silence us for longer."""
+
+
+class HttpAddress(NamedTuple):
+    """Where an agent's or server's HTTP API is."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """`http://127.0.0.1:8500`."""
+        return f"{self.scheme}://{host_port(self.host, self.port)}"
+
+    @classmethod
+    def parse(cls, text: str) -> "HttpAddress":
+        """Read `http[s]://host[:port]` or `host[:port]`; the port defaults to 8500.
+
+        Raises:
+            ConfigError: it is none of these. A user or password is not repeated.
+        """
+        shown = text.rpartition("@")[2]
+        try:
+            parts = urlsplit(text if "://" in text else f"//{text}", "http")
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise ConfigError(f"Consul address {shown!r}: {error}") from None
+        if "@" in parts.netloc:
+            raise ConfigError(
+                f"Consul address {shown!r}: leave out the user and password"
+            )
+        if parts.scheme not in {"http", "https"} or not host or port == 0:
+            raise ConfigError(
+                f"Consul address {shown!r}: must be like http://127.0.0.1:8500"
+            )
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            raise ConfigError(f"Consul address {shown!r}: nothing may follow the port")
+        return cls(parts.scheme, host, 8500 if port is None else port)
+
+
+def deadline(wait: float | None) -> float:
+    """Seconds to give a request: Consul adds up to a sixteenth of jitter to `wait`."""
+    return PLAIN_DEADLINE + (wait * 1.1 + wait / 16 if wait else 0.0)
+
+
+class ConsulHttp(consul.aio.Consul):  # type: ignore[misc]  # py-consul is untyped
+    """One agent or server. Reads are stale ones: any server may answer them.
+
+    Use as `async with`. Every failure is a `ConsulError` naming the address.
+    """
+
+    def __init__(
+        self,
+        address: HttpAddress,
+        *,
+        datacenter: str = "",
+        token: TokenSource = no_token,
+    ) -> None:
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        self._address = address
+        self._token_source = token
+        super().__init__(
+            host=host,
+            port=address.port,
+            scheme=address.scheme,
+            consistency="stale",
+            dc=datacenter or None,
+            verify=True,  # said, so that $CONSUL_HTTP_SSL_VERIFY does not decide
+        )
+        # py-consul lets $CONSUL_HTTP_TOKEN win over a token it is given; ours is
+        # asked for at each request instead.
+        self.token = None
+
+    def __repr__(self) -> str:
+        return f"<ConsulHttp {self._address}>"
+
+    def http_connect(self, host: str, port: int, scheme: str, *_: Any) -> "_Transport":
+        """Be asked by py-consul for the transport."""
+        return _Transport(host, port, scheme, str(self._address))
+
+    def prepare_headers(self, token: str | None = None) -> dict[str, str]:
+        """Be asked by py-consul for a request's headers."""
+        secret = token or self._token_source()
+        return {"X-Consul-Token": secret} if secret else {}
+
+
+class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
+    """What py-consul calls, over one aiohttp session."""
+
+    def __init__(self, host: str, port: int, scheme: str, shown: str) -> None:
+        super().__init__(host, port, scheme)
+        self._shown = shown
+        self._session = aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=True,
+            requote_redirect_url=False,
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def get(self, callback: Callable[[Any], T], path: str, **request: Any) -> T:
+        return await self._request("GET", callback, path, **request)
+
+    async def put(self, callback: Callable[[Any], T], path: str, **request: Any) -> T:
+        return await self._request("PUT", callback, path, **request)
+
+    async def post(self, callback: Callable[[Any], T], path: str, **request: Any) -> T:
+        return await self._request("POST", callback, path, **request)
+
+    async def delete(
+        self, callback: Callable[[Any], T], path: str, **request: Any
+    ) -> T:
+        return await self._request("DELETE", callback, path, **request)
+
+    async def _request(
+        self,
+        method: str,
+        callback: Callable[[Any], T],
+        path: str,
+        *,
+        params: Sequence[tuple[str, Any]] | None = None,
+        headers: Mapping[str, str] | None = None,
+        data: str | bytes | None = None,
+    ) -> T:
+        headers = headers or {}
+        total = deadline(_wait_of(params))
+        with _as_consul_error(self._shown, total):
+            async with self._session.request(
+                method,
+                URL(self.uri(path, params), encoded=True),
+                headers=headers,
+                data=data,
+                allow_redirects=False,  # the token would go along
+                timeout=aiohttp.ClientTimeout(
+                    total=total, sock_connect=CONNECT_DEADLINE
+                ),
+            ) as response:
+                body = await self._body(response)
+                self._check(response, body, headers.get("X-Consul-Token"))
+                index = response.headers.get("X-Consul-Index", "0")
+                given = {"X-Consul-Index": index if index.isdecimal() else "0"}
+                return callback(consul.base.Response(response.status, given, body))
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
+        async for chunk in response.content.iter_chunked(64 * 1024):
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise ConsulError(
+                    f"Consul at {self._shown}: the answer is larger than"
+                    f" {MAX_BODY >> 20} MiB"
+                )
+        return bytes(body)
+
+    def _check(
+        self, response: aiohttp.ClientResponse, body: bytes, secret: str | None
+    ) -> None:
+        """Refuse what is not an answer to the question."""
+        status = response.status
+        if 300 <= status < 400:
+            where = _one_line(response.headers.get("Location", "nowhere"), secret)
+            raise ConsulError(
+                f"Consul at {self._shown}: HTTP {status} redirects to {where};"
+                " not followed, set http_addresses to Consul itself"
+            )
+        if status != 200:
+            said = _one_line(body[:1000].decode(errors="replace"), secret)
+            raise ConsulError(
+                f"Consul at {self._shown}: HTTP {status}: {said or 'no reason given'}",
+                retry_after=_retry_after(response.headers.get("Retry-After", "")),
+            )
+        filtered = response.headers.get("X-Consul-Results-Filtered-By-ACLs") == "true"
+        if filtered and body.strip() in {b"[]", b"{}", b"null"}:
+            raise ConsulError(
+                f"Consul at {self._shown}: the ACL token may see nothing; it needs"
+                ' service:read and node:read (service_prefix "", node_prefix "")'
+            )
+
+
+@contextmanager
+def _as_consul_error(shown: str, total: float) -> Iterator[None]:
+    """Make every failure of a request ours; none of the texts below holds a header."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise ConsulError(
+            f"Consul at {shown}: no answer within {total:.0f} s"
+        ) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise ConsulError(f"Consul at {shown}: {_why(error)}") from error
+    except (ConsulException, ValueError, RecursionError) as error:
+        # py-consul's message would repeat the whole body; its cause says enough.
+        raise ConsulError(
+            f"Consul at {shown}: the answer is not the JSON it should be"
+        ) from error.__cause__
+
+
+def _why(error: Exception) -> str:
+    """Say it in the system's words where it is the system's error."""
+    refused = isinstance(error, aiohttp.ClientConnectorError)
+    tls = isinstance(error, aiohttp.ClientSSLError)
+    if refused and not tls and error.errno and error.errno > 0:
+        return os.strerror(error.errno)
+    return _one_line(str(error), None) or type(error).__name__
+
+
+def _wait_of(params: Sequence[tuple[str, Any]] | None) -> float | None:
+    """Seconds of the `wait` of a blocking query, which py-consul sends as `60s`."""
+    wait = dict(params or ()).get("wait")
+    return None if wait is None else float(str(wait).removesuffix("s"))
+
+
+def _one_line(text: str, secret: str | None) -> str:
+    """Make a text from the network fit for a log line."""
+    if secret:
+        text = text.replace(secret, "<token>")
+    return "".join(c if c.isprintable() else " " for c in text).strip()[:200]
+
+
+def _retry_after(value: str) -> float | None:
+    """Read seconds; the other form, a date, trusts a clock that may be wrong."""
+    return min(float(value), MAX_RETRY_AFTER) if value.isdecimal() else None
