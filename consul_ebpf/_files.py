@@ -67,8 +67,8 @@ def _write_new(
 
 
 def _unlink_if_there(name: str, directory: int) -> None:
-    # Not there: never made, or renamed already. Anything else is beyond our help.
-    with contextlib.suppress(OSError):
+    # Not there: never made, or renamed already. The rest is beyond our help.
+    with contextlib.suppress(OSError, ValueError):
         os.unlink(name, dir_fd=directory)
 
 
