@@ -6,7 +6,7 @@ for ever over several addresses (`watch_query`).
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
@@ -19,7 +19,8 @@ from tenacity import (
 )
 
 from consul_ebpf._errors import ConfigError, ConsulError
-from consul_ebpf.discovery.consul_http import ConsulHttp, HttpAddress
+from consul_ebpf.discovery.consul_http import ConsulHttp
+from consul_ebpf.discovery.http_address import HttpAddress
 from consul_ebpf.discovery.token import TokenSource, no_token
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ async def watch_query(
     datacenter: str = "",
     token: TokenSource = no_token,
     wait: float = WAIT,
-) -> AsyncIterator[T]:
+) -> AsyncGenerator[T, None]:
     """Yield the decoded answer at once and again whenever Consul says it changed.
 
     Never ends, and may yield equal answers in a row. An error is logged once, with

@@ -8,8 +8,7 @@ none of that may hang, fill or mislead the controller, or give a token away.
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
 import aiohttp
 import consul.aio
@@ -17,8 +16,8 @@ import consul.base
 from consul import ConsulException
 from yarl import URL
 
-from consul_ebpf._errors import ConfigError, ConsulError
-from consul_ebpf._values import host_port
+from consul_ebpf._errors import ConsulError
+from consul_ebpf.discovery.http_address import HttpAddress
 from consul_ebpf.discovery.token import TokenSource, no_token
 
 T = TypeVar("T")
@@ -34,43 +33,6 @@ MAX_BODY = 8 * 1024 * 1024
 
 MAX_RETRY_AFTER = 300.0
 """Seconds: no answer may silence us for longer."""
-
-
-class HttpAddress(NamedTuple):
-    """Where an agent's or server's HTTP API is."""
-
-    scheme: str
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        """`http://127.0.0.1:8500`."""
-        return f"{self.scheme}://{host_port(self.host, self.port)}"
-
-    @classmethod
-    def parse(cls, text: str) -> "HttpAddress":
-        """Read `http[s]://host[:port]` or `host[:port]`; the port defaults to 8500.
-
-        Raises:
-            ConfigError: it is none of these. A user or password is not repeated.
-        """
-        shown = text.rpartition("@")[2]
-        try:
-            parts = urlsplit(text if "://" in text else f"//{text}", "http")
-            host, port = parts.hostname, parts.port
-        except ValueError as error:
-            raise ConfigError(f"Consul address {shown!r}: {error}") from None
-        if "@" in parts.netloc:
-            raise ConfigError(
-                f"Consul address {shown!r}: leave out the user and password"
-            )
-        if parts.scheme not in {"http", "https"} or not host or port == 0:
-            raise ConfigError(
-                f"Consul address {shown!r}: must be like http://127.0.0.1:8500"
-            )
-        if parts.path.strip("/") or parts.query or parts.fragment:
-            raise ConfigError(f"Consul address {shown!r}: nothing may follow the port")
-        return cls(parts.scheme, host, 8500 if port is None else port)
 
 
 def deadline(wait: float | None) -> float:
@@ -233,10 +195,10 @@ def _as_consul_error(shown: str, total: float) -> Iterator[None]:
 
 def _why(error: Exception) -> str:
     """Say it in the system's words where it is the system's error."""
-    refused = isinstance(error, aiohttp.ClientConnectorError)
-    tls = isinstance(error, aiohttp.ClientSSLError)
-    if refused and not tls and error.errno and error.errno > 0:
-        return os.strerror(error.errno)
+    if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientSSLError):
+        number = error.errno or 0
+        if number > 0:  # a negative one is the resolver's
+            return os.strerror(number)
     return _one_line(str(error), None) or type(error).__name__
 
 
