@@ -1,0 +1,140 @@
+"""What there is to run: `nox -l` lists it, `.ci/run` runs `tests`.
+
+Everything runs in the distribution's own Python, in a virtual environment that sees
+its packages: that is where Debian puts BCC.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.sessions = ["tests"]
+nox.options.reuse_venv = "yes"
+
+PYTHON = "/usr/bin/python3"
+VENV = ["--system-site-packages"]
+GROUPS = nox.project.load_toml("pyproject.toml")
+
+# Debian package -> a file of it, where it is installed. The second is the system
+# calls' own headers (uapi), not the kernel's: those are never needed.
+DEBIAN = {
+    "python3-bpfcc": Path("/usr/lib/python3/dist-packages/bcc/__init__.py"),
+    "linux-libc-dev": Path("/usr/include/linux/bpf.h"),
+}
+
+IN_CI = os.environ.get("CI") == "true"
+
+
+@nox.session(python=PYTHON, venv_params=VENV)
+def tests(session: nox.Session) -> None:
+    """Lint, types and every test: what CI runs. Builds Consul if there is none."""
+    install(session, "lint", "tests")
+    run_lint(session)
+    run_typing(session)
+    require_debian(session)
+    build_consul(session, needed=IN_CI)
+    run_pytest(session, "tests")
+
+
+@nox.session(python=PYTHON, venv_params=VENV)
+def demo(session: nox.Session) -> None:
+    """Show it: three Consul servers, six Envoys, and servers that die. Needs root."""
+    install(session, "tests")
+    require_debian(session)
+    build_consul(session)
+    session.run("python", "-m", "examples.demo", *session.posargs)
+
+
+@nox.session(python=PYTHON, venv_params=VENV)
+def lint(session: nox.Session) -> None:
+    """Style, imports between the parts, spelling."""
+    install(session, "lint")
+    run_lint(session)
+
+
+@nox.session(python=PYTHON, venv_params=VENV)
+def typing(session: nox.Session) -> None:
+    """Types, strictly."""
+    install(session, "lint", "tests")
+    run_typing(session)
+
+
+@nox.session(python=PYTHON, venv_params=VENV)
+def unit(session: nox.Session) -> None:
+    """Tests that need nothing: no root, no network, no waiting."""
+    install(session, "tests")
+    nothing = "not kernel and not consul and not envoy"
+    run_pytest(session, "tests", "-m", nothing)
+
+
+@nox.session(python=PYTHON, venv_params=VENV)
+def kernel(session: nox.Session) -> None:
+    """Tests of the kernel's side, with real connects in a scratch cgroup."""
+    install(session, "tests")
+    require_debian(session)
+    run_pytest(session, "tests", "-m", "kernel and not consul and not envoy")
+
+
+@nox.session(python=PYTHON, venv_params=VENV)
+def consul(session: nox.Session) -> None:
+    """Tests against a real Consul cluster."""
+    install(session, "tests")
+    build_consul(session)
+    run_pytest(session, "tests/consul")
+
+
+@nox.session(python=PYTHON, venv_params=VENV)
+def e2e(session: nox.Session) -> None:
+    """Tests of the whole: Consul, the kernel, real Envoys."""
+    install(session, "tests")
+    require_debian(session)
+    build_consul(session)
+    run_pytest(session, "tests/e2e")
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the project, editable, and these dependency groups."""
+    session.install("-e", ".", *nox.project.dependency_groups(GROUPS, *groups))
+
+
+def run_lint(session: nox.Session) -> None:
+    """Everything that reads the source as text."""
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+    session.run("codespell")
+
+
+def run_typing(session: nox.Session) -> None:
+    """Mypy, on this file too."""
+    session.run("mypy")
+
+
+def run_pytest(session: nox.Session, *args: str) -> None:
+    """Run pytest; in CI a missing part fails instead of skipping."""
+    env = {"CONSUL_EBPF_REQUIRE": "kernel,consul,envoy"} if IN_CI else {}
+    command = ["python", "-m", "pytest", "--durations=15"]
+    session.run(*command, *args, *session.posargs, env=env)
+
+
+def build_consul(session: nox.Session, *, needed: bool = True) -> None:
+    """Build Consul into the cache, unless there is one."""
+    codes = [0] if needed else [0, 1]
+    session.run("python", "-m", "tests.lab.parts", success_codes=codes)
+
+
+def require_debian(session: nox.Session) -> None:
+    """Install what only Debian has; not root: say how."""
+    missing = [package for package, file in DEBIAN.items() if not file.exists()]
+    if not missing:
+        return
+    apt = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        session.warn(f"missing: {', '.join(missing)}; as root: {' '.join(apt)}")
+        return
+    env = {"DEBIAN_FRONTEND": "noninteractive"}
+    session.run("apt-get", "update", "-q", external=True)
+    session.run(*apt, "-q", external=True, env=env)

@@ -1,0 +1,283 @@
+"""A real Consul cluster on loopback addresses of its own."""
+
+import json
+import socket
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from ipaddress import ip_address
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.lab.http_request import request
+from tests.lab.processes import Child, LabError, wait_until
+from tests.lab.scratch import Netns, scratch_directory
+
+HTTP_PORT = 8500
+GRPC_PORT = 8502
+BLOCKS = range(10, 60)
+"""Third bytes of 127.0.x.0/24 that labs take; one lab at a time has a block."""
+
+
+class ConsulCluster:
+    """Consul servers, each on its own loopback address and Consul's own ports.
+
+    With `acl`, everything is denied but to the holder of `management_token`. With
+    `netns`, the servers are in that namespace and so are the requests made here.
+    Servers are named by their index everywhere.
+    """
+
+    def __init__(
+        self,
+        consul: Path,
+        addresses: Sequence[str] = (),
+        *,
+        size: int = 3,
+        acl: bool = False,
+        netns: Netns | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Prepare; nothing is started yet.
+
+        Args:
+            consul: the binary.
+            addresses: of the servers; empty: `size` addresses in a free block.
+            size: how many servers, where no addresses are given.
+            acl: turn ACLs on, default deny.
+            netns: where to run.
+            config: more of the agent's configuration, for every server.
+        """
+        self._consul = consul
+        self._size = size
+        self._netns = netns
+        self._more = dict(config or {})
+        self._stack = ExitStack()
+        self._registered = 0
+        self.addresses = tuple(addresses)
+        self.management_token = str(uuid.uuid4()) if acl else ""
+        self.servers: list[Child] = []
+
+    def __enter__(self) -> Self:
+        """Start every server and wait until the cluster is ready."""
+        with ExitStack() as stack:
+            if not self.addresses:
+                self.addresses = stack.enter_context(_Block()).addresses(self._size)
+            self._directory = stack.enter_context(scratch_directory())
+            stack.callback(self._kill_all)
+            for i in range(len(self.addresses)):
+                self.servers.append(self._start(i))
+            self.wait_ready()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Kill every server and remove their data."""
+        self._stack.close()
+
+    @property
+    def http_addresses(self) -> list[str]:
+        """The servers' HTTP APIs, as URLs."""
+        return [f"http://{_bracketed(a)}:{HTTP_PORT}" for a in self.addresses]
+
+    @property
+    def grpc_endpoints(self) -> list[str]:
+        """The servers' gRPC ports, as `address:port`."""
+        return [f"{_bracketed(a)}:{GRPC_PORT}" for a in self.addresses]
+
+    def kill(self, i: int) -> None:
+        """SIGKILL a server: its kernel resets its connections."""
+        self.servers[i].kill()
+
+    def freeze(self, i: int) -> None:
+        """SIGSTOP a server: it still accepts connections and answers nothing."""
+        self.servers[i].freeze()
+
+    def thaw(self, i: int) -> None:
+        """Let a frozen server go on."""
+        self.servers[i].thaw()
+
+    def restart(self, i: int) -> None:
+        """Start a dead server again on its data; return once the cluster is ready."""
+        self.servers[i].kill()
+        self.servers[i] = self._start(i)
+        self.wait_ready()
+
+    def leave(self, i: int) -> None:
+        """Let a server leave the cluster as an operator would; wait for its end."""
+        self.call("PUT", "/v1/agent/leave", server=i, timeout=30)
+        self.servers[i].wait(30)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        server: int | None = None,
+        token: str | None = None,
+        timeout: float = 5.0,
+    ) -> Any:
+        """Ask a server's HTTP API (the first running one) and decode its answer."""
+        if server is None:
+            running = (i for i, s in enumerate(self.servers) if s.running)
+            server = next(running, 0)
+        text = request(
+            method,
+            self.http_addresses[server] + path,
+            body,
+            token=self.management_token if token is None else token,
+            netns=self._netns,
+            timeout=timeout,
+        )
+        return json.loads(text) if text.strip() else None
+
+    def wait_ready(self, timeout: float = 60.0) -> None:
+        """Wait until all running servers follow a leader, are healthy and serve gRPC.
+
+        Raises:
+            LabError: a server ended, or they were not ready in time.
+        """
+        running = [i for i, server in enumerate(self.servers) if server.running]
+
+        def ready() -> bool:
+            for i in running:
+                self.servers[i].must_run()
+            return all(self._serves(i) for i in running) and self._healthy(running)
+
+        wait_until(ready, f"Consul servers {running} ready", timeout)
+
+    def register_proxy(
+        self,
+        service: str,
+        *,
+        node: str = "host1-virtual",
+        address: str | None = None,
+        port: int | None = None,
+    ) -> str:
+        """Register a service and its connect proxy in the catalog, agentless.
+
+        `address:port` is where the proxy's Envoy listens: by default the first
+        server's address and a port of its own. Returns the proxy's id.
+        """
+        self._registered += 1
+        address = address or self.addresses[0]
+        port = port or 21000 + self._registered
+        proxy = f"{service}-sidecar-proxy"
+        host = {"Node": node, "Address": address, "SkipNodeUpdate": False}
+        instance = {"ID": service, "Service": service, "Port": 9090}
+        sidecar = {
+            "Kind": "connect-proxy",
+            "ID": proxy,
+            "Service": proxy,
+            "Address": address,
+            "Port": port,
+            "Proxy": {
+                "DestinationServiceName": service,
+                "DestinationServiceID": service,
+                "LocalServiceAddress": "127.0.0.1",
+                "LocalServicePort": 9090,
+                # Envoy listens on all addresses otherwise.
+                "Config": {"bind_address": address},
+            },
+        }
+        for entry in (instance, sidecar):
+            self.call("PUT", "/v1/catalog/register", {**host, "Service": entry})
+        return proxy
+
+    def deregister(self, service: str, *, node: str = "host1-virtual") -> None:
+        """Remove what `register_proxy` put into the catalog."""
+        for entry in (f"{service}-sidecar-proxy", service):
+            body = {"Node": node, "ServiceID": entry}
+            self.call("PUT", "/v1/catalog/deregister", body)
+
+    def _start(self, i: int) -> Child:
+        data = self._directory / f"data-{i}"
+        data.mkdir(exist_ok=True)
+        path = self._directory / f"server-{i}.json"
+        path.write_text(json.dumps(self._configuration(i, data)))
+        argv = [str(self._consul), "agent", f"-config-file={path}"]
+        return Child(f"consul-{i}", argv, self._directory, netns=self._netns)
+
+    def _configuration(self, i: int, data: Path) -> dict[str, Any]:
+        address = self.addresses[i]
+        others = [_bracketed(a) for a in self.addresses if a != address]
+        acl: dict[str, Any] = {}
+        if token := self.management_token:
+            tokens = {"initial_management": token, "agent": token}
+            acl = {"enabled": True, "default_policy": "deny", "tokens": tokens}
+        return {
+            "node_name": f"server-{i}",
+            "server": True,
+            "bootstrap_expect": len(self.addresses),
+            "bind_addr": address,
+            "client_addr": address,
+            "retry_join": others,
+            "retry_interval": "500ms",
+            "data_dir": str(data),
+            "disable_update_check": True,
+            "connect": {"enabled": True},
+            "ports": {"grpc": GRPC_PORT},
+            "performance": {"raft_multiplier": 1, "leave_drain_time": "500ms"},
+            "acl": acl,
+            "log_level": "info",
+            **self._more,
+        }
+
+    def _serves(self, i: int) -> bool:
+        address = (self.addresses[i], GRPC_PORT)
+
+        def connect() -> bool:
+            socket.create_connection(address, timeout=1).close()
+            return True
+
+        leader = self.call("GET", "/v1/status/leader", server=i)
+        return bool(leader) and (
+            self._netns.call(connect) if self._netns else connect()
+        )
+
+    def _healthy(self, running: list[int]) -> bool:
+        """Whether Consul itself, by catalog and by autopilot, says they are well."""
+        nodes = self.call("GET", "/v1/health/service/consul?passing")
+        passing = {node["Node"]["Node"] for node in nodes}
+        # 429 until every server is healthy: then only a majority can be asked for.
+        if len(running) == len(self.servers):
+            self.call("GET", "/v1/operator/autopilot/health")
+        roots = self.call("GET", "/v1/connect/ca/roots")
+        return passing >= {f"server-{i}" for i in running} and bool(roots["Roots"])
+
+    def _kill_all(self) -> None:
+        for server in self.servers:
+            server.kill()
+
+
+class _Block:
+    """One 127.0.x.0/24 of our own, held by a listening socket on its last address."""
+
+    def __enter__(self) -> Self:
+        for block in BLOCKS:
+            self._socket = socket.socket()
+            try:
+                self._socket.bind((f"127.0.{block}.254", HTTP_PORT))
+                self._socket.listen()
+            except OSError:
+                self._socket.close()
+            else:
+                self._block = block
+                return self
+        raise LabError(f"no free block of addresses in 127.0.{BLOCKS}")
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def addresses(self, size: int) -> tuple[str, ...]:
+        return tuple(f"127.0.{self._block}.{i + 1}" for i in range(size))
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ip_address(address).version == 6 else address

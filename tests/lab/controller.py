@@ -1,0 +1,157 @@
+"""The controller under test, run as its users run it."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.lab.processes import Child, LabError, wait_until
+from tests.lab.scratch import Netns, scratch_directory
+
+COMMAND = [sys.executable, "-m", "consul_ebpf"]
+
+
+class ControllerProcess:
+    """`python -m consul_ebpf run` on a configuration of its own.
+
+    What it leaves in the kernel stays, as in life: give it a scratch cgroup and a
+    scratch bpffs, which take it with them, or call `detach`.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        netns: Netns | None = None,
+        args: tuple[str, ...] = (),
+    ) -> None:
+        """Prepare; entering starts it, leaving kills it.
+
+        Args:
+            config: the TOML file's tables; `[bootstrap] directory` is filled in
+                with a temporary one if missing.
+            netns: where to run.
+            args: more arguments for `run`.
+        """
+        self._given = config
+        self._netns = netns
+        self._args = args
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start it and wait for its ready line."""
+        with ExitStack() as stack:
+            self._directory = stack.enter_context(scratch_directory())
+            bootstraps = {"directory": str(self._directory / "run")}
+            self._config = {
+                **self._given,
+                "bootstrap": {**bootstraps, **self._given.get("bootstrap", {})},
+            }
+            self._file = self._directory / "config.toml"
+            self.configure(self._config)
+            self.start()
+            stack.callback(self.kill)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Kill it."""
+        self._stack.close()
+
+    @property
+    def bootstraps(self) -> Path:
+        """Where it writes `<proxy id>/bootstrap.json`."""
+        return Path(self._config["bootstrap"]["directory"])
+
+    def bootstrap(self, proxy: str, timeout: float = 10.0) -> Path:
+        """Wait for a proxy's bootstrap and return its path."""
+        path = self.bootstraps / proxy / "bootstrap.json"
+        wait_until(path.exists, f"bootstrap of {proxy}", timeout)
+        return path
+
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Write the configuration file; a running controller does not look."""
+        self._file.write_text(toml(config))
+
+    def start(self, timeout: float = 30.0) -> None:
+        """Start it (again) and wait for its ready line."""
+        argv = [*COMMAND, "run", "--config", str(self._file), *self._args]
+        said = self._directory / "controller.stdout"
+        before = said.stat().st_size if said.exists() else 0
+        self.child = Child("controller", argv, self._directory, netns=self._netns)
+
+        def ready() -> bool:
+            self.child.must_run()
+            return b"ready" in said.read_bytes()[before:]
+
+        try:
+            wait_until(ready, "controller ready", timeout)
+        except BaseException as error:
+            self.child.kill()
+            if isinstance(error, LabError):
+                error.add_note(self.child.last_words())
+            raise
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.child.kill()
+
+    def terminate(self) -> int:
+        """SIGTERM, wait for the end, return the exit code."""
+        return self.child.terminate()
+
+    def status(self) -> dict[str, Any]:
+        """Return what `status --json` prints; works with the controller dead."""
+        answer = json.loads(self.run("status", "--json"))
+        assert isinstance(answer, dict)
+        return answer
+
+    def detach(self) -> None:
+        """Run `detach`."""
+        self.run("detach")
+
+    def run(self, *args: str) -> str:
+        """Run another of its commands on this configuration; return what it prints.
+
+        Raises:
+            LabError: the command failed; its last words are in the message.
+        """
+        enter = self._netns.enter if self._netns else []
+        command, *rest = args
+        done = subprocess.run(
+            [*enter, *COMMAND, command, "--config", str(self._file), *rest],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        if done.returncode:
+            words = (done.stderr or done.stdout).strip()
+            raise LabError(f"{' '.join(args)} ended with {done.returncode}: {words}")
+        return done.stdout
+
+
+def toml(config: Mapping[str, Any]) -> str:
+    """Write the TOML of a configuration: JSON's scalars and lists, tables inline."""
+    text = "".join(f"{key} = {_value(value)}\n" for key, value in config.items())
+    assert tomllib.loads(text) == config
+    return text
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        inside = ", ".join(f"{json.dumps(k)} = {_value(v)}" for k, v in value.items())
+        return f"{{{inside}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    return json.dumps(value)

@@ -1,0 +1,138 @@
+"""A real Envoy, what it says of itself, and what the kernel says of its sockets."""
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.lab.http_request import request
+from tests.lab.processes import Child, wait_until
+from tests.lab.scratch import Netns, scratch_directory
+from tests.lab.sockets import connections
+
+
+class EnvoyProcess:
+    """One Envoy on a bootstrap: a file, or the data of one."""
+
+    def __init__(
+        self,
+        envoy: Path,
+        bootstrap: Path | Mapping[str, Any],
+        *,
+        cgroup: Path | None = None,
+        netns: Netns | None = None,
+    ) -> None:
+        """Prepare; entering starts it, leaving kills it."""
+        self._envoy = envoy
+        self._bootstrap = bootstrap
+        self._cgroup = cgroup
+        self._netns = netns
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start Envoy; it may take a moment until its admin interface answers."""
+        with ExitStack() as stack:
+            directory = stack.enter_context(scratch_directory())
+            path = self._bootstrap
+            if not isinstance(path, Path):
+                path = directory / "bootstrap.json"
+                path.write_text(json.dumps(self._bootstrap))
+            self.bootstrap: dict[str, Any] = json.loads(path.read_text())
+            options = "--disable-hot-restart --concurrency 1 --log-level warning"
+            self.child = Child(
+                "envoy",
+                [str(self._envoy), "-c", str(path), *options.split()],
+                directory,
+                cgroup=self._cgroup,
+                netns=self._netns,
+            )
+            stack.callback(self.child.kill)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Kill it."""
+        self._stack.close()
+
+    def __repr__(self) -> str:
+        return f"<EnvoyProcess {self.proxy_id} {self.child!r}>"
+
+    @property
+    def proxy_id(self) -> str:
+        """The id it goes by in Consul."""
+        return str(self.bootstrap["node"]["id"])
+
+    @property
+    def xds_cluster(self) -> str:
+        """Name of the cluster its control plane is in."""
+        ads = self.bootstrap["dynamic_resources"]["ads_config"]
+        return str(ads["grpc_services"][0]["envoy_grpc"]["cluster_name"])
+
+    def admin(self, path: str, method: str = "GET") -> bytes:
+        """Ask its admin interface; OSError where it does not answer."""
+        where = self.bootstrap["admin"]["address"]["socket_address"]
+        host = where["address"]
+        host = f"[{host}]" if ":" in host else host
+        url = f"http://{host}:{where['port_value']}{path}"
+        return request(method, url, netns=self._netns)
+
+    def stat(self, name: str) -> int:
+        """Read one counter or gauge; 0 if Envoy has not made it yet."""
+        escaped = name.replace(".", "\\.")
+        text = self.admin(f"/stats?filter=^{escaped}$").decode()
+        return int(text.rpartition(":")[2]) if text.strip() else 0
+
+    @property
+    def connected_state(self) -> bool:
+        """Whether it has an xDS stream. True for a moment before a rejection, too."""
+        return self.stat("control_plane.connected_state") == 1
+
+    @property
+    def upstream_cx_total(self) -> int:
+        """Connections it has opened to its control plane so far."""
+        return self.stat(f"cluster.{self.xds_cluster}.upstream_cx_total")
+
+    @property
+    def configured(self) -> bool:
+        """Whether its control plane has given it listeners and clusters."""
+        return bool(json.loads(self.admin("/server_info"))["state"] == "LIVE")
+
+    def xds_server(self, port: int = 8502) -> str | None:
+        """Return the server it is connected to, as `address:port`, None if to none.
+
+        The kernel's answer: Envoy itself only knows the VIP. `port` is the servers'
+        gRPC port, which nothing else it connects to may use.
+        """
+        for peer in connections(self.child.pid):
+            if peer.endswith(f":{port}"):
+                return peer
+        return None
+
+    def wait_connected(self, timeout: float = 10.0, *, port: int = 8502) -> str:
+        """Wait until it has an xDS stream and its configuration; return the server.
+
+        Raises:
+            LabError: it ended, or this did not happen within `timeout` seconds.
+        """
+
+        def connected() -> str | None:
+            self.child.must_run()
+            server = self.xds_server(port)
+            return server if self.connected_state and self.configured else None
+
+        return wait_until(connected, f"{self.proxy_id} connected", timeout) or ""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.child.kill()
+
+    def stop(self) -> int:
+        """SIGTERM, wait for the end, return the exit code."""
+        return self.child.terminate()

@@ -1,0 +1,138 @@
+"""Child processes that cannot outlive the lab, and waiting for what they do."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from tests.lab.scratch import Netns
+
+T = TypeVar("T")
+
+POLL = 0.02
+"""Seconds between two looks at something awaited."""
+
+
+class LabError(Exception):
+    """A real part did not do what the lab needs; says which, and its last words."""
+
+
+def wait_until(look: Callable[[], T], what: str, timeout: float = 30.0) -> T:
+    """Return the first true answer of `look`; OSErrors count as "not yet".
+
+    Raises:
+        LabError: `what` did not happen within `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    last: OSError | None = None
+    while True:
+        try:
+            if answer := look():
+                return answer
+        except OSError as error:
+            last = error
+        if time.monotonic() > deadline:
+            because = f" (last error: {last})" if last else ""
+            raise LabError(f"{what}: not within {timeout:g} s{because}")
+        time.sleep(POLL)
+
+
+class Child:
+    """One child process. Its output goes to `<directory>/<name>.{stdout,stderr}`.
+
+    Killed by the kernel when the lab's process ends (more exactly: the thread that
+    started it, so start children from the main thread). In a session of its own, so
+    that Ctrl-C reaches the lab, which ends its children in order.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str | Path],
+        directory: Path,
+        *,
+        cgroup: Path | None = None,
+        netns: Netns | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.stdout = directory / f"{name}.stdout"
+        self.stderr = directory / f"{name}.stderr"
+        # Each of these execs the next, so the pid is the program's own. Parentage
+        # first: should the lab die meanwhile, the rest of the chain dies too.
+        command: list[str | Path] = ["setpriv", "--pdeathsig", "KILL", "--"]
+        if cgroup:
+            join = 'echo 0 > "$0/cgroup.procs" && exec "$@"'
+            command += ["sh", "-c", join, cgroup]
+        if netns:
+            command += netns.enter
+        with self.stdout.open("ab") as out, self.stderr.open("ab") as err:
+            self._process = subprocess.Popen(
+                [*command, *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+            )
+
+    def __repr__(self) -> str:
+        state = "running" if self.running else f"ended {self._process.returncode}"
+        return f"<Child {self.name} {self.pid} {state}>"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, if there is still somebody to send it to."""
+        self._process.send_signal(number)
+
+    def freeze(self) -> None:
+        """SIGSTOP: its sockets still accept, nothing answers."""
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end. Nothing to do if it has ended."""
+        self._process.kill()
+        self._process.wait()
+
+    def terminate(self, timeout: float = 10.0) -> int:
+        """SIGTERM, wait for the end, return the exit code (-N: by signal N).
+
+        Raises:
+            LabError: it did not end within `timeout` seconds; it is killed then.
+        """
+        self.signal(signal.SIGTERM)
+        return self.wait(timeout)
+
+    def wait(self, timeout: float = 10.0) -> int:
+        """Wait for the end and return the exit code, as `terminate`."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise LabError(f"{self.name} did not end within {timeout:g} s") from None
+
+    def must_run(self) -> None:
+        """Raise a LabError with its last words if it has ended."""
+        if not self.running:
+            code = self._process.returncode
+            raise LabError(f"{self.name} ended with {code}: {self.last_words()}")
+
+    def last_words(self, lines: int = 8) -> str:
+        """Return the last lines it wrote to stderr, or else to stdout."""
+        text = self.stderr.read_text(errors="replace").strip()
+        text = text or self.stdout.read_text(errors="replace").strip()
+        return "\n".join(text.splitlines()[-lines:])

@@ -1,0 +1,148 @@
+"""Places of one's own in the kernel: a cgroup, a bpffs, a network namespace.
+
+Names carry the lab's pid, so that what an interrupted run left can be told from
+what another run is using.
+"""
+
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from pyroute2 import IPRoute
+
+T = TypeVar("T")
+
+PREFIX = f"consul-ebpf-lab-{os.getpid()}-"
+
+
+def cgroup2_mount() -> Path | None:
+    """Return where cgroup v2 is mounted, None if it is not."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, where, kind, *_ = line.split()
+        if kind == "cgroup2":
+            return Path(where)
+    return None
+
+
+@contextmanager
+def scratch_directory() -> Iterator[Path]:
+    """Make a temporary directory that others may look into."""
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
+        yield Path(name)
+
+
+@contextmanager
+def scratch_cgroup() -> Iterator[Path]:
+    """Make a child of the cgroup v2 root; at the end everything in it is killed."""
+    root = cgroup2_mount()
+    if root is None:
+        raise FileNotFoundError("cgroup v2 is not mounted")
+    path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
+    try:
+        yield path
+    finally:
+        _remove_cgroup(path)
+
+
+def _remove_cgroup(path: Path) -> None:
+    for child in path.iterdir():
+        if child.is_dir():
+            _remove_cgroup(child)
+    (path / "cgroup.kill").write_text("1")
+    for _ in range(200):
+        try:
+            path.rmdir()
+        except OSError:  # EBUSY until the killed ones are gone
+            time.sleep(0.02)
+        else:
+            return
+    path.rmdir()
+
+
+@contextmanager
+def scratch_bpffs() -> Iterator[Path]:
+    """Mount a bpffs of one's own; unmounting it lets go of every pin in it."""
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
+        subprocess.run(["mount", "-t", "bpf", "bpf", name], check=True)
+        try:
+            yield Path(name)
+        finally:
+            subprocess.run(["umount", "--lazy", name], check=True)
+
+
+class Netns:
+    """A network namespace that lives as long as a sleeping process in it.
+
+    Nothing is bound in /run/netns, so nothing can be left there.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.path = Path(f"/proc/{pid}/ns/net")
+        self.enter = ["nsenter", f"--net={self.path}", "--"]
+        """Put before a command, it runs in the namespace; the pid stays the same."""
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call `function` in a thread that is in the namespace; return its answer."""
+        answers: list[T] = []
+        errors: list[BaseException] = []
+
+        def inside() -> None:
+            try:
+                _setns(self.path)
+                answers.append(function())
+            except BaseException as error:  # noqa: BLE001  # raised again below
+                errors.append(error)
+
+        thread = threading.Thread(target=inside)
+        thread.start()
+        thread.join()
+        if errors:
+            raise errors[0]
+        return answers[0]
+
+
+def _setns(path: Path) -> None:
+    # Not os.setns, which Python 3.11 lacks.
+    import ctypes  # noqa: PLC0415  # only here
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        if libc.setns(fd, 0):
+            raise OSError(ctypes.get_errno(), f"cannot enter {path}")
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def scratch_netns(addresses: Sequence[str] = ()) -> Iterator[Netns]:
+    """Make a network namespace with `lo` up and these addresses on it."""
+    outside = Path("/proc/self/ns/net").readlink()
+    command = ["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--net", "--"]
+    keeper = subprocess.Popen([*command, "sleep", "infinity"], start_new_session=True)
+    try:
+        while Path(f"/proc/{keeper.pid}/ns/net").readlink() == outside:
+            if keeper.poll() is not None:
+                raise PermissionError("cannot make a network namespace")
+            time.sleep(0.005)
+        netns = Netns(keeper.pid)
+        netns.call(lambda: _configure_lo(addresses))
+        yield netns
+    finally:
+        keeper.kill()
+        keeper.wait()
+
+
+def _configure_lo(addresses: Sequence[str]) -> None:
+    with IPRoute() as ip:
+        (lo,) = ip.link_lookup(ifname="lo")
+        ip.link("set", index=lo, state="up")
+        for address in addresses:
+            prefix = 128 if ":" in address else 32
+            ip.addr("add", index=lo, address=address, prefixlen=prefix)
