@@ -3,7 +3,7 @@
 `load.py` fills these from the file, the environment and flags, and checks them.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,23 +12,48 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of all sections: immutable, and strict about keys it does not know."""
 
 
-class Tls(Section):
+class Tls(Section, frozen=True):
     """`[consul.tls]`: TLS to the servers' gRPC port, ours and Envoy's."""
 
     disabled: bool = False
     """Plaintext gRPC. Off by default, so that plaintext is somebody's decision."""
+    ca_certs: str = ""
+    """PEM file or directory; empty: the system's."""
+    cert: str = ""
+    """Client certificate, PEM file, where the servers ask for one."""
+    key: str = ""
+    server_name: str = ""
+    """SNI and the name to find in the certificate."""
+    insecure_skip_verify: bool = False
 
 
-class Credentials(Section):
-    """`[consul.credentials]`: the controller's own ACL token, the default for proxies."""
+class Credentials(Section, frozen=True):
+    """`[consul.credentials]`: the controller's ACL token, and its proxies'."""
 
     type: Literal["", "static", "login"] = ""
     token: str = ""
     token_file: str = ""
     """Read again whenever it changes."""
+    auth_method: str = ""
+    bearer_token: str = ""
+    bearer_token_file: str = ""
+    namespace: str = ""
+    """Of the auth method, as are `partition` and `datacenter`."""
+    partition: str = ""
+    datacenter: str = ""
+    meta: dict[str, str] = {}
+    """Put on the token that a login makes."""
+
+    def __repr__(self) -> str:
+        """Hide the secrets: a configuration ends up in logs and tracebacks."""
+        return f"Credentials(type={self.type!r}, token_file={self.token_file!r}, ...)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Hide them from rich too, which does not ask `__repr__`."""
+        return [("type", self.type), ("token_file", self.token_file)]
 
 
-class Consul(Section):
+class Consul(Section, frozen=True):
     """`[consul]`: where the servers are and how to ask."""
 
     http_addresses: list[str] = []
@@ -36,7 +61,8 @@ class Consul(Section):
     Default: http://127.0.0.1:8500."""
     source: Literal["catalog", "watch", "static", "dns", "exec"] = "catalog"
     addresses: list[str] = []
-    """For `static`: `ip` or `ip:port` of each server's gRPC port."""
+    """`ip` or `ip:port` of each server's gRPC port: all of them for `static`, and
+    for other sources where to begin (there also a DNS name or `exec=command`)."""
     grpc_port: int = 8502
     """Where the source gives no port."""
     datacenter: str = ""
@@ -45,7 +71,7 @@ class Consul(Section):
     credentials: Credentials = Credentials()
 
 
-class Kernel(Section):
+class Kernel(Section, frozen=True):
     """`[kernel]`: where the program is attached and which addresses are VIPs."""
 
     cgroup: str = "auto"
@@ -55,14 +81,15 @@ class Kernel(Section):
     vip_cidr: str = "127.64.0.0/10"
     """Cannot leave the host, whatever happens. IPv4."""
     vip_port: int = 8502
-    retry_window: float = 6.0
+    retry_window: float = 35.0
     """Seconds. A connect from a VIP this soon after its last one is a retry and gets
-    the next server; a little more than Envoy's longest back-off (5 s)."""
+    the next server. Longer than what Envoy may need to give up on a server that accepts
+    and never answers: keepalive (20 + 5 s), connect timeout (1 s), back-off (5 s)."""
     max_proxies: int = 65536
     """Capacity of the VIP table. Its memory is taken when the tables are made."""
 
 
-class Bootstrap(Section):
+class Bootstrap(Section, frozen=True):
     """`[bootstrap]`: where the files for Envoy go."""
 
     directory: str = "/run/consul-ebpf"
@@ -70,7 +97,7 @@ class Bootstrap(Section):
     """`user` or `user:group` that owns the files; empty: the controller's own."""
 
 
-class ProxyEntry(Section):
+class ProxyEntry(Section, frozen=True):
     """One `[[proxies]]`."""
 
     id: str
@@ -83,9 +110,11 @@ class ProxyEntry(Section):
     """IPv4 in `vip_cidr`, or IPv4-mapped IPv6; empty: allocated, kept over restarts."""
     admin: str = ""
     """`address:port` of Envoy's admin interface; empty: `[envoy] admin`."""
+    credentials: Credentials = Credentials()
+    """The proxy's own; `type = ""`: `[consul.credentials]`."""
 
 
-class Workloads(Section):
+class Workloads(Section, frozen=True):
     """`[workloads]`: proxies that are not in the file itself."""
 
     directory: str = ""
@@ -94,14 +123,14 @@ class Workloads(Section):
     """Catalog nodes whose connect proxies are this host's; watched."""
 
 
-class Envoy(Section):
+class Envoy(Section, frozen=True):
     """`[envoy]`: defaults for every proxy's Envoy, as consul-dataplane's."""
 
     admin: str = "127.0.0.1:19000"
     executable: str = "envoy"
 
 
-class Probe(Section):
+class Probe(Section, frozen=True):
     """`[probe]`: the health probe of the servers' gRPC port. Seconds."""
 
     interval: float = 1.0
@@ -112,7 +141,23 @@ class Probe(Section):
     """Failures in a row that make a ready server failing."""
 
 
-class Config(Section):
+class Dns(Section, frozen=True):
+    """`[dns]`: a VIP for DNS queries to the servers."""
+
+    enabled: bool = False
+    vip: str = "127.64.0.53"
+    port: int = 53
+    server_port: int = 8600
+
+
+class Log(Section, frozen=True):
+    """`[log]`: what goes to standard error."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(Section, frozen=True):
     """The whole file."""
 
     consul: Consul = Consul()
@@ -122,3 +167,5 @@ class Config(Section):
     workloads: Workloads = Workloads()
     envoy: Envoy = Envoy()
     probe: Probe = Probe()
+    dns: Dns = Dns()
+    log: Log = Log()

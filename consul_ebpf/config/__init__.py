@@ -1,0 +1,1 @@
+"""The configuration: what may be written (`schema`), and reading it (`load`)."""

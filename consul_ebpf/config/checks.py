@@ -1,0 +1,214 @@
+"""What the schema's types cannot say.
+
+Each error is one line: key, value, what to do.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network, ip_address
+from pathlib import PurePath
+
+from consul_ebpf._errors import ConfigError
+from consul_ebpf.config.endpoints import parse_endpoint
+from consul_ebpf.config.schema import Config, Consul, Credentials, Kernel
+from consul_ebpf.discovery.http_address import HttpAddress
+from consul_ebpf.workloads.checks import check_vip, shown
+from consul_ebpf.workloads.entries import to_proxies
+
+Problems = Iterator[tuple[str, str]]
+"""(key path, what is wrong and what to do) of each problem."""
+
+LOOPBACK = IPv4Network("127.0.0.0/8")
+CONSUL_VIRTUAL = IPv4Network("240.0.0.0/4")
+BETTER = "; take a range inside 127.0.0.0/8, like 127.64.0.0/10"
+
+
+def check(config: Config) -> None:
+    """Refuse a configuration that no version could use.
+
+    Raises:
+        ConfigError: names the key and what to do.
+    """
+    for key, wrong in _checks(config):
+        raise ConfigError(f"{key}: {wrong}")
+    for index, proxy in enumerate(to_proxies(config.proxies, "configuration")):
+        if proxy.vip is not None:
+            try:
+                check_vip(proxy.vip, IPv4Network(config.kernel.vip_cidr))
+            except ValueError as error:
+                raise ConfigError(
+                    f"proxies[{index}].vip: {proxy.vip} {error}"
+                ) from None
+
+
+def check_available(config: Config) -> None:
+    """Refuse what the contract has and this version does not carry out.
+
+    Raises:
+        ConfigError: names the key and what to use instead.
+    """
+    for key, wrong in _not_yet(config):
+        raise ConfigError(f"{key}: {wrong}")
+
+
+def _checks(config: Config) -> Problems:
+    yield from _consul(config.consul)
+    yield from _credentials(config.consul.credentials, "consul.credentials")
+    for index, proxy in enumerate(config.proxies):
+        yield from _credentials(proxy.credentials, f"proxies[{index}].credentials")
+    yield from _kernel(config.kernel, _server_addresses(config.consul))
+    yield from _paths(config)
+    yield from _numbers(config)
+    yield from _endpoint("envoy.admin", config.envoy.admin, 'like "127.0.0.1:19000"')
+    if not config.envoy.executable:
+        yield "envoy.executable", 'is empty; write executable = "envoy"'
+    for index, node in enumerate(config.workloads.catalog_nodes):
+        # The name becomes a step of a URL's path.
+        if not node or node in {".", ".."} or "/" in node or not node.isprintable():
+            key = f"workloads.catalog_nodes[{index}]"
+            yield key, f"{shown(node)} is not a node's name"
+
+
+def _consul(consul: Consul) -> Problems:
+    yield from _port("consul.grpc_port", consul.grpc_port, 8502)
+    if consul.source == "static" and not consul.addresses:
+        yield (
+            "consul.addresses",
+            'is empty; source = "static" needs them, like ["10.0.0.1:8502"]',
+        )
+    for index, address in enumerate(consul.addresses):
+        key = f"consul.addresses[{index}]"
+        if consul.source == "static":
+            yield from _endpoint(key, address, 'like "10.0.0.1:8502"', default_port=1)
+        elif not address or not address.isprintable():
+            yield key, f"{shown(address)} is not an address"
+    if not re.fullmatch(r"[A-Za-z0-9_-]*", consul.datacenter):
+        yield "consul.datacenter", f"{shown(consul.datacenter)} is not a datacenter"
+
+
+def _credentials(credentials: Credentials, key: str) -> Problems:
+    """Say what is wrong without repeating a token."""
+    given = [name for name in ("token", "token_file") if getattr(credentials, name)]
+    if credentials.type == "static" and len(given) != 1:
+        have = "both are" if given else "neither is"
+        yield key, f'type = "static" needs token or token_file; {have} given'
+    elif credentials.type != "static" and given:
+        yield f"{key}.type", f'must be "static" where {given[0]} is given'
+    if not (credentials.token.isascii() and credentials.token.isprintable()):
+        yield f"{key}.token", "holds more than printable ASCII; copy it again"
+
+
+def _kernel(kernel: Kernel, consul: dict[IPv4Address, str]) -> Problems:
+    yield from _port("kernel.vip_port", kernel.vip_port, 8502)
+    key = "kernel.vip_cidr"
+    try:
+        network = IPv4Network(kernel.vip_cidr, strict=False)
+    except ValueError:
+        yield key, f"{shown(kernel.vip_cidr)} is not an IPv4 network{BETTER}"
+        return
+    if kernel.vip_cidr != str(network):
+        yield key, f"{shown(kernel.vip_cidr)} is not exact; write {network}"
+    if network.overlaps(CONSUL_VIRTUAL):
+        yield key, f"{network} overlaps {CONSUL_VIRTUAL}, Consul's virtual IPs{BETTER}"
+    if not network.subnet_of(LOOPBACK):
+        yield key, f"{network} is not the host's own, tokens could leave it{BETTER}"
+    for address, whose in {**consul, IPv4Address("127.0.0.1"): "localhost"}.items():
+        if address in network:
+            yield key, f"{network} holds {address} ({whose}){BETTER}"
+
+
+def _server_addresses(consul: Consul) -> dict[IPv4Address, str]:
+    """Return Consul's addresses as far as they are written down, and where."""
+    found: dict[IPv4Address, str] = {}
+    for index, url in enumerate(consul.http_addresses):
+        try:
+            address = ip_address(HttpAddress.parse(url).host)
+        except ValueError:
+            continue  # a name; nothing is resolved here
+        if isinstance(address, IPv4Address):
+            found[address] = f"consul.http_addresses[{index}]"
+    for index, text in enumerate(consul.addresses):
+        try:
+            address, _ = parse_endpoint(text, 1)
+        except ValueError:
+            continue
+        if isinstance(address, IPv4Address):
+            found[address] = f"consul.addresses[{index}]"
+    return found
+
+
+def _paths(config: Config) -> Problems:
+    """Relative paths would depend on where the controller is started."""
+    paths = {
+        "kernel.cgroup": config.kernel.cgroup.removeprefix("auto"),
+        "kernel.bpffs": config.kernel.bpffs or ".",
+        "bootstrap.directory": config.bootstrap.directory or ".",
+        "workloads.directory": config.workloads.directory,
+    }
+    for key, path in paths.items():
+        if path and not (PurePath(path).is_absolute() and path.isprintable()):
+            yield key, f"{shown(path)} is not an absolute path; begin it with /"
+    owner = config.bootstrap.owner
+    if owner and not re.fullmatch(r"[^:\s]+(:[^:\s]+)?", owner):
+        yield "bootstrap.owner", f"{shown(owner)} is not user or user:group"
+
+
+def _numbers(config: Config) -> Problems:
+    seconds = {
+        "kernel.retry_window": config.kernel.retry_window,
+        "probe.interval": config.probe.interval,
+        "probe.timeout": config.probe.timeout,
+    }
+    for key, value in seconds.items():
+        if not (math.isfinite(value) and 0.01 <= value <= 3600):
+            yield key, f"{value:g} is not 0.01 to 3600 seconds"
+    counts = {
+        "probe.rise": (config.probe.rise, 1000),
+        "probe.fall": (config.probe.fall, 1000),
+        "kernel.max_proxies": (config.kernel.max_proxies, 1 << 20),
+    }
+    for key, (number, most) in counts.items():
+        if not 1 <= number <= most:
+            yield key, f"is not 1 to {most}"
+
+
+def _not_yet(config: Config) -> Problems:
+    consul = config.consul
+    if consul.source in {"watch", "dns", "exec"}:
+        yield (
+            "consul.source",
+            f'"{consul.source}" is not in this version; use "catalog" or "static"',
+        )
+    if not consul.tls.disabled:
+        yield (
+            "consul.tls.disabled",
+            "TLS to the servers is not in this version; set consul.tls.disabled = true",
+        )
+    if consul.credentials.type == "login":
+        yield (
+            "consul.credentials.type",
+            '"login" is not in this version; use "static" and a token_file',
+        )
+    for index, proxy in enumerate(config.proxies):
+        if proxy.credentials.type:
+            yield (
+                f"proxies[{index}].credentials",
+                "a proxy's own are not in this version; use [consul.credentials]",
+            )
+    if config.dns.enabled:
+        yield "dns.enabled", "DNS is not in this version; write enabled = false"
+
+
+def _endpoint(
+    key: str, text: str, example: str, default_port: int | None = None
+) -> Problems:
+    try:
+        parse_endpoint(text, default_port)
+    except ValueError as error:
+        yield key, f"{shown(text)}: {error}; write it {example}"
+
+
+def _port(key: str, port: int, usual: int) -> Problems:
+    if not 1 <= port <= 65535:
+        yield key, f"is not 1 to 65535; the usual one is {usual}"

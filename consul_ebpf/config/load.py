@@ -1,0 +1,177 @@
+"""The configuration from its file, the environment and flags, checked.
+
+Later ones win: defaults, the file, the standard `CONSUL_HTTP_*`, flags.
+Nothing else in this package reads the environment.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from consul_ebpf._errors import ConfigError
+from consul_ebpf.config.checks import check, check_available
+from consul_ebpf.config.decoding import convert, parse
+from consul_ebpf.config.schema import Config
+from consul_ebpf.discovery.http_address import HttpAddress
+
+DEFAULT_HTTP_ADDRESS = "http://127.0.0.1:8500"
+
+HTTPS_VARIABLES = (
+    "CONSUL_CACERT",
+    "CONSUL_CAPATH",
+    "CONSUL_CLIENT_CERT",
+    "CONSUL_CLIENT_KEY",
+    "CONSUL_TLS_SERVER_NAME",
+)
+"""Standard, for HTTPS, and not carried out yet."""
+
+
+def load(
+    path: Path | None,
+    env: Mapping[str, str],
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    serving: bool = True,
+) -> Config:
+    """Read and check the whole configuration.
+
+    Args:
+        path: the file; None: `$CONSUL_EBPF_CONFIG`, and without that no file.
+        env: the process's environment.
+        overrides: flags, as key path to value, like `{"kernel.cgroup": "/x"}`;
+            None is a flag that was not given.
+        serving: also refuse what this version does not carry out. A command that
+            only looks at or removes what is there says False.
+
+    Raises:
+        ConfigError: in one line: which file, variable or flag, which key, what to do.
+    """
+    file = path or _named(env)
+    config = Config() if file is None else parse(_read(file), Config, str(file))
+    return complete(config, env, overrides, str(file or "default"), serving=serving)
+
+
+def complete(
+    config: Config,
+    env: Mapping[str, str],
+    overrides: Mapping[str, Any],
+    where: str,
+    *,
+    serving: bool = True,
+) -> Config:
+    """Apply environment and flags to a file's configuration, and check the outcome.
+
+    Raises:
+        ConfigError: as for `load`.
+    """
+    origins = {}
+    for origin, key, value in _changes(env, overrides):
+        config = _replace(config, key, value, origin)
+        origins[key] = origin
+    try:
+        config = _with_urls(config, _is_true(env, "CONSUL_HTTP_SSL"))
+        check(config)
+        if serving:
+            check_available(config)
+            _refuse_unused(config, env)
+    except ConfigError as error:
+        wrong = str(error)
+        for key, origin in origins.items():
+            if wrong.startswith(key):
+                where = origin
+        raise ConfigError(f"{where}: {wrong}") from None
+    return config
+
+
+def _named(env: Mapping[str, str]) -> Path | None:
+    name = env.get("CONSUL_EBPF_CONFIG")
+    return Path(name) if name else None
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{file}: {error.strerror}; set --config or $CONSUL_EBPF_CONFIG to a"
+            " file that can be read"
+        ) from None
+    except ValueError:
+        raise ConfigError(f"{str(file)!a}: not a path") from None
+
+
+def _changes(
+    env: Mapping[str, str], overrides: Mapping[str, Any]
+) -> Iterator[tuple[str, str, Any]]:
+    """Yield (where it comes from, key path, value), in the order to apply them."""
+    if address := env.get("CONSUL_HTTP_ADDR"):
+        yield "CONSUL_HTTP_ADDR", "consul.http_addresses", [address]
+    # With both, the file wins, as in Consul's own commands.
+    for name, key in {
+        "CONSUL_HTTP_TOKEN_FILE": "token_file",
+        "CONSUL_HTTP_TOKEN": "token",
+    }.items():
+        if value := env.get(name):
+            yield name, "consul.credentials", {"type": "static", key: value}
+            break
+    for key, value in overrides.items():
+        if value is not None:
+            yield f"--{key.rpartition('.')[2].replace('_', '-')}", key, value
+
+
+def _replace(config: Config, key: str, value: Any, origin: str) -> Config:
+    """Set one key in a copy, with the same checks as the file's keys have."""
+    table = msgspec.to_builtins(config)
+    *path, leaf = key.split(".")
+    inner = table
+    for step in path:
+        inner = inner[step]
+    inner[leaf] = value
+    return convert(table, Config, origin)
+
+
+def _with_urls(config: Config, https: bool) -> Config:
+    """Write each HTTP address as a whole URL, of HTTPS where that is demanded."""
+    urls = []
+    for index, text in enumerate(
+        config.consul.http_addresses or [DEFAULT_HTTP_ADDRESS]
+    ):
+        try:
+            address = HttpAddress.parse(text)
+        except ConfigError as error:
+            raise ConfigError(f"consul.http_addresses[{index}]: {error}") from None
+        urls.append(str(address._replace(scheme="https") if https else address))
+    consul = msgspec.structs.replace(config.consul, http_addresses=urls)
+    return msgspec.structs.replace(config, consul=consul)
+
+
+def _is_true(env: Mapping[str, str], name: str) -> bool:
+    """Read a boolean as Go does, which Consul's own commands are written in."""
+    value = env.get(name, "")
+    if value in {"1", "t", "T", "TRUE", "true", "True"}:
+        return True
+    if value in {"", "0", "f", "F", "FALSE", "false", "False"}:
+        return False
+    raise ConfigError(f"{name}: must be true or false")
+
+
+def _refuse_unused(config: Config, env: Mapping[str, str]) -> None:
+    """Refuse variables that somebody relies on and that would do nothing."""
+    if env.get("CONSUL_HTTP_AUTH"):
+        raise ConfigError("CONSUL_HTTP_AUTH is not in this version; unset it")
+    if not any(url.startswith("https:") for url in config.consul.http_addresses):
+        return
+    for name in HTTPS_VARIABLES:
+        if env.get(name):
+            raise ConfigError(
+                f"{name} is not in this version; unset it, or use an http address"
+            )
+    if env.get("CONSUL_HTTP_SSL_VERIFY") and not _is_true(
+        env, "CONSUL_HTTP_SSL_VERIFY"
+    ):
+        raise ConfigError(
+            "CONSUL_HTTP_SSL_VERIFY: certificates are always verified; unset it"
+        )

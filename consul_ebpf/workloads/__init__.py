@@ -1,0 +1,1 @@
+"""Which proxies this host has, and which VIP is whose."""
