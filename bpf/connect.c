@@ -1,0 +1,114 @@
+/* connect4 and connect6: swap a proxy's VIP for a live Consul server.
+ *
+ * The loader defines VIP_NETWORK, VIP_MASK and MAPPED_PREFIX, the third word of
+ * ::ffff:a.b.c.d (all in network byte order), and RETRY_WINDOW_NS, and MONOTONIC_NS, the cheapest
+ * clock of the running kernel. Verdicts: ALLOW goes on with the address as it now is, REFUSE
+ * makes connect() fail with EPERM.
+ */
+#include "tables.h"
+
+#define ALLOW 1
+#define REFUSE 0
+
+#define __always_inline inline __attribute__((always_inline))
+
+#define SOCK_STREAM 1
+
+static __always_inline bool in_vip_range(u32 address) {
+  return (address & VIP_MASK) == VIP_NETWORK;
+}
+
+static __always_inline bool reachable(const struct server *server, bool from_ipv6) {
+  /* An AF_INET6 socket reaches an IPv4 server by its mapped address. */
+  if (server->state != READY)
+    return false;
+  return from_ipv6 || server->ipv4;
+}
+
+/* The first ready server of the preference, beginning at the cursor. A connect soon
+ * after the last one is a retry: whatever is wrong with that server (refused,
+ * black-holed, full, draining), begin behind it. */
+static __always_inline struct server *pick(struct vip *vip, u64 cookie,
+                                           bool from_ipv6) {
+  u64 preference = *(volatile u64 *)&vip->preference;
+  u64 now = MONOTONIC_NS();
+  bool retry = vip->last_ns && now - vip->last_ns < RETRY_WINDOW_NS;
+  u64 cursor = vip->cursor;
+
+  if (retry) {
+    u32 left = (preference >> ((cursor % CHOICES) * 8)) & 0xff;
+    struct server_counters *count = counters.lookup(&left);
+    if (count)
+      __sync_fetch_and_add(&count->failures, 1);
+    cursor++;
+  }
+#pragma unroll
+  for (int i = 0; i < CHOICES; i++, cursor++) {
+    u32 slot = (preference >> ((cursor % CHOICES) * 8)) & 0xff;
+    struct server *server = servers.lookup(&slot);
+    if (!server || !reachable(server, from_ipv6)) /* NO_SLOT's row is never READY */
+      continue;
+
+    struct server_counters *count = counters.lookup(&slot);
+    if (count)
+      __sync_fetch_and_add(&count->connects, 1);
+    u64 at = __sync_fetch_and_add(&vip->connects, 1);
+    asm volatile("" : "+r"(at)); /* keep clang from dropping the bound below */
+    vip->recent[at & (RECENT - 1)] = cookie * SLOTS + slot;
+    vip->cursor = cursor % CHOICES;
+    vip->last_ns = now;
+    return server;
+  }
+  vip->last_ns = 0; /* nothing was tried: the next connect is no retry */
+  return NULL;
+}
+
+int connect4(struct bpf_sock_addr *ctx) {
+  u32 address = ctx->user_ip4;
+  if (!in_vip_range(address) || ctx->type != SOCK_STREAM)
+    return ALLOW;
+
+  struct vip_key key = {
+      .address = {0, 0, MAPPED_PREFIX, address},
+      .port = ctx->user_port,
+  };
+  struct vip *vip = vips.lookup(&key);
+  if (!vip)
+    return ALLOW;
+
+  struct server *server = pick(vip, bpf_get_socket_cookie(ctx), false);
+  if (!server)
+    return REFUSE; /* a VIP must never reach the wire */
+  ctx->user_ip4 = server->ipv4;
+  ctx->user_port = server->port;
+  return ALLOW;
+}
+
+int connect6(struct bpf_sock_addr *ctx) {
+  u32 address = ctx->user_ip6[3];
+  if (!in_vip_range(address) || ctx->user_ip6[0] || ctx->user_ip6[1] ||
+      ctx->user_ip6[2] != MAPPED_PREFIX || ctx->type != SOCK_STREAM)
+    return ALLOW;
+
+  struct vip_key key = {
+      .address = {0, 0, MAPPED_PREFIX, address},
+      .port = ctx->user_port,
+  };
+  struct vip *vip = vips.lookup(&key);
+  if (!vip)
+    return ALLOW;
+
+  struct server *server = pick(vip, bpf_get_socket_cookie(ctx), true);
+  if (!server)
+    return REFUSE;
+  if (server->ipv6[0] | server->ipv6[1] | server->ipv6[2] | server->ipv6[3]) {
+    ctx->user_ip6[0] = server->ipv6[0];
+    ctx->user_ip6[1] = server->ipv6[1];
+    ctx->user_ip6[2] = server->ipv6[2];
+    ctx->user_ip6[3] = server->ipv6[3];
+  } else {
+    ctx->user_ip6[3] = server->ipv4; /* the mapped prefix is there already */
+  }
+  ctx->user_port = server->port;
+  return ALLOW;
+}

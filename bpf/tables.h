@@ -1,0 +1,65 @@
+/* The tables: bounds and structs shared with user space.
+ * consul_ebpf/kernel/codec.py mirrors every struct here; change both together and
+ * raise LAYOUT there.
+ *
+ * Addresses and ports are in network byte order. The loader defines MAX_VIPS and the
+ * paths (PIN_...) the tables are pinned at.
+ */
+#pragma once
+
+#define SLOTS 256  /* rows of the server table; a slot is its index */
+#define NO_SLOT 0xff
+#define CHOICES 8  /* longest preference; a power of two */
+#define RECENT 4   /* newest sockets remembered for each VIP; a power of two */
+
+enum server_state { EMPTY = 0, READY = 1, FAILING = 2, DRAINING = 3 };
+
+/* A row's address changes only while its state is EMPTY, so a reader that sees READY
+ * sees one server's address and port, never parts of two. */
+struct server {
+  u32 ipv6[4]; /* all zero: none */
+  u32 ipv4;    /* zero: none */
+  u16 port;
+  u8 state;
+  u8 zero;
+};
+
+struct server_counters {
+  u64 connects;
+  u64 failures; /* connects followed by a retry within the window */
+};
+
+struct vip_key {
+  u32 address[4]; /* IPv4-mapped: 127.64.0.1 is ::ffff:127.64.0.1 */
+  u16 port;
+  u16 zero;
+};
+
+struct vip {
+  u64 preference; /* CHOICES slots, one a byte, first choice lowest; read at once */
+  u64 last_ns;    /* monotonic time of the newest connect */
+  u64 connects;
+  u64 cursor;     /* index into preference of the newest pick */
+  /* A ring, by connects: the socket's cookie, by which sock_diag finds it, times
+   * SLOTS, plus the slot it was sent to. */
+  u64 recent[RECENT];
+};
+
+/* BPF_F_TABLE with a pin path: an existing pin is used, else made. */
+#define PINNED_TABLE(_type, _key, _leaf, _name, _size, _flags, _path)            \
+  struct _name##_table_t {                                                       \
+    _key key;                                                                    \
+    _leaf leaf;                                                                  \
+    _leaf *(*lookup)(_key *);                                                    \
+    int max_entries;                                                             \
+    int flags;                                                                   \
+  };                                                                             \
+  __attribute__((section("maps/" _type ":" _path))) struct _name##_table_t _name = { \
+      .flags = (_flags), .max_entries = (_size)}
+
+PINNED_TABLE("array", u32, struct server, servers, SLOTS, 0, PIN_SERVERS);
+/* Not per CPU: connects through VIPs are rare, and this is one cache line less. */
+PINNED_TABLE("array", u32, struct server_counters, counters, SLOTS, 0, PIN_COUNTERS);
+/* Memory as it is used, not for MAX_VIPS at once. */
+PINNED_TABLE("hash", struct vip_key, struct vip, vips, MAX_VIPS, BPF_F_NO_PREALLOC,
+             PIN_VIPS);

@@ -1,0 +1,1 @@
+"""Consul's service mesh without a consul-dataplane beside every Envoy."""

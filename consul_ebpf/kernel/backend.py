@@ -1,0 +1,282 @@
+"""`BccMapBackend`: the tables in the kernel, by pins, without BCC in this process."""
+
+import errno
+import functools
+import json
+import logging
+import os
+import subprocess
+import sys
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any, Self
+
+import consul_ebpf
+from consul_ebpf._errors import (
+    ConfigError,
+    ConsulEbpfError,
+    KernelError,
+    KernelFeatureError,
+    LoaderError,
+    PrivilegeError,
+    TableFullError,
+)
+from consul_ebpf._protocols import Applied
+from consul_ebpf._values import KernelState, Table
+from consul_ebpf.kernel import codec, host, libbpf
+from consul_ebpf.kernel.diff import Changes, diff
+from consul_ebpf.kernel.pins import Pins
+
+log = logging.getLogger(__name__)
+
+_PACKAGE = Path(consul_ebpf.__file__).parent
+_LOAD_TIMEOUT = 60.0  # seconds; a load takes under one
+_DISTRIBUTION_PYTHON = "/usr/bin/python3"  # BCC's own, where ours is a venv without it
+
+
+def source_path() -> Path:
+    """Return the program's C source: beside the package, or in it when installed."""
+    inside = _PACKAGE / "bpf" / "connect.c"
+    return inside if inside.exists() else _PACKAGE.parent / "bpf" / "connect.c"
+
+
+def load_program(job: dict[str, Any]) -> None:
+    """Run the loader child; its `Job` as a dict.
+
+    Raises:
+        LoaderError: BCC is missing, or the program did not compile or load.
+        PrivilegeError: a capability is missing.
+        KernelFeatureError: the kernel knows no cgroup links (before 5.7).
+        KernelError: anything else the kernel refused.
+    """
+    for python in dict.fromkeys((sys.executable, _DISTRIBUTION_PYTHON)):
+        child = subprocess.run(
+            [python, "-m", "consul_ebpf.kernel.loader"],
+            input=json.dumps(job),
+            env={**os.environ, "PYTHONPATH": str(_PACKAGE.parent)},
+            capture_output=True,
+            text=True,
+            timeout=_LOAD_TIMEOUT,
+            check=False,
+        )
+        if not child.stdout:
+            answer = {"kind": "bcc", "message": f"the loader ended {child.returncode}"}
+        else:
+            answer = json.loads(child.stdout)
+        if answer.get("kind") != "import":
+            break
+    if answer:
+        raise _explain(answer, child.stderr, job["cgroup"])
+
+
+def _explain(answer: dict[str, Any], stderr: str, cgroup: str) -> ConsulEbpfError:
+    message = answer["message"]
+    telling = [line for line in stderr.splitlines() if "error" in line.lower()]
+    detail = f" ({telling[-1].strip()})" if telling else ""
+    log.debug("loader said: %s", stderr)
+    if answer["kind"] == "import":
+        return LoaderError(
+            f"BCC cannot be imported ({message}): apt-get install python3-bpfcc, and "
+            "use the distribution's Python or a venv with --system-site-packages"
+        )
+    missing = {"sys_admin", "net_admin"} - host.capabilities()
+    if missing and (
+        answer.get("errno") in (errno.EPERM, errno.EACCES) or answer["kind"] == "bcc"
+    ):
+        named = ", ".join(sorted(f"CAP_{name.upper()}" for name in missing))
+        return PrivilegeError(
+            f"loading and attaching the program needs {named}: run as root, or grant "
+            f"them in the unit file ({message})"
+        )
+    if answer["kind"] == "bcc":
+        return LoaderError(f"the program was not loaded: {message}{detail}")
+    if answer["errno"] == errno.EINVAL:
+        return KernelFeatureError(
+            f"the kernel refused a cgroup link ({message}): it needs Linux 5.7 or "
+            f"newer with CONFIG_CGROUP_BPF; this is {os.uname().release}"
+        )
+    return KernelError(f"attaching at {cgroup} failed: {message}")
+
+
+class BccMapBackend:
+    """The kernel's tables. Make one with `open`; close it, or use it with `with`.
+
+    What it pinned and attached stays when it is closed; `detach` removes that.
+    """
+
+    def __init__(self, pins: Pins, tables: dict[str, libbpf.Map]) -> None:
+        """Take over locked pins and opened tables; see `open`."""
+        self._pins = pins
+        self._servers = tables["servers"]
+        self._counters = tables["counters"]
+        self._vips = tables["vips"]
+        self._have: Table | None = None
+
+    def __repr__(self) -> str:
+        return f"<BccMapBackend {self._pins.current} capacity={self.capacity}>"
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        cgroup: str = "auto",
+        bpffs: str = "/sys/fs/bpf",
+        vip_cidr: str = "127.64.0.0/10",
+        retry_window: float = 35.0,
+        max_proxies: int = 65536,
+    ) -> Self:
+        """Load the program, attach it and open the tables; reuse what is pinned.
+
+        A restart keeps tables, counters and cursors and swaps the program in one
+        step. The keywords are those of `[kernel]` in the configuration.
+
+        Raises:
+            UnsupportedError: a subclass says which privilege, mount or feature is
+                missing.
+            AlreadyRunningError: another controller holds the host.
+        """
+        directory = host.find_cgroup(cgroup)
+        host.ensure_bpffs(Path(bpffs))
+        pins = Pins(Path(bpffs))
+        pins.lock()
+        try:
+            job = functools.partial(
+                dict,
+                source=str(source_path()),
+                defines=codec.defines(IPv4Network(vip_cidr), retry_window, max_proxies),
+                cgroup=str(directory),
+            )
+            if pins.current.exists():
+                _check_capacity(pins, max_proxies)
+                at = str(pins.current)
+                load_program(job(tables=at, links=at))
+                pins.discard_staging()
+            else:
+                at = str(pins.new_staging())
+                load_program(job(tables=at, links=at))
+                pins.publish()
+            return cls(pins, pins.open_tables())
+        except BaseException:
+            pins.discard_staging()
+            pins.unlock()
+            raise
+
+    @property
+    def capacity(self) -> int:
+        """How many VIPs fit."""
+        return self._vips.info.max_entries
+
+    def apply(self, table: Table) -> Applied:
+        """Make the kernel's tables equal `table`; see `MapBackend.apply`."""
+        if len(table.vips) > self.capacity:
+            raise TableFullError(
+                f"{len(table.vips)} proxies do not fit the VIP table of "
+                f"{self.capacity}: raise kernel.max_proxies"
+            )
+        have = self._have if self._have is not None else self.read().table
+        changes = diff(have, table)
+        self._have = None  # a failure leaves us not knowing: the next apply reads
+        try:
+            self._write(changes, have)
+        except OSError as error:
+            raise KernelError(
+                f"writing the tables failed: {error.strerror or error}; trying again"
+            ) from error
+        self._have = table
+        return Applied(
+            servers=len(changes.servers_fill)
+            + len(changes.servers_state)
+            + len(changes.servers_empty),
+            vips_put=len(changes.vips_put),
+            vips_removed=len(changes.vips_remove),
+        )
+
+    def _write(self, changes: Changes, have: Table) -> None:
+        for entry in changes.servers_fill:
+            key = _slot_key(entry.slot)
+            self._servers.update(key, codec.encode_server(entry, empty=True))
+            self._counters.update(key, codec.EMPTY_COUNTERS)
+            self._servers.update(key, codec.encode_server(entry))
+        for entry in changes.servers_state:
+            self._servers.update(_slot_key(entry.slot), codec.encode_server(entry))
+        for vip in changes.vips_remove:
+            self._vips.delete(codec.encode_key(vip))
+        keys = {vip: codec.encode_key(vip) for vip in changes.vips_put}
+        self._vips.update_many(
+            (
+                keys[vip],
+                codec.encode_vip(
+                    preference,
+                    self._vips.lookup(keys[vip]) if vip in have.vips else None,
+                ),
+            )
+            for vip, preference in changes.vips_put.items()
+        )
+        for slot in changes.servers_empty:
+            self._servers.update(_slot_key(slot), codec.EMPTY_SERVER)
+
+    def read(self) -> KernelState:
+        """Read tables and counters from the kernel."""
+        try:
+            return read_tables(self._servers, self._counters, self._vips)
+        except OSError as error:
+            raise KernelError(f"reading the tables failed: {error}") from error
+
+    def close(self) -> None:
+        """Close the tables and let another writer in; redirecting goes on."""
+        for opened in (self._servers, self._counters, self._vips):
+            opened.close()
+        self._pins.unlock()
+
+    def detach(self) -> None:
+        """Remove links and tables; VIPs then fail locally. Closes this backend."""
+        self._pins.remove()
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _slot_key(slot: int) -> bytes:
+    return slot.to_bytes(4, sys.byteorder)
+
+
+def _check_capacity(pins: Pins, wanted: int) -> None:
+    """Refuse a pinned table of another size: the program would not fit it."""
+    tables = pins.open_tables()
+    size = tables["vips"].info.max_entries
+    for opened in tables.values():
+        opened.close()
+    if size != wanted:
+        raise ConfigError(
+            f"kernel.max_proxies is {wanted}, but the pinned table holds {size}: "
+            f"set max_proxies = {size}, or remove it with the detach command first"
+        )
+
+
+def read_tables(
+    servers: libbpf.Map, counters: libbpf.Map, vips: libbpf.Map
+) -> KernelState:
+    """Read opened tables; raises OSError."""
+    rows, counts = {}, {}
+    for slot in range(codec.SLOTS):
+        key = _slot_key(slot)
+        entry = codec.decode_server(slot, servers.lookup(key) or codec.EMPTY_SERVER)
+        if entry is not None:
+            rows[slot] = entry
+            data = counters.lookup(key) or codec.EMPTY_COUNTERS
+            counts[slot] = codec.decode_counters(data)
+    entries = [(codec.decode_key(key), value) for key, value in vips.items()]
+    return KernelState(
+        table=Table(
+            servers=rows,
+            vips={vip: codec.decode_preference(value) for vip, value in entries},
+        ),
+        servers=counts,
+        vips={vip: codec.decode_vip_counters(value) for vip, value in entries},
+    )
+
+

@@ -1,0 +1,136 @@
+"""The bytes of the tables: mirrors bpf/tables.h, and decides byte order once.
+
+Addresses and ports are in network byte order in the kernel; here they are bytes or
+numbers as people write them. All functions are pure.
+"""
+
+import struct
+import sys
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+
+from consul_ebpf._values import (
+    MAX_CHOICES,
+    Preference,
+    Server,
+    ServerCounters,
+    ServerState,
+    SlottedServer,
+    Vip,
+    VipCounters,
+)
+
+LAYOUT = 1
+"""Raised with every change of a struct in bpf/tables.h; part of the pins' path."""
+
+SLOTS = 256
+NO_SLOT = 0xFF
+RECENT = 4
+
+SERVER = struct.Struct("=16s4s2sBx")  # struct server
+COUNTERS = struct.Struct("=QQ")  # struct server_counters
+VIP_KEY = struct.Struct("=16s2sxx")  # struct vip_key
+VIP = struct.Struct(f"=QQQQ{RECENT}Q")  # struct vip
+
+_NO_IPV4, _NO_IPV6 = bytes(4), bytes(16)
+_MAPPED = bytes(10) + b"\xff\xff"
+_STATES = {ServerState.READY: 1, ServerState.FAILING: 2, ServerState.DRAINING: 3}
+_STATE_OF = {number: state for state, number in _STATES.items()}
+
+EMPTY_SERVER = bytes(SERVER.size)
+EMPTY_COUNTERS = bytes(COUNTERS.size)
+
+
+def _word(network_order: bytes) -> int:
+    """Four bytes of an address, as the number C code reads them as."""
+    return int.from_bytes(network_order, sys.byteorder)
+
+
+def defines(network: IPv4Network, retry_window: float, max_vips: int) -> dict[str, int]:
+    """Constants the program is compiled with. `retry_window` is in seconds."""
+    return {
+        "VIP_NETWORK": _word(network.network_address.packed),
+        "VIP_MASK": _word(network.netmask.packed),
+        "MAPPED_PREFIX": _word(_MAPPED[8:]),
+        "RETRY_WINDOW_NS": round(retry_window * 1e9),
+        "MAX_VIPS": max_vips,
+    }
+
+
+def encode_server(entry: SlottedServer, *, empty: bool = False) -> bytes:
+    """Encode a row; `empty` keeps the address and says the row is not in use yet."""
+    server = entry.server
+    return SERVER.pack(
+        server.ipv6.packed if server.ipv6 else _NO_IPV6,
+        server.ipv4.packed if server.ipv4 else _NO_IPV4,
+        server.port.to_bytes(2, "big"),
+        0 if empty else _STATES[entry.state],
+    )
+
+
+def decode_server(slot: int, data: bytes) -> SlottedServer | None:
+    """Decode a row; None if it is not in use. The id is the endpoint."""
+    ipv6, ipv4, port, number = SERVER.unpack(data)
+    state = _STATE_OF.get(number)
+    if state is None or (ipv6 == _NO_IPV6 and ipv4 == _NO_IPV4):
+        return None
+    server = Server(
+        id="",
+        port=int.from_bytes(port, "big"),
+        ipv4=None if ipv4 == _NO_IPV4 else IPv4Address(ipv4),
+        ipv6=None if ipv6 == _NO_IPV6 else IPv6Address(ipv6),
+    )
+    return SlottedServer(slot, server, state)
+
+
+def decode_counters(data: bytes) -> ServerCounters:
+    """Decode one slot's counters."""
+    return ServerCounters(*COUNTERS.unpack(data))
+
+
+def encode_key(vip: Vip) -> bytes:
+    """Encode a VIP as the key of the `vips` table."""
+    return VIP_KEY.pack(_MAPPED + vip.address.packed, vip.port.to_bytes(2, "big"))
+
+
+def decode_key(data: bytes) -> Vip:
+    """Decode a key of the `vips` table."""
+    address, port = VIP_KEY.unpack(data)
+    return Vip(IPv4Address(address[12:]), int.from_bytes(port, "big"))
+
+
+def encode_vip(preference: Preference, have: bytes | None = None) -> bytes:
+    """Encode a VIP's entry, keeping the counts of the one there is.
+
+    The cursor stays with the server in use, unless the first choice is a new one:
+    then the next connect goes there.
+    """
+    padded = bytes([*preference, *[NO_SLOT] * (MAX_CHOICES - len(preference))])
+    packed = int.from_bytes(padded, "little")
+    if have is None:
+        return VIP.pack(packed, *[0] * (3 + RECENT))
+    old, last_ns, connects, cursor, *recent = VIP.unpack(have)
+    before = old.to_bytes(MAX_CHOICES, "little")
+    in_use = before[cursor % MAX_CHOICES]
+    if before[0] == padded[0] and in_use in preference:
+        cursor = preference.index(in_use)
+    else:
+        cursor, last_ns = 0, 0
+    return VIP.pack(packed, last_ns, connects, cursor, *recent)
+
+
+def decode_preference(data: bytes) -> Preference:
+    """Decode the preference of a VIP's entry."""
+    slots = VIP.unpack(data)[0].to_bytes(MAX_CHOICES, "little")
+    return tuple(slot for slot in slots if slot != NO_SLOT)
+
+
+def decode_vip_counters(data: bytes) -> VipCounters:
+    """Decode what the kernel counted for a VIP."""
+    preference, _last, connects, cursor, *recent = VIP.unpack(data)
+    slots = preference.to_bytes(MAX_CHOICES, "little")
+    current = slots[cursor % MAX_CHOICES]
+    return VipCounters(
+        connects=connects,
+        current=current if connects and current != NO_SLOT else None,
+        sockets=tuple(divmod(socket, SLOTS) for socket in recent if socket),
+    )

@@ -1,0 +1,114 @@
+"""Compile and load the program with BCC, in a child that ends when it is done.
+
+Run as `python -m consul_ebpf.kernel.loader` with a `Job` as JSON on standard input;
+answers one JSON object on standard output. BCC maps LLVM (over 70 MB) into whoever
+imports it and writes compile errors to descriptor 2: a child keeps both away from the
+controller. Only the standard library and BCC are imported here, so that the child may
+be another interpreter than the parent's: the one BCC was installed for.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from consul_ebpf.kernel import libbpf
+
+PROG_TYPE_CGROUP_SOCK_ADDR = 18
+HOOKS = {
+    "connect4": libbpf.CGROUP_INET4_CONNECT,
+    "connect6": libbpf.CGROUP_INET6_CONNECT,
+}
+TABLES = ("servers", "counters", "vips")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What the child is to do.
+
+    `tables` is the directory whose pins of the tables are used, or made where they
+    are missing; `links` the one whose link pins get the new program, or are made.
+    """
+
+    source: str
+    defines: dict[str, int]
+    tables: str
+    links: str
+    cgroup: str
+
+
+def _monotonic_clock(release: str) -> str:
+    """Name the cheapest clock a kernel release (`6.1.0-18-amd64`) has."""
+    major, minor = (int(part) for part in re.findall(r"\d+", release)[:2])
+    return "bpf_ktime_get_" + ("coarse_ns" if (major, minor) >= (5, 11) else "ns")
+
+
+def _compile(job: Job) -> Any:
+    source = Path(job.source)
+    os.environ["BCC_KERNEL_SOURCE"] = str(source.parent / "stub")
+    import bcc  # noqa: PLC0415  # the one import of BCC, and only in this child
+
+    flags = [f"-D{name}={value}ULL" for name, value in job.defines.items()]
+    flags.append(f"-DMONOTONIC_NS={_monotonic_clock(os.uname().release)}")
+    flags += [f'-DPIN_{name.upper()}="{job.tables}/{name}"' for name in TABLES]
+    flags.append(f"-I{source.parent}")
+    return bcc.BPF(text=source.read_text(encoding="utf-8"), cflags=flags)
+
+
+def _attach(name: str, program: int, job: Job) -> None:
+    """Give the program to the pinned link, or to a new one at the wanted cgroup.
+
+    A link that was severed, or is at another cgroup, is replaced by rename: the new
+    one is attached before the old one goes.
+    """
+    pin = Path(job.links) / name
+    cgroup = os.open(job.cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if pin.exists():
+            link = libbpf.obj_get(pin)
+            if libbpf.link_info(link).cgroup_id == os.fstat(cgroup).st_ino:
+                libbpf.link_update(link, program)
+                return
+        link = libbpf.link_create(program, cgroup, HOOKS[name])
+        fresh = pin.with_name(f"{name}-new")
+        fresh.unlink(missing_ok=True)
+        libbpf.obj_pin(link, fresh)
+        fresh.rename(pin)
+    finally:
+        os.close(cgroup)
+
+
+def load(job: Job) -> None:
+    """Compile, load both hooks, then attach both."""
+    module = _compile(job)
+    programs = {
+        name: module.load_func(
+            name, PROG_TYPE_CGROUP_SOCK_ADDR, attach_type=attach_type
+        ).fd
+        for name, attach_type in HOOKS.items()
+    }
+    for name, program in programs.items():
+        _attach(name, program, job)
+
+
+def main() -> int:
+    """Do the job on standard input; answer `{}` or `{"kind", "errno", "message"}`."""
+    job = Job(**json.load(sys.stdin))
+    answer: dict[str, Any] = {}
+    try:
+        load(job)
+    except ImportError as error:
+        answer = {"kind": "import", "message": str(error)}
+    except OSError as error:
+        answer = {"kind": "system", "errno": error.errno, "message": str(error)}
+    except Exception as error:  # noqa: BLE001  # BCC raises nothing narrower
+        answer = {"kind": "bcc", "message": str(error)}
+    json.dump(answer, sys.stdout)
+    return 1 if answer else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
