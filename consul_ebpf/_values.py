@@ -97,6 +97,11 @@ class Vip:
     ipv6: bool = field(default=False, compare=False)
 
     @property
+    def packed(self) -> bytes:
+        """Address and port in network byte order."""
+        return self.address.packed + self.port.to_bytes(2)
+
+    @property
     def literal(self) -> str:
         """The address as the bootstrap holds it."""
         return f"::ffff:{self.address}" if self.ipv6 else str(self.address)

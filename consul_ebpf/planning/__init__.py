@@ -1,0 +1,1 @@
+"""Decides which VIP prefers which server: pure functions over values."""

@@ -1,0 +1,184 @@
+"""PURE: (proxies' VIPs, slotted servers, last plan, seed) -> preferences.
+
+The rules, each a property test in tests/unit/planning/:
+
+1. Even: first choices differ by at most one over the servers, and so they do after
+   any one server is gone. Later choices are spread likewise, without that promise.
+2. Stable: a proxy's first choice changes only if it must for rule 1. When a server is
+   gone for good its proxies get as first choice what was their second: where the
+   kernel has already taken them.
+3. Different from host to host: the seed orders the ranking of servers.
+4. A preference holds a ready server if there is one, and no draining one.
+5. A server's death changes no preference: it keeps its place while it is failing.
+
+Ranking is rendezvous hashing; evenness comes from bounding every server's load. To
+plan 65,536 proxies in about a second, proxies share `_RANKINGS` rankings by hash.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from hashlib import blake2b
+
+from consul_ebpf._values import (
+    MAX_CHOICES,
+    Preference,
+    ServerState,
+    SlottedServer,
+    Vip,
+)
+
+_RANKINGS = 1024
+
+
+def plan(
+    vips: Iterable[Vip],
+    servers: Mapping[int, SlottedServer],
+    last: Mapping[Vip, Preference],
+    seed: str,
+) -> dict[Vip, Preference]:
+    """Compute every VIP's preference.
+
+    Args:
+        vips: the VIPs to serve, in any order.
+        servers: the server table; draining ones get no preference.
+        last: the preferences as they are, of this process or read from the kernel.
+        seed: differs from host to host and stays over restarts (the machine's id).
+    """
+    usable = {
+        slot: entry.server.endpoint
+        for slot, entry in servers.items()
+        if entry.state is not ServerState.DRAINING
+    }
+    if not usable:
+        return dict.fromkeys(vips, ())
+    key = blake2b(seed.encode(), digest_size=32).digest()
+    hashed = sorted(
+        (int.from_bytes(blake2b(vip.packed, key=key, digest_size=8).digest()), vip)
+        for vip in set(vips)
+    )
+    # From here on a VIP is its index in `hashed`.
+    rankings = _rankings(usable, key)
+    ranking = [rankings[number % len(rankings)] for number, _ in hashed]
+    kept = [
+        tuple([slot for slot in last.get(vip, ()) if slot in usable])
+        for _, vip in hashed
+    ]
+    everyone = range(len(hashed))
+    first = _spread(everyone, usable, ranking, kept, Counter())
+    second = _second_choices(usable, ranking, kept, first) if len(usable) > 1 else {}
+    ready = {n for n, entry in servers.items() if entry.state is ServerState.READY}
+    return {
+        hashed[i][1]: _complete(
+            (first[i], second[i]) if second else (first[i],), ranking[i], ready
+        )
+        for i in everyone
+    }
+
+
+def _rankings(endpoints: Mapping[int, str], key: bytes) -> list[tuple[int, ...]]:
+    """Rank all slots `_RANKINGS` times, by the servers' endpoints."""
+    # One long digest gives a server's score in several rankings at once.
+    scores: dict[int, bytes] = {
+        slot: b"".join(
+            blake2b(endpoint.encode(), key=key, salt=block.to_bytes(16)).digest()
+            for block in range(_RANKINGS // 8)
+        )
+        for slot, endpoint in endpoints.items()
+    }
+    return [
+        tuple(sorted(scores, key=lambda slot: scores[slot][at : at + 8]))  # noqa: B023
+        for at in range(0, _RANKINGS * 8, 8)
+    ]
+
+
+def _second_choices(
+    usable: Collection[int],
+    ranking: Sequence[Preference],
+    kept: Sequence[Preference],
+    first: Mapping[int, int],
+) -> dict[int, int]:
+    """For each server, spread its proxies over the others as if it were gone."""
+    loads = Counter(first.values())
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for i in sorted(first):
+        groups[first[i]].append(i)
+    second: dict[int, int] = {}
+    column: Counter[int] = Counter()
+    for gone in sorted(groups):
+        # A proxy's own first choice is not among the others, so what it keeps of its
+        # last plan is its old second choice, or its old first one.
+        others = [slot for slot in usable if slot != gone]
+        chosen = _spread(groups[gone], others, ranking, kept, loads, column)
+        column.update(chosen.values())
+        second.update(chosen)
+    return second
+
+
+def _spread(
+    group: Sequence[int],
+    slots: Collection[int],
+    ranking: Sequence[Preference],
+    kept: Sequence[Preference],
+    loads: Mapping[int, int],
+    ties: Mapping[int, int] | None = None,
+) -> dict[int, int]:
+    """Give each VIP of the group one of `slots` so that `loads` become even.
+
+    A VIP keeps the first usable of `kept` as far as that slot has room, else takes
+    the next it had, else the best of its ranking with room. Who gets the one more
+    where it does not divide: those that have most, so that least moves; then those
+    with least in `ties`.
+    """
+    among = frozenset(slots)
+    wish = {i: next((slot for slot in kept[i] if slot in among), None) for i in group}
+    base = {slot: loads.get(slot, 0) for slot in slots}
+    wanted = Counter(base)
+    wanted.update(slot for slot in wish.values() if slot is not None)
+    room = _room(base, wanted, len(group), ties or {})
+
+    chosen: dict[int, int] = {}
+    homeless: list[int] = []
+    for i in group:
+        slot = wish[i]
+        if slot is not None and room[slot] > 0:
+            room[slot] -= 1
+            chosen[i] = slot
+        else:
+            homeless.append(i)
+    for i in homeless:
+        for slot in (*kept[i], *ranking[i]):
+            if slot in among and room[slot] > 0:
+                room[slot] -= 1
+                chosen[i] = slot
+                break
+    return chosen
+
+
+def _room(
+    base: Mapping[int, int],
+    wanted: Mapping[int, int],
+    count: int,
+    ties: Mapping[int, int],
+) -> dict[int, int]:
+    """Say how many of `count` more each slot takes for even loads.
+
+    Assumes what `plan` guarantees: no base load is above the even share plus one.
+    """
+    share, extra = divmod(sum(base.values()) + count, len(base))
+    by_claim = sorted(
+        base, key=lambda slot: (-(base[slot] > share), -wanted[slot], ties.get(slot, 0))
+    )
+    target = {slot: share + (nth < extra) for nth, slot in enumerate(by_claim)}
+    return {slot: target[slot] - base[slot] for slot in base}
+
+
+def _complete(
+    chosen: Preference, ranking: Preference, ready: AbstractSet[int]
+) -> Preference:
+    """Append later choices by rank; the last place is there to keep rule 4."""
+    preference = tuple(dict.fromkeys(chosen + ranking[: MAX_CHOICES + 2]))[:MAX_CHOICES]
+    if ready and ready.isdisjoint(preference):
+        spare = next(slot for slot in ranking if slot in ready)
+        preference = (*preference[:-1], spare)
+    return preference

@@ -1,0 +1,45 @@
+"""PURE: which slot of the kernel's server table each server has.
+
+Rules: a server keeps its slot as long as it is in the pool, whatever its state; a
+free slot is given again as late as possible, so that a reader that is still looking
+at the old server has long finished.
+"""
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv6Address
+
+from consul_ebpf._values import PooledServer, Server, SlottedServer
+
+SLOT_COUNT = 255
+"""Slots there are to give: 0..254; 255 means none."""
+
+_Endpoint = tuple[IPv4Address | None, IPv6Address | None, int]
+
+
+def _endpoint(server: Server) -> _Endpoint:
+    return server.ipv4, server.ipv6, server.port
+
+
+def assign_slots(
+    pool: Iterable[PooledServer], last: Mapping[int, SlottedServer], newest: int = -1
+) -> dict[int, SlottedServer]:
+    """Give each pooled server a slot.
+
+    Args:
+        pool: at most `SLOT_COUNT` servers; of two at one endpoint the first counts.
+        last: the slots as they are, of this process or read from the kernel.
+        newest: the slot given last; the search for a free one begins behind it.
+    """
+    held = {_endpoint(entry.server): slot for slot, entry in last.items()}
+    members = {_endpoint(member.server): member for member in reversed(list(pool))}
+    begin = newest + 1 if newest >= 0 else max(last, default=-1) + 1
+    order = [(begin + i) % SLOT_COUNT for i in range(SLOT_COUNT)]
+    free = iter([slot for slot in order if slot not in last])
+    assigned = {}
+    for endpoint, member in reversed(members.items()):
+        slot = held.get(endpoint)
+        if slot is None:
+            slot = next(free, None)
+        if slot is not None:
+            assigned[slot] = SlottedServer(slot, member.server, member.state)
+    return dict(sorted(assigned.items()))
