@@ -1,0 +1,1 @@
+"""What an Envoy needs of us: its bootstrap, and the files that hold it."""

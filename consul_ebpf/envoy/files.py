@@ -1,0 +1,175 @@
+"""The files an Envoy is started from: `<directory>/<proxy id>/`.
+
+The directories belong to the controller and tell nothing but file names; the files
+belong to `owner`, and nobody else can read them.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import stat
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from consul_ebpf._errors import ConsulEbpfError
+from consul_ebpf._files import TEMPORARY_SUFFIX, write_atomically
+from consul_ebpf._values import PlacedProxy, Proxy
+from consul_ebpf.envoy.token import token_secret
+from consul_ebpf.workloads.checks import check_proxy
+
+log = logging.getLogger(__name__)
+
+BOOTSTRAP = "bootstrap.json"
+TOKEN = "token.json"  # noqa: S105  # a file's name
+
+_FILE_MODE = 0o600
+_TOP_MODE = 0o711
+"""The owner of a file must get to it; which proxies there are is nobody's business."""
+_PROXY_MODE = 0o755
+"""To watch for a new token Envoy must be able to read the directory."""
+
+
+class BootstrapFiles:
+    """Keeps each proxy's files on disk. Blocking; one writer at a time.
+
+    Args:
+        directory: where the proxies' directories are; made if missing.
+        owner: (uid, gid) the files belong to; None: the process's own.
+    """
+
+    def __init__(
+        self, directory: Path, *, owner: tuple[int, int] | None = None
+    ) -> None:
+        self._directory = directory
+        self._owner = owner
+
+    def __repr__(self) -> str:
+        return f"<BootstrapFiles {self._directory}>"
+
+    def bootstrap_path(self, proxy: Proxy) -> Path:
+        """Where `write` puts the proxy's bootstrap."""
+        return self._directory / proxy.id / BOOTSTRAP
+
+    def token_path(self, proxy: Proxy) -> Path:
+        """Where `write_token` puts the proxy's token: `EnvoyBootstrap`'s token_file."""
+        return self._directory / proxy.id / TOKEN
+
+    def write(self, placed: PlacedProxy, bootstrap: Mapping[str, Any]) -> Path | None:
+        """Make the proxy's file hold `bootstrap`; None if it did already.
+
+        Raises:
+            ConsulEbpfError: it could not be written; what was there stays.
+            InvalidProxyError: the proxy's id cannot be a directory's name.
+        """
+        return self._write(placed.proxy, BOOTSTRAP, bootstrap)
+
+    def write_token(self, proxy: Proxy, token: str) -> Path | None:
+        """Make the proxy's file hold its ACL token; None if it did already.
+
+        Envoy takes up a new token by itself. The first one must be there before Envoy
+        starts, so write it before the bootstrap. Raises what `write` raises.
+        """
+        return self._write(proxy, TOKEN, token_secret(token))
+
+    def remove(self, proxy_id: str) -> bool:
+        """Remove the proxy's files; say whether there were any.
+
+        Files that are not ours stay, and then so does the directory.
+
+        Raises:
+            ConsulEbpfError: a file of ours could not be removed.
+            InvalidProxyError: no proxy can have that id.
+        """
+        check_proxy(Proxy(id=proxy_id, node=""))
+        return _remove_files(self._directory / proxy_id)
+
+    def prune(self, keep: Collection[str]) -> list[str]:
+        """Remove the files of all proxies but those with the ids of `keep`.
+
+        Returns the ids whose files were removed.
+
+        Raises:
+            ConsulEbpfError: a file of ours could not be removed.
+        """
+        if not self._directory.is_dir():
+            return []
+        others = (p for p in self._directory.iterdir() if p.name not in keep)
+        return sorted(path.name for path in others if _remove_files(path))
+
+    def _write(
+        self, proxy: Proxy, name: str, content: Mapping[str, Any]
+    ) -> Path | None:
+        check_proxy(proxy)
+        _make_directory(self._directory.resolve(), _TOP_MODE)
+        path = self._directory / proxy.id / name
+        _make_directory(path.parent, _PROXY_MODE)
+        data = json.dumps(content, indent=2).encode() + b"\n"
+        if _holds(path, data, self._owner):
+            return None
+        write_atomically(path, data, mode=_FILE_MODE, owner=self._owner)
+        log.info("wrote %s", path)
+        return path
+
+
+def _remove_files(directory: Path) -> bool:
+    """Remove what is ours in `directory`, and it too if that was all."""
+    if directory.is_symlink():
+        return False  # it leads to somebody else's files
+    try:
+        ours = [path for path in directory.iterdir() if _is_ours(path)]
+        for path in ours:
+            path.unlink()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise ConsulEbpfError(
+            f"cannot remove the files in {str(directory)!r}: {error.strerror}"
+        ) from error
+    with contextlib.suppress(OSError):  # something else is in it
+        directory.rmdir()
+    return bool(ours)
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell our files, and what a killed predecessor left of them, from other ones."""
+    return path.name in (BOOTSTRAP, TOKEN) or (
+        path.name.startswith((f".{BOOTSTRAP}.", f".{TOKEN}."))
+        and path.name.endswith(TEMPORARY_SUFFIX)
+    )
+
+
+def _make_directory(path: Path, mode: int) -> None:
+    """Make a directory with exactly `mode`; one that is there stays as it is."""
+    try:
+        path.mkdir(mode)
+        path.chmod(mode)  # what the umask took away
+    except FileExistsError:
+        if path.is_symlink() or not path.is_dir():
+            raise ConsulEbpfError(
+                f"{str(path)!r} is in the way of a directory; remove it"
+            ) from None
+    except OSError as error:
+        raise ConsulEbpfError(
+            f"cannot make the directory {str(path)!r}: {error.strerror}"
+        ) from error
+
+
+def _holds(path: Path, data: bytes, owner: tuple[int, int] | None) -> bool:
+    """Whether `path` is already the file we would write."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags)
+    except OSError:
+        return False
+    with open(descriptor, "rb") as file:  # noqa: PTH123  # a descriptor, not a path
+        status = os.fstat(descriptor)
+        return (
+            stat.S_ISREG(status.st_mode)
+            and stat.S_IMODE(status.st_mode) == _FILE_MODE
+            and status.st_uid == (owner[0] if owner else os.geteuid())
+            and status.st_gid == (owner[1] if owner else status.st_gid)
+            and status.st_size == len(data)
+            and file.read() == data
+        )
