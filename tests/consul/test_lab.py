@@ -99,22 +99,22 @@ def test_registered_proxy_gets_its_configuration(
 
     with EnvoyProcess(envoy_bin, bootstrap) as envoy:
         assert cluster.grpc_endpoints[1] == envoy.wait_connected()
-        assert envoy.upstream_cx_total == 1
+        assert 1 == envoy.upstream_cx_total
 
         cluster.kill(1)
         wait_until(lambda: not envoy.xds_server(), "Envoy's connection ended")
         cluster.restart(1)
 
         assert cluster.grpc_endpoints[1] == envoy.wait_connected(30)
-        assert envoy.stop() == 0
+        assert 0 == envoy.stop()
     cluster.deregister("lab")
 
 
 def test_acls_deny_all_but_the_management_token(consul_bin: Path) -> None:
     """With ACLs on, only the management token may list services."""
     with ConsulCluster(consul_bin, size=1, acl=True) as cluster:
-        assert cluster.call("GET", "/v1/catalog/services") == {"consul": []}
-        assert cluster.call("GET", "/v1/catalog/services", token="") == {}
+        assert {"consul": []} == cluster.call("GET", "/v1/catalog/services")
+        assert {} == cluster.call("GET", "/v1/catalog/services", token="")
         with pytest.raises(StatusError, match="403"):
             cluster.call("GET", "/v1/acl/tokens", token="")
 

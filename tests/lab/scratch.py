@@ -5,6 +5,7 @@ what another run is using.
 """
 
 import os
+import secrets
 import subprocess
 import tempfile
 import threading
@@ -43,11 +44,13 @@ def scratch_cgroup() -> Iterator[Path]:
     root = cgroup2_mount()
     if root is None:
         raise FileNotFoundError("cgroup v2 is not mounted")
-    path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
+    path = root / f"{PREFIX}{secrets.token_hex(4)}"
     try:
+        path.mkdir()
         yield path
     finally:
-        _remove_cgroup(path)
+        if path.exists():
+            _remove_cgroup(path)
 
 
 def _remove_cgroup(path: Path) -> None:
@@ -69,11 +72,12 @@ def _remove_cgroup(path: Path) -> None:
 def scratch_bpffs() -> Iterator[Path]:
     """Mount a bpffs of one's own; unmounting it lets go of every pin in it."""
     with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
-        subprocess.run(["mount", "-t", "bpf", "bpf", name], check=True)
         try:
+            subprocess.run(["mount", "-t", "bpf", "bpf", name], check=True)
             yield Path(name)
         finally:
-            subprocess.run(["umount", "--lazy", name], check=True)
+            if Path(name).is_mount():  # interrupted while mounting, it may be or not
+                subprocess.run(["umount", "--lazy", name], check=True)
 
 
 class Netns:

@@ -1,0 +1,195 @@
+"""Servers die and the mesh goes on: a demonstration on real parts.
+
+`nox -s demo` runs it. Needs root and takes about half a minute.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.lab.consul import ConsulCluster
+from tests.lab.leftovers import Traces
+from tests.lab.mesh import Mesh
+from tests.lab.parts import PartMissingError, ensure_consul, find_envoy
+from tests.lab.processes import LabError, wait_until
+
+console = Console(highlight=False)
+
+
+def main() -> int:
+    """Tell the story and clean up; 0 if all of it happened."""
+    _end_in_order_when_told()
+    before = Traces.now()
+    code = 1
+    try:
+        tell(*_parts())
+        code = 0
+    except (LabError, PartMissingError, OSError) as error:
+        say(f"[bold red]This did not happen:[/] {error}")
+    except KeyboardInterrupt:
+        say("[yellow]Stopped.[/]")
+        code = 130
+    if left := Traces.now().since(before):
+        say(f"[bold red]Left behind:[/] {'; '.join(left)}")
+        return code or 1
+    say("Everything was removed again.")
+    if code == 0:
+        say("[bold green]All of it happened.[/]")
+    return code
+
+
+def tell(consul: Path, envoy: Path) -> None:
+    """Run the acts, each on what the last one left."""
+    say("[bold]Consul's mesh without consul-dataplane.[/] Only loopback addresses, a")
+    say("scratch cgroup and a scratch bpffs: the rest of this machine is untouched.")
+
+    act("Three Consul servers, six registered proxies")
+    started = time.monotonic()
+    with ConsulCluster(consul) as cluster:
+        say(f"{', '.join(cluster.grpc_endpoints)}: ready after {since(started)}.")
+
+        act("The controller programs the kernel and writes a bootstrap for each proxy")
+        started = time.monotonic()
+        with Mesh(cluster, envoy) as mesh:
+            say(f"Ready after {since(started)}.")
+            connect(mesh)
+            first = lose_a_server(mesh)
+            bring_back(mesh, first)
+            act("The controller is killed, and then a server: the kernel is alone")
+            mesh.controller.kill()
+            say("Controller killed (SIGKILL).")
+            lose_a_server(mesh, announce=False)
+            status = mesh.controller.status()
+            if status["controller"]["running"] or not status["kernel"]["attached"]:
+                raise LabError(f"controller dead and kernel attached: {status}")
+            act("Clean up")
+            mesh.controller.detach()
+            if pins := [str(path) for path in mesh.bpffs.rglob("*")]:
+                raise LabError(f"detach removed every pin: left {', '.join(pins)}")
+            say("Program and tables detached; Envoys and servers stop.")
+
+
+def connect(mesh: Mesh) -> None:
+    """Start the Envoys: each finds a server through a VIP of its own."""
+    act("Six real Envoys start; each knows nothing but a VIP of its own")
+    connected = mesh.start_envoys()
+    vips = {proxy["id"]: proxy["vip"] for proxy in mesh.controller.status()["proxies"]}
+    show(
+        ("proxy", "VIP in its bootstrap", "server it is connected to", "after"),
+        (
+            (proxy, vips[proxy], there.server, f"{there.after:.2f} s")
+            for proxy, there in sorted(connected.items())
+        ),
+    )
+    spread = Counter(there.server for there in connected.values())
+    if set(spread) != set(mesh.cluster.grpc_endpoints):
+        raise LabError(f"proxies on every server: only on {', '.join(spread)}")
+
+
+def lose_a_server(mesh: Mesh, *, announce: bool = True) -> int:
+    """Kill the server with the most proxies; show where these went. Return it."""
+    servers = range(len(mesh.cluster.addresses))
+    victim = max(servers, key=lambda i: len(mesh.on_server(i)))
+    endpoint = mesh.cluster.grpc_endpoints[victim]
+    if announce:
+        act(f"Server {endpoint} is killed")
+    others = set(mesh.envoys) - set(mesh.on_server(victim))
+    connections = _connections(mesh, others)
+
+    moved = mesh.kill_server(victim)
+
+    say(f"Server {endpoint} killed (SIGKILL). Its proxies:")
+    show(
+        ("proxy", "was on", "is on", "connected again after"),
+        (
+            (proxy, endpoint, there.server, f"[bold]{there.after:.2f} s[/]")
+            for proxy, there in sorted(moved.items())
+        ),
+    )
+    if _connections(mesh, others) != connections:
+        raise LabError(f"{', '.join(others)} kept their connections")
+    say(f"The other {len(others)} kept the connections they had.")
+    return victim
+
+
+def bring_back(mesh: Mesh, server: int) -> None:
+    """Restart a server; wait until new connects may go there again."""
+    endpoint = mesh.cluster.grpc_endpoints[server]
+    act(f"Server {endpoint} comes back")
+    started = time.monotonic()
+    wait_until(
+        lambda: state(mesh, endpoint) != "ready", f"{endpoint} seen as failing", 20
+    )
+    say(f"The controller had marked it {state(mesh, endpoint)}.")
+    mesh.cluster.restart(server)
+    started = time.monotonic()
+    wait_until(lambda: state(mesh, endpoint) == "ready", f"{endpoint} ready again", 30)
+    say(f"Running again; ready for new connects {since(started)} later.")
+
+
+def state(mesh: Mesh, endpoint: str) -> str:
+    """Return what `status` says of a server."""
+    for server in mesh.controller.status()["servers"]:
+        if f"{server['address']}:{server['port']}" == endpoint:
+            return str(server["state"])
+    return "unlisted"
+
+
+def _connections(mesh: Mesh, proxies: Iterable[str]) -> Mapping[str, int]:
+    return {proxy: mesh.envoys[proxy].upstream_cx_total for proxy in proxies}
+
+
+def _parts() -> tuple[Path, Path]:
+    if os.geteuid() != 0:
+        raise LabError("the demo loads a BPF program: run it as root")
+    envoy = find_envoy()
+    if envoy is None:
+        raise LabError("no Envoy: run it with nox, or set ENVOY_BIN")
+    return ensure_consul(say), envoy
+
+
+def _end_in_order_when_told() -> None:
+    """Make SIGINT and SIGTERM end the story once; the clean-up is left alone."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def act(title: str) -> None:
+    """Begin a new part of the story."""
+    console.print(f"\n[bold cyan]{title}[/]")
+
+
+def say(text: str) -> None:
+    """Tell one thing."""
+    console.print(text, soft_wrap=True)
+
+
+def show(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Show a small table."""
+    table = Table(*columns, box=None, padding=(0, 3, 0, 0), header_style="dim")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def since(started: float) -> str:
+    """Say how long ago that was."""
+    return f"{time.monotonic() - started:.1f} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
