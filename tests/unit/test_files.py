@@ -12,7 +12,6 @@ import pytest
 from consul_ebpf._errors import ConsulEbpfError
 from consul_ebpf._files import write_atomically
 
-
 ROOT = Path(__file__).parents[2]
 
 
