@@ -1,5 +1,6 @@
-"""Find what a run of tests left in the machine."""
+"""Find what a run of tests, or the demo, left in the machine."""
 
+import ctypes
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +8,21 @@ from typing import Self
 
 from tests.lab.scratch import PREFIX, cgroup2_mount
 
+_PR_SET_CHILD_SUBREAPER = 36
 _LAB = re.compile(r"consul-ebpf-lab-(\d+)-")
+
+
+def adopt_orphans() -> None:
+    """Make processes whose parents end become this process's children.
+
+    So that a grandchild left running is among the `Traces`.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Traces:
-    """Everything of the kinds that our tests make, whoever made it."""
+    """What there is of the kinds we make: children, and things named after us."""
 
     found: frozenset[str]
 
@@ -30,32 +40,41 @@ class Traces:
 def _children() -> list[str]:
     tasks = Path("/proc/self/task").glob("*/children")
     pids = [pid for task in tasks for pid in task.read_text().split()]
-    return [f"process {pid} ({_command(pid)})" for pid in pids]
+    commands = {pid: _command(pid) for pid in pids}
+    return [f"process {pid} ({what})" for pid, what in commands.items() if what]
 
 
 def _command(pid: str) -> str:
+    """Return its command line; empty for one that has ended."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except OSError:
-        return "gone"
-    return " ".join(words).strip()[:100] or "zombie"
+        return ""
+    return " ".join(words).strip()[:100]
 
 
 def _mounts() -> list[str]:
     rows = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-    return [f"mount {row[1]} ({row[2]})" for row in rows]
+    return [
+        f"mount {row[1]} ({row[2]})"
+        for row in rows
+        if row[2] == "bpf" or "consul-ebpf" in row[1]
+    ]
 
 
 def _cgroups() -> list[str]:
     root = cgroup2_mount()
-    return [f"cgroup {path}" for path in root.rglob("*/")] if root else []
+    return [f"cgroup {at}" for at in root.rglob("*consul-ebpf*/")] if root else []
 
 
 def _entries() -> list[str]:
-    """List pins, named network namespaces and our own temporary directories."""
-    folders = [("pin", Path("/sys/fs/bpf"), "*"), ("netns", Path("/run/netns"), "*")]
-    folders.append(("directory", Path("/tmp"), "consul-ebpf*"))
-    return [f"{kind} {path}" for kind, at, glob in folders for path in at.glob(glob)]
+    """List pins, named network namespaces and temporary directories."""
+    kinds = {"pin": "/sys/fs/bpf", "netns": "/run/netns", "directory": "/tmp"}
+    return [
+        f"{kind} {path}"
+        for kind, folder in kinds.items()
+        for path in Path(folder).glob("*consul-ebpf*")
+    ]
 
 
 def _someone_elses(trace: str) -> bool:
