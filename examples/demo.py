@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.lab.consul import ConsulCluster
-from tests.lab.leftovers import Traces, adopt_orphans
+from tests.lab.leftovers import Traces, adopt_orphans, sweep
 from tests.lab.mesh import Mesh
 from tests.lab.parts import PartMissingError, ensure_consul, find_envoy
 from tests.lab.processes import LabError, wait_until
@@ -28,6 +28,7 @@ def main() -> int:
     """Tell the story and clean up; 0 if all of it happened."""
     _end_in_order_when_told()
     adopt_orphans()
+    sweep()
     before = Traces.now()
     code = 1
     try:

@@ -11,7 +11,7 @@ from types import FrameType
 
 import pytest
 
-from tests.lab.leftovers import Traces, adopt_orphans
+from tests.lab.leftovers import Traces, adopt_orphans, sweep
 from tests.lab.parts import find_consul, find_envoy
 from tests.lab.scratch import cgroup2_mount
 
@@ -71,6 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     adopt_orphans()
+    sweep()
     session.config.stash[BEFORE] = Traces.now()
 
 

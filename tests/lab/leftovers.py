@@ -2,11 +2,14 @@
 
 import ctypes
 import re
+import shutil
+import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from tests.lab.scratch import PREFIX, cgroup2_mount
+from tests.lab.scratch import PREFIX, cgroup2_mount, remove_cgroup
 
 _PR_SET_CHILD_SUBREAPER = 36
 _LAB = re.compile(r"consul-ebpf-lab-(\d+)-")
@@ -18,6 +21,19 @@ def adopt_orphans() -> None:
     So that a grandchild left running is among the `Traces`.
     """
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def sweep() -> None:
+    """Remove what labs left that were killed outright and could not clean up."""
+    root = cgroup2_mount()
+    for cgroup in root.glob("consul-ebpf-lab-*/") if root else ():
+        if _dead(cgroup.name):
+            remove_cgroup(cgroup)
+    for directory in Path(tempfile.gettempdir()).glob("consul-ebpf-lab-*/"):
+        if _dead(directory.name):
+            if directory.is_mount():
+                subprocess.run(["umount", "--lazy", directory], check=True)
+            shutil.rmtree(directory)
 
 
 @dataclass(frozen=True)
@@ -69,7 +85,8 @@ def _cgroups() -> list[str]:
 
 def _entries() -> list[str]:
     """List pins, named network namespaces and temporary directories."""
-    kinds = {"pin": "/sys/fs/bpf", "netns": "/run/netns", "directory": "/tmp"}
+    temporary = tempfile.gettempdir()
+    kinds = {"pin": "/sys/fs/bpf", "netns": "/run/netns", "directory": temporary}
     return [
         f"{kind} {path}"
         for kind, folder in kinds.items()
@@ -78,7 +95,10 @@ def _entries() -> list[str]:
 
 
 def _someone_elses(trace: str) -> bool:
-    lab = _LAB.search(trace)
-    if PREFIX in trace or not lab:
-        return False
-    return Path(f"/proc/{lab[1]}").exists()
+    return PREFIX not in trace and bool(_LAB.search(trace)) and not _dead(trace)
+
+
+def _dead(name: str) -> bool:
+    """Whether a lab's name carries the pid of a process that is no more."""
+    lab = _LAB.search(name)
+    return lab is not None and not Path(f"/proc/{lab[1]}").exists()

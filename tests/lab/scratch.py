@@ -50,13 +50,14 @@ def scratch_cgroup() -> Iterator[Path]:
         yield path
     finally:
         if path.exists():
-            _remove_cgroup(path)
+            remove_cgroup(path)
 
 
-def _remove_cgroup(path: Path) -> None:
+def remove_cgroup(path: Path) -> None:
+    """Kill everything in a cgroup and remove it."""
     for child in path.iterdir():
         if child.is_dir():
-            _remove_cgroup(child)
+            remove_cgroup(child)
     (path / "cgroup.kill").write_text("1")
     for _ in range(200):
         try:
