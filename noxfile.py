@@ -31,10 +31,10 @@ IN_CI = os.environ.get("CI") == "true"
 @nox.session(python=PYTHON, venv_params=VENV)
 def tests(session: nox.Session) -> None:
     """Lint, types and every test: what CI runs. Builds Consul if there is none."""
+    require_debian(session)
     install(session, "lint", "tests")
     run_lint(session)
     run_typing(session)
-    require_debian(session)
     build_consul(session, needed=IN_CI)
     run_pytest(session, "tests")
 
@@ -42,8 +42,8 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=PYTHON, venv_params=VENV)
 def demo(session: nox.Session) -> None:
     """Show it: three Consul servers, six Envoys, and servers that die. Needs root."""
-    install(session, "tests")
     require_debian(session)
+    install(session, "tests")
     build_consul(session)
     session.run("python", "-m", "examples.demo", *session.posargs)
 
@@ -73,8 +73,8 @@ def unit(session: nox.Session) -> None:
 @nox.session(python=PYTHON, venv_params=VENV)
 def kernel(session: nox.Session) -> None:
     """Tests of the kernel's side, with real connects in a scratch cgroup."""
-    install(session, "tests")
     require_debian(session)
+    install(session, "tests")
     run_pytest(session, "tests", "-m", "kernel and not consul and not envoy")
 
 
@@ -89,8 +89,8 @@ def consul(session: nox.Session) -> None:
 @nox.session(python=PYTHON, venv_params=VENV)
 def e2e(session: nox.Session) -> None:
     """Tests of the whole: Consul, the kernel, real Envoys."""
-    install(session, "tests")
     require_debian(session)
+    install(session, "tests")
     build_consul(session)
     run_pytest(session, "tests/e2e")
 
