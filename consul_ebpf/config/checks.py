@@ -13,8 +13,8 @@ from consul_ebpf._errors import ConfigError
 from consul_ebpf.config.endpoints import parse_endpoint
 from consul_ebpf.config.schema import Config, Consul, Credentials, Kernel
 from consul_ebpf.discovery.http_address import HttpAddress
+from consul_ebpf.workloads import entries
 from consul_ebpf.workloads.checks import check_vip, shown
-from consul_ebpf.workloads.entries import to_proxies
 
 Problems = Iterator[tuple[str, str]]
 """(key path, what is wrong and what to do) of each problem."""
@@ -32,7 +32,7 @@ def check(config: Config) -> None:
     """
     for key, wrong in _checks(config):
         raise ConfigError(f"{key}: {wrong}")
-    for index, proxy in enumerate(to_proxies(config.proxies, "configuration")):
+    for index, proxy in enumerate(entries.to_proxies(config.proxies, "configuration")):
         if proxy.vip is not None:
             try:
                 check_vip(proxy.vip, IPv4Network(config.kernel.vip_cidr))
@@ -50,6 +50,7 @@ def check_available(config: Config) -> None:
     """
     for key, wrong in _not_yet(config):
         raise ConfigError(f"{key}: {wrong}")
+    entries.check_available(config.proxies)
 
 
 def _checks(config: Config) -> Problems:
@@ -190,12 +191,6 @@ def _not_yet(config: Config) -> Problems:
             "consul.credentials.type",
             '"login" is not in this version; use "static" and a token_file',
         )
-    for index, proxy in enumerate(config.proxies):
-        if proxy.credentials.type:
-            yield (
-                f"proxies[{index}].credentials",
-                "a proxy's own are not in this version; use [consul.credentials]",
-            )
     if config.dns.enabled:
         yield "dns.enabled", "DNS is not in this version; write enabled = false"
 

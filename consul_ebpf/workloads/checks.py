@@ -1,6 +1,7 @@
 """What a proxy may be called. Pure; the same rules wherever a proxy comes from."""
 
 import re
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from consul_ebpf._errors import InvalidProxyError
@@ -15,6 +16,9 @@ MAX_NAME = 512
 OWN_SUFFIXES = (".json", ".bad", ".tmp")
 """Our own files lie beside the proxies' directories and end so."""
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+TENANCY = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
 
 def check_proxy(proxy: Proxy) -> None:
     """Refuse a proxy that cannot have a directory, a bootstrap or a line in a log.
@@ -23,8 +27,7 @@ def check_proxy(proxy: Proxy) -> None:
         InvalidProxyError: naming the proxy, the field, and what to do.
     """
     for field, wrong in problems(proxy):
-        whose = f" ({proxy.owner})" if proxy.owner else ""
-        raise InvalidProxyError(f"proxy {shown(proxy.id)}{whose}: {field} {wrong}")
+        raise InvalidProxyError(f"{named(proxy)}: {field} {wrong}")
 
 
 def problems(proxy: Proxy) -> list[tuple[str, str]]:
@@ -66,6 +69,28 @@ def usable(network: IPv4Network) -> tuple[IPv4Address, IPv4Address]:
     return network.network_address + edge, network.broadcast_address - edge
 
 
+def unique(
+    proxies: Iterable[Proxy],
+) -> tuple[tuple[Proxy, ...], tuple[tuple[Proxy, str], ...]]:
+    """Return the first proxy of each id, and the others each with a reason.
+
+    By id alone, whatever its namespace: a host's files and commands know no more.
+    """
+    first: dict[str, Proxy] = {}
+    refused = [
+        (proxy, f"{named(proxy)}: refused, {named(first[proxy.id])} has this id")
+        for proxy in proxies
+        if first.setdefault(proxy.id, proxy) is not proxy
+    ]
+    return tuple(first.values()), tuple(refused)
+
+
+def named(proxy: Proxy) -> str:
+    """Name a proxy and whose it is, for a message."""
+    whose = f" ({proxy.owner})" if proxy.owner else ""
+    return f"proxy {shown(proxy.id)}{whose}"
+
+
 def shown(name: str) -> str:
     """Quote a name for a message: one line, printable, not endless."""
     return ascii(name if len(name) <= 80 else f"{name[:77]}...")
@@ -90,7 +115,7 @@ def _wrong_name(name: str) -> str:
 
 
 def _wrong_tenancy(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+    if not TENANCY.fullmatch(name):
         return "must be 1 to 64 letters, digits, '-' or '_'"
     return ""
 
@@ -102,6 +127,6 @@ def _wrong_text(text: str, limit: int) -> str:
         return "is not Unicode text"
     if size > limit:
         return f"is {size} bytes long; at most {limit} are allowed"
-    if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in text):
+    if CONTROL.search(text):
         return "holds a control character; remove it"
     return ""

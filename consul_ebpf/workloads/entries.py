@@ -27,6 +27,20 @@ def to_proxies(entries: Sequence[ProxyEntry], owner: str) -> tuple[Proxy, ...]:
     return proxies
 
 
+def check_available(entries: Sequence[ProxyEntry]) -> None:
+    """Refuse what an entry may hold and this version does not carry out.
+
+    Raises:
+        ConfigError: names the key and what to use instead.
+    """
+    for index, entry in enumerate(entries):
+        if entry.credentials.type:
+            raise ConfigError(
+                f"proxies[{index}].credentials: a proxy's own are not in this version;"
+                " use [consul.credentials]"
+            )
+
+
 def _to_proxy(entry: ProxyEntry, index: int, owner: str) -> Proxy:
     try:
         vip = ip_address(entry.vip) if entry.vip else None

@@ -1,0 +1,30 @@
+"""Proxies that somebody wrote down in the configuration."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from consul_ebpf._values import Proxy
+from consul_ebpf.config.schema import ProxyEntry
+from consul_ebpf.workloads.entries import to_proxies
+
+
+class StaticWorkloads:
+    """A `WorkloadSource` of `[[proxies]]`."""
+
+    def __init__(
+        self, entries: Sequence[ProxyEntry], owner: str = "configuration"
+    ) -> None:
+        """Read the entries.
+
+        Raises:
+            ConfigError: an entry is wrong.
+        """
+        self._proxies = to_proxies(entries, owner)
+
+    def __repr__(self) -> str:
+        return f"<StaticWorkloads {len(self._proxies)} proxies>"
+
+    async def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:
+        """Yield the list; nothing ever changes it."""
+        yield self._proxies
+        await asyncio.Event().wait()
