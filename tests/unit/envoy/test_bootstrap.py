@@ -47,7 +47,7 @@ CASES = {
     "strange-names": (
         PLAIN,
         Proxy(
-            id="we\"b'\\ ${HOST} {{x}} %ENVIRONMENT(HOME)% \u2603\U0001f600\u2028",
+            id="we\"b'\\ ${HOST} {{x}} %ENVIRONMENT(HOME)% \u2603\U0001f600",
             node='"}, {',
             service="%s <&> ../..",
         ),
@@ -156,7 +156,7 @@ def test_bad_admin_address_is_refused(admin: tuple[str, int]) -> None:
 
 @pytest.mark.parametrize(
     "hostile",
-    ["", ".", "..", "../x", "a/b", "a\0b", "a\nb", "x" * 2**20, "\ud800"],
+    ["", ".", "..", "../x", "a/b", "a\0b", "a\nb", "a\u2028b", "x" * 2**20, "\ud800"],
 )
 def test_hostile_ids_are_refused(hostile: str) -> None:
     """In one short line, whatever the id holds."""
