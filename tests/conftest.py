@@ -1,5 +1,6 @@
 """What tests may need, what happens where it is missing, and that nothing is left."""
 
+import asyncio
 import importlib.util
 import os
 import signal
@@ -70,6 +71,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
+    # looptime asks for the current event loop around each test that is not async; on
+    # Python 3.11 asking makes one, which nobody closes, unless it was said there is none.
+    asyncio.set_event_loop(None)
     adopt_orphans()
     sweep()
     session.config.stash[BEFORE] = Traces.now()
