@@ -72,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     # looptime asks for the current event loop around each test that is not async; on
-    # Python 3.11 asking makes one, which nobody closes, unless it was said there is none.
+    # Python 3.11 asking makes one, which nobody closes, unless told there is none.
     asyncio.set_event_loop(None)
     adopt_orphans()
     sweep()
