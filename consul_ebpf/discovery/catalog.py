@@ -1,7 +1,7 @@
 """The servers in Consul's catalog, watched with blocking queries."""
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
@@ -73,7 +73,7 @@ class CatalogSource:
     def __repr__(self) -> str:
         return f"<CatalogSource {', '.join(self._addresses)}>"
 
-    async def watch(self) -> AsyncIterator[tuple[Server, ...]]:
+    async def watch(self) -> AsyncGenerator[tuple[Server, ...], None]:
         """Yield the whole list at once and again after each change, for ever."""
         skipped = Reasons(logger)
         answers = watch_query(

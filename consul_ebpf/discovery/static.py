@@ -1,7 +1,8 @@
 """Servers that somebody wrote down."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import re
+from collections.abc import AsyncGenerator, Sequence
 from ipaddress import ip_address
 
 from consul_ebpf._errors import ConfigError
@@ -24,7 +25,7 @@ class StaticSource:
     def __repr__(self) -> str:
         return f"<StaticSource {', '.join(s.endpoint for s in self._servers)}>"
 
-    async def watch(self) -> AsyncIterator[tuple[Server, ...]]:
+    async def watch(self) -> AsyncGenerator[tuple[Server, ...], None]:
         """Yield the list; nothing ever changes it."""
         yield self._servers
         await asyncio.Event().wait()
@@ -36,12 +37,11 @@ def parse_server(text: str, grpc_port: int) -> Server:
     Raises:
         ConfigError: it is not an IP address with or without a port.
     """
-    host, _, port = text.rpartition(":")
-    if text.startswith("["):
-        host, _, port = text[1:].partition("]")
-        port = port.removeprefix(":") if port else str(grpc_port)
-    elif not host or ":" in host:  # no port, or IPv6 without brackets
-        host, port = text, str(grpc_port)
+    host, port = text, str(grpc_port)
+    if bracketed := re.fullmatch(r"\[(.*)\](?::(.*))?", text):
+        host, port = bracketed[1], port if bracketed[2] is None else bracketed[2]
+    elif text.count(":") == 1:  # with more it is IPv6
+        host, port = text.split(":")
     try:
         address = ip_address(host)
     except ValueError:

@@ -1,0 +1,8 @@
+"""In-memory parts for tests of what embeds this package.
+
+Each passes the same contract tests as the real one.
+"""
+
+from consul_ebpf.testing.servers import FakeProbe, FakeServerSource
+
+__all__ = ["FakeProbe", "FakeServerSource"]
