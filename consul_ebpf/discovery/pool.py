@@ -67,6 +67,7 @@ class ServerPool:
         self._cell: Latest[tuple[PooledServer, ...] | _End] = Latest()
         self._users = 0
         self._runner: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._probers: dict[str, asyncio.Task[None]] = {}
         self._reasons = Reasons(logger)
         self._panicking = False
@@ -84,6 +85,8 @@ class ServerPool:
 
     async def __aenter__(self) -> Self:
         """Start, unless somebody else has."""
+        while self._ending is not None and not self._ending.done():
+            await asyncio.wait([self._ending])
         self._users += 1
         if self._runner is None:
             self._cell = Latest()
@@ -101,10 +104,11 @@ class ServerPool:
         runner = self._runner
         if self._users or runner is None:
             return
-        self._runner = None
+        self._runner, self._ending = None, runner
         runner.cancel()
         await asyncio.wait([runner])
-        if error is None and not runner.cancelled() and (failure := runner.exception()):
+        failure = None if runner.cancelled() else runner.exception()
+        if failure is not None and error is None:
             raise failure
 
     async def __aiter__(self) -> AsyncIterator[tuple[PooledServer, ...]]:
@@ -170,10 +174,11 @@ class ServerPool:
         for id_ in self._probers.keys() - self._members.keys():
             # It ends by itself too, but only after its pause or its deadline.
             self._probers.pop(id_).cancel()
-        for id_ in self._members.keys() - self._probers.keys():
-            self._probers[id_] = tasks.create_task(
-                self._watch_health(id_, tasks), name=f"probe of {id_}"
-            )
+        for id_ in self._members:
+            if id_ not in self._probers:
+                self._probers[id_] = tasks.create_task(
+                    self._watch_health(id_, tasks), name=f"probe of {id_}"
+                )
         if self._cell.value is None and membership.untested(self._members):
             return  # a plan for the first of three servers would be thrown away
         servers = membership.pooled(self._members, self._now())
@@ -188,27 +193,19 @@ class ServerPool:
     ) -> None:
         before = {pooled.server.id: pooled for pooled in self._servers}
         for pooled in servers:
-            server = pooled.server
+            server, state = pooled.server, pooled.state
             was = before.pop(server.id, None)
-            why = f" ({reason})" if probed and probed.id == server.id else ""
-            if was is None:
-                logger.info(
-                    "server %s is %s%s", _named(server), pooled.state.value, why
-                )
-            elif was.state is not pooled.state:
-                level = (
-                    logging.WARNING
-                    if pooled.state is ServerState.FAILING
-                    else logging.INFO
-                )
-                logger.log(
-                    level,
-                    "server %s is %s, was %s%s",
-                    _named(server),
-                    pooled.state.value,
-                    was.state.value,
-                    why,
-                )
+            if was is not None and was.state is state:
+                continue
+            failing = state is ServerState.FAILING
+            logger.log(
+                logging.WARNING if failing else logging.INFO,
+                "server %s is %s%s%s",
+                _named(server),
+                state.value,
+                f", was {was.state.value}" if was else "",
+                f" ({reason})" if failing and server == probed else "",
+            )
         for pooled in before.values():
             logger.info("server %s has left", _named(pooled.server))
         panicking = membership.panicking(self._members, self._settings)
