@@ -31,6 +31,9 @@ CONNECT_DEADLINE = 5.0
 MAX_BODY = 8 * 1024 * 1024
 """Bytes, unpacked. The servers' list is some kilobytes."""
 
+FILTERED = "X-Consul-Results-Filtered-By-ACLs"
+"""The header that says "true" where the token may not see all there is."""
+
 MAX_RETRY_AFTER = 300.0
 """Seconds: no answer may silence us for longer."""
 
@@ -136,7 +139,10 @@ class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
                 body = await self._body(response)
                 self._check(response, body, headers.get("X-Consul-Token"))
                 index = response.headers.get("X-Consul-Index", "0")
-                given = {"X-Consul-Index": index if index.isdecimal() else "0"}
+                given = {
+                    "X-Consul-Index": index if index.isdecimal() else "0",
+                    FILTERED: response.headers.get(FILTERED, "false"),
+                }
                 return callback(consul.base.Response(response.status, given, body))
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
@@ -167,7 +173,7 @@ class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
                 f"Consul at {self._shown}: HTTP {status}: {said or 'no reason given'}",
                 retry_after=_retry_after(response.headers.get("Retry-After", "")),
             )
-        filtered = response.headers.get("X-Consul-Results-Filtered-By-ACLs") == "true"
+        filtered = response.headers.get(FILTERED) == "true"
         if filtered and body.strip() in {b"[]", b"{}", b"null"}:
             raise ConsulError(
                 f"Consul at {self._shown}: the ACL token may see nothing; it needs"

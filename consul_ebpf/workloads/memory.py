@@ -87,7 +87,7 @@ class JsonFile(Generic[T]):
             return
         data = msgspec.json.encode({"version": self.VERSION, "content": value})
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _make_directory(self.path.parent)
             write_atomically(self.path, msgspec.json.format(data, indent=1) + b"\n")
         except (ConsulEbpfError, OSError) as error:
             if not self._failing:
@@ -96,6 +96,13 @@ class JsonFile(Generic[T]):
         else:
             self._saved = value
             self._failing = False
+
+
+def _make_directory(path: Path) -> None:
+    """Make the bootstraps' directory: others get to files whose names they know."""
+    if not path.is_dir():
+        path.mkdir()
+        path.chmod(0o711)  # whatever the umask
 
 
 class _Envelope(msgspec.Struct, Generic[T]):
