@@ -1,1 +1,136 @@
-"""Consul's service mesh without a consul-dataplane beside every Envoy."""
+"""Consul's service mesh without a consul-dataplane beside every Envoy.
+
+The parts, to embed in a program of your own (examples/ has one for each)::
+
+    from consul_ebpf import ServerPool
+    from consul_ebpf.discovery.catalog import CatalogSource
+    from consul_ebpf.discovery.probe import GrpcProbe
+
+    pool = ServerPool(CatalogSource(["http://127.0.0.1:8500"]), GrpcProbe())
+    async for servers in pool:
+        print([(each.server.endpoint, each.state.value) for each in servers])
+
+Importing this package imports nothing but the standard library; a part's own
+dependencies come with the part, when its name is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from consul_ebpf._errors import (
+        AlreadyRunningError,
+        BpffsError,
+        CgroupError,
+        ConfigError,
+        ConsulEbpfError,
+        ConsulError,
+        InvalidProxyError,
+        KernelError,
+        KernelFeatureError,
+        LoaderError,
+        NotRunningError,
+        PrivilegeError,
+        TableFullError,
+        UnsupportedError,
+    )
+    from consul_ebpf._protocols import (
+        Applied,
+        BootstrapRenderer,
+        Health,
+        HealthProbe,
+        MapBackend,
+        ServerSource,
+        WorkloadSource,
+    )
+    from consul_ebpf._values import (
+        KernelState,
+        PlacedProxy,
+        PooledServer,
+        Preference,
+        Proxy,
+        Server,
+        ServerState,
+        SlottedServer,
+        Table,
+        Vip,
+    )
+    from consul_ebpf.discovery.pool import PoolSettings, ServerPool
+    from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
+    from consul_ebpf.envoy.files import BootstrapFiles
+    from consul_ebpf.kernel.backend import BccMapBackend
+    from consul_ebpf.planning.plan import plan
+    from consul_ebpf.planning.slots import assign_slots
+    from consul_ebpf.runner import Converged, Runner
+
+__all__ = [  # noqa: RUF022  # grouped as a reader looks for them
+    # the parts
+    "BccMapBackend",
+    "BootstrapFiles",
+    "EnvoyBootstrap",
+    "PoolSettings",
+    "Runner",
+    "ServerPool",
+    "assign_slots",
+    "plan",
+    # the seams
+    "BootstrapRenderer",
+    "HealthProbe",
+    "MapBackend",
+    "ServerSource",
+    "WorkloadSource",
+    # the values
+    "Applied",
+    "Converged",
+    "Health",
+    "KernelState",
+    "PlacedProxy",
+    "PooledServer",
+    "Preference",
+    "Proxy",
+    "Server",
+    "ServerState",
+    "SlottedServer",
+    "Table",
+    "Vip",
+    # the errors
+    "AlreadyRunningError",
+    "BpffsError",
+    "CgroupError",
+    "ConfigError",
+    "ConsulEbpfError",
+    "ConsulError",
+    "InvalidProxyError",
+    "KernelError",
+    "KernelFeatureError",
+    "LoaderError",
+    "NotRunningError",
+    "PrivilegeError",
+    "TableFullError",
+    "UnsupportedError",
+]
+
+_LIGHT = ("_errors", "_protocols", "_values")
+_PARTS = {
+    "BccMapBackend": "kernel.backend",
+    "BootstrapFiles": "envoy.files",
+    "Converged": "runner",
+    "EnvoyBootstrap": "envoy.bootstrap",
+    "PoolSettings": "discovery.pool",
+    "Runner": "runner",
+    "ServerPool": "discovery.pool",
+    "assign_slots": "planning.slots",
+    "plan": "planning.plan",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module a public name lives in, when it is first asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    modules = (_PARTS[name],) if name in _PARTS else _LIGHT
+    for module in modules:
+        loaded = importlib.import_module(f"{__name__}.{module}")
+        if hasattr(loaded, name):
+            return getattr(loaded, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

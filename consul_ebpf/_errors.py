@@ -55,7 +55,7 @@ class CgroupError(UnsupportedError):
 
 
 class NotRunningError(ConsulEbpfError):
-    """No tables are pinned: the controller has not run here, or `detach` removed them."""
+    """No tables are pinned: no controller has run here, or they were removed."""
 
 
 class AlreadyRunningError(ConsulEbpfError):

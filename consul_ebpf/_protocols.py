@@ -36,7 +36,7 @@ class HealthProbe(Protocol):
     """Says whether a server's gRPC port answers."""
 
     async def check(self, server: Server) -> Health:
-        """Probe once, within the probe's own deadline; never raises for a dead server."""
+        """Probe once, within a deadline of its own; a dead server is no error."""
         ...
 
     async def aclose(self) -> None:

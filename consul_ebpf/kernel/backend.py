@@ -49,6 +49,27 @@ def load_program(job: dict[str, Any]) -> None:
         KernelFeatureError: the kernel knows no cgroup links (before 5.7).
         KernelError: anything else the kernel refused.
     """
+    answer, stderr = _ask_loader(job)
+    if answer:
+        raise _explain(answer, stderr, job["cgroup"])
+
+
+def bcc_version() -> str:
+    """Return the version of the BCC the loader finds.
+
+    Raises:
+        LoaderError: it finds none.
+    """
+    answer, stderr = _ask_loader(None)
+    if "version" not in answer:
+        raise _explain(answer, stderr, "")
+    return str(answer["version"])
+
+
+def _ask_loader(job: dict[str, Any] | None) -> tuple[dict[str, Any], str]:
+    """Run the child with the first interpreter that has BCC; (answer, its stderr)."""
+    answer: dict[str, Any] = {}
+    stderr = ""
     for python in dict.fromkeys((sys.executable, _DISTRIBUTION_PYTHON)):
         child = subprocess.run(
             [python, "-m", "consul_ebpf.kernel.loader"],
@@ -59,14 +80,14 @@ def load_program(job: dict[str, Any]) -> None:
             timeout=_LOAD_TIMEOUT,
             check=False,
         )
-        if not child.stdout:
-            answer = {"kind": "bcc", "message": f"the loader ended {child.returncode}"}
-        else:
+        stderr = child.stderr
+        if child.stdout:
             answer = json.loads(child.stdout)
+        else:
+            answer = {"kind": "bcc", "message": f"the loader ended {child.returncode}"}
         if answer.get("kind") != "import":
             break
-    if answer:
-        raise _explain(answer, child.stderr, job["cgroup"])
+    return answer, stderr
 
 
 def _explain(answer: dict[str, Any], stderr: str, cgroup: str) -> ConsulEbpfError:
@@ -140,7 +161,7 @@ class BccMapBackend:
         pins = Pins(Path(bpffs))
         pins.lock()
         try:
-            job = functools.partial(
+            job = functools.partial[dict[str, Any]](
                 dict,
                 source=str(source_path()),
                 defines=codec.defines(IPv4Network(vip_cidr), retry_window, max_proxies),
@@ -183,13 +204,7 @@ class BccMapBackend:
                 f"writing the tables failed: {error.strerror or error}; trying again"
             ) from error
         self._have = table
-        return Applied(
-            servers=len(changes.servers_fill)
-            + len(changes.servers_state)
-            + len(changes.servers_empty),
-            vips_put=len(changes.vips_put),
-            vips_removed=len(changes.vips_remove),
-        )
+        return changes.applied
 
     def _write(self, changes: Changes, have: Table) -> None:
         for entry in changes.servers_fill:
@@ -278,5 +293,3 @@ def read_tables(
         servers=counts,
         vips={vip: codec.decode_vip_counters(value) for vip, value in entries},
     )
-
-

@@ -68,13 +68,13 @@ def encode_server(entry: SlottedServer, *, empty: bool = False) -> bytes:
 
 
 def decode_server(slot: int, data: bytes) -> SlottedServer | None:
-    """Decode a row; None if it is not in use. The id is the endpoint."""
+    """Decode a row; None if it is not in use. The kernel knows no server ids."""
     ipv6, ipv4, port, number = SERVER.unpack(data)
     state = _STATE_OF.get(number)
     if state is None or (ipv6 == _NO_IPV6 and ipv4 == _NO_IPV4):
         return None
     server = Server(
-        id="",
+        id=f"slot {slot}",
         port=int.from_bytes(port, "big"),
         ipv4=None if ipv4 == _NO_IPV4 else IPv4Address(ipv4),
         ipv6=None if ipv6 == _NO_IPV6 else IPv6Address(ipv6),

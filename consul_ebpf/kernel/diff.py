@@ -8,6 +8,7 @@ emptied only when no preference names it any more.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from consul_ebpf._protocols import Applied
 from consul_ebpf._values import Preference, SlottedServer, Table, Vip
 
 
@@ -23,6 +24,16 @@ class Changes:
     vips_put: Mapping[Vip, Preference]
     servers_empty: tuple[int, ...]
     """Slots no longer in use."""
+
+    @property
+    def applied(self) -> Applied:
+        """Count them, as `MapBackend.apply` returns it."""
+        servers = len(self.servers_fill) + len(self.servers_state)
+        return Applied(
+            servers=servers + len(self.servers_empty),
+            vips_put=len(self.vips_put),
+            vips_removed=len(self.vips_remove),
+        )
 
 
 def _same_endpoint(one: SlottedServer, other: SlottedServer) -> bool:

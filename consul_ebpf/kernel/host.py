@@ -4,6 +4,7 @@ Looks and never changes anything but for `ensure_bpffs`, which mounts the BPF fi
 system at the one place meant for it.
 """
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -96,31 +97,38 @@ def find_cgroup(configured: str) -> Path:
     )
 
 
-def ensure_bpffs(path: Path) -> None:
+def check_bpffs(path: Path) -> None:
     """Make sure a BPF file system is mounted at `path` or above it.
 
     Raises:
-        BpffsError: it is not, and `path` is not the standard place, where we mount it.
+        BpffsError: it is not.
     """
-    if kind_at(path.resolve(), mounts()) == "bpf":
-        return
-    advice = f"mount -t bpf bpf {path}"
-    if path != STANDARD_BPFFS:
+    if kind_at(path.resolve(), mounts()) != "bpf":
         raise BpffsError(
-            f"kernel.bpffs {path} is not a BPF file system: {advice}, or set "
-            f"kernel.bpffs to where one is mounted (usually {STANDARD_BPFFS})"
+            f"kernel.bpffs {path} is not a BPF file system: mount -t bpf bpf {path}, "
+            f"or set kernel.bpffs to where one is mounted (usually {STANDARD_BPFFS})"
         )
-    done = subprocess.run(
-        ["mount", "-t", "bpf", "bpf", str(path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise BpffsError(
-            f"no BPF file system at {path} and it cannot be mounted "
-            f"({done.stderr.strip()}): as root, {advice}"
+
+
+def ensure_bpffs(path: Path) -> None:
+    """Do as `check_bpffs`, but mount it where it is missing at the standard place.
+
+    Raises:
+        BpffsError: it is missing elsewhere, or cannot be mounted.
+    """
+    try:
+        check_bpffs(path)
+    except BpffsError as error:
+        if path != STANDARD_BPFFS:
+            raise
+        done = subprocess.run(
+            ["mount", "-t", "bpf", "bpf", str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
+        if done.returncode:
+            raise BpffsError(f"{error} ({done.stderr.strip()})") from error
 
 
 def capabilities() -> frozenset[str]:
@@ -148,4 +156,18 @@ def lock_holder(path: Path) -> int | None:
         fields = line.split()
         if fields[1] == "FLOCK" and fields[5] == wanted:
             return int(fields[4])
+    return None
+
+
+def cgroup_path(cgroup_id: int) -> Path | None:
+    """Find the cgroup directory with an id, which is its inode number; None if gone."""
+    for mount in mounts():
+        if mount.kind != "cgroup2" or not cgroup_id:
+            continue
+        if mount.point.stat().st_ino == cgroup_id:
+            return mount.point
+        for directory, _, _ in os.walk(mount.point):
+            with contextlib.suppress(OSError):  # removed while we walk
+                if Path(directory).stat().st_ino == cgroup_id:
+                    return Path(directory)
     return None

@@ -233,4 +233,3 @@ class Map:
             value = self.lookup(key)
             if value is not None:
                 yield key, value
-

@@ -1,7 +1,8 @@
 """Compile and load the program with BCC, in a child that ends when it is done.
 
-Run as `python -m consul_ebpf.kernel.loader` with a `Job` as JSON on standard input;
-answers one JSON object on standard output. BCC maps LLVM (over 70 MB) into whoever
+Run as `python -m consul_ebpf.kernel.loader` with a `Job` as JSON on standard input,
+or `null` to be told BCC's version only; answers one JSON object on standard output.
+BCC maps LLVM (over 70 MB) into whoever
 imports it and writes compile errors to descriptor 2: a child keeps both away from the
 controller. Only the standard library and BCC are imported here, so that the child may
 be another interpreter than the parent's: the one BCC was installed for.
@@ -95,11 +96,16 @@ def load(job: Job) -> None:
 
 
 def main() -> int:
-    """Do the job on standard input; answer `{}` or `{"kind", "errno", "message"}`."""
-    job = Job(**json.load(sys.stdin))
+    """Do the job on standard input; answer `{}`, or `{"kind", "errno", "message"}`."""
+    job = json.load(sys.stdin)
     answer: dict[str, Any] = {}
     try:
-        load(job)
+        if job is None:
+            import bcc  # noqa: PLC0415
+
+            answer = {"version": bcc.__version__}
+        else:
+            load(Job(**job))
     except ImportError as error:
         answer = {"kind": "import", "message": str(error)}
     except OSError as error:
@@ -107,7 +113,7 @@ def main() -> int:
     except Exception as error:  # noqa: BLE001  # BCC raises nothing narrower
         answer = {"kind": "bcc", "message": str(error)}
     json.dump(answer, sys.stdout)
-    return 1 if answer else 0
+    return 1 if "kind" in answer else 0
 
 
 if __name__ == "__main__":

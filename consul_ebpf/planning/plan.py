@@ -87,7 +87,7 @@ def _rankings(endpoints: Mapping[int, str], key: bytes) -> list[tuple[int, ...]]
         for slot, endpoint in endpoints.items()
     }
     return [
-        tuple(sorted(scores, key=lambda slot: scores[slot][at : at + 8]))  # noqa: B023
+        tuple(sorted(scores, key=lambda slot: scores[slot][at : at + 8]))
         for at in range(0, _RANKINGS * 8, 8)
     ]
 
@@ -109,7 +109,7 @@ def _second_choices(
         # A proxy's own first choice is not among the others, so what it keeps of its
         # last plan is its old second choice, or its old first one.
         others = [slot for slot in usable if slot != gone]
-        chosen = _spread(groups[gone], others, ranking, kept, loads, column)
+        chosen = _spread(groups[gone], others, ranking, kept, loads, ties=column)
         column.update(chosen.values())
         second.update(chosen)
     return second
@@ -121,6 +121,7 @@ def _spread(
     ranking: Sequence[Preference],
     kept: Sequence[Preference],
     loads: Mapping[int, int],
+    *,
     ties: Mapping[int, int] | None = None,
 ) -> dict[int, int]:
     """Give each VIP of the group one of `slots` so that `loads` become even.

@@ -52,7 +52,8 @@ class MemoryMapBackend:
         """Return the tables; like the kernel, without the servers' names and ids."""
         rows = {
             slot: replace(
-                entry, server=replace(entry.server, id=f"slot {slot}", name="", version="")
+                entry,
+                server=replace(entry.server, id=f"slot {slot}", name="", version=""),
             )
             for slot, entry in self._table.servers.items()
         }

@@ -1,0 +1,125 @@
+"""`status` and `render`: look, and change nothing."""
+
+import asyncio
+import json
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import click
+
+from consul_ebpf._errors import ConsulEbpfError
+from consul_ebpf._values import PlacedProxy, Proxy
+from consul_ebpf.cli.options import configured
+from consul_ebpf.config.schema import Config
+from consul_ebpf.status import Names, Snapshot, take
+from consul_ebpf.wiring import renderer, workload_source
+from consul_ebpf.workloads.memory import VipMemory
+from consul_ebpf.workloads.vips import allocate
+
+WORKLOADS_TIMEOUT = 10.0  # seconds until each source of proxies must have answered
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@configured(serving=False)
+def status(config: Config, *, as_json: bool) -> None:
+    """Show what the kernel holds and counted, with or without a controller."""
+    snapshot = take(Path(config.kernel.bpffs), _names(config))
+    if as_json:
+        click.echo(json.dumps(snapshot.to_json(), indent=2))
+    else:
+        _print_tables(snapshot)
+
+
+def _names(config: Config) -> Names:
+    remembered = VipMemory(Path(config.bootstrap.directory)).read()
+    return {vip: (key[0], vip) for key, vip in remembered.items()}
+
+
+def _print_tables(snapshot: Snapshot) -> None:
+    # Imported here: only a person's view needs rich.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.markup import escape  # noqa: PLC0415
+    from rich.table import Table as RichTable  # noqa: PLC0415
+
+    console = Console()
+    kernel, controller = snapshot.kernel, snapshot.controller
+    servers = RichTable(title="Consul servers", title_justify="left")
+    for name in ("server", "slot", "state", "connects", "active", "failures"):
+        servers.add_column(name, justify="left" if name == "server" else "right")
+    for server in snapshot.servers:
+        servers.add_row(
+            escape(f"{server.address}:{server.port}"),
+            str(server.slot),
+            server.state,
+            str(server.connects),
+            str(server.active),
+            str(server.failures),
+        )
+    proxies = RichTable(title="Proxies", title_justify="left")
+    for name in ("proxy", "VIP", "last sent to", "connected", "connects", "preference"):
+        proxies.add_column(name, overflow="fold")
+    for proxy in snapshot.proxies:
+        proxies.add_row(
+            escape(proxy.id or "(unknown)"),
+            proxy.vip,
+            proxy.server or "-",
+            "yes" if proxy.active else "no",
+            str(proxy.connects),
+            " ".join(proxy.preference),
+        )
+    console.print(servers)
+    console.print(proxies)
+    where = f"attached at {kernel.cgroup}" if kernel.attached else "NOT attached"
+    hooks = ", ".join(f"{each.hook} (program {each.id})" for each in kernel.programs)
+    running = f"running, pid {controller.pid}" if controller.running else "not running"
+    console.print(
+        f"kernel: {where}: {hooks}; {len(snapshot.proxies)} of {kernel.capacity} VIPs\n"
+        f"controller: {running}",
+        highlight=False,
+        markup=False,
+    )
+
+
+@click.command()
+@click.option("--proxy", "proxy_id", required=True, help="The proxy service's ID.")
+@configured(serving=True)
+def render(config: Config, proxy_id: str) -> None:
+    """Print a proxy's bootstrap, as the controller writes it."""
+    proxies = asyncio.run(_proxies(config))
+    if not any(proxy.id == proxy_id for proxy in proxies):
+        known = ", ".join(sorted(proxy.id for proxy in proxies)[:10]) or "none"
+        raise ConsulEbpfError(
+            f"proxy {proxy_id!r} is not among this host's proxies ({known}): "
+            "add it to [[proxies]] or to a source in [workloads]"
+        )
+    placed = _place(config, proxies, proxy_id)
+    click.echo(json.dumps(renderer(config).render(placed), indent=2))
+
+
+async def _proxies(config: Config) -> tuple[Proxy, ...]:
+    """Return the first whole answer of the configured sources."""
+    try:
+        async with asyncio.timeout(WORKLOADS_TIMEOUT):
+            async for proxies in workload_source(config).watch():
+                return proxies
+    except TimeoutError as error:
+        raise ConsulEbpfError(
+            f"the sources in [workloads] did not answer within {WORKLOADS_TIMEOUT:g} s:"
+            " is Consul reachable at consul.http_addresses?"
+        ) from error
+    return ()
+
+
+def _place(config: Config, proxies: tuple[Proxy, ...], proxy_id: str) -> PlacedProxy:
+    allocation = allocate(
+        proxies,
+        VipMemory(Path(config.bootstrap.directory)).read(),
+        IPv4Network(config.kernel.vip_cidr),
+        config.kernel.vip_port,
+    )
+    for placed in allocation.placed:
+        if placed.proxy.id == proxy_id:
+            return placed
+    reasons = [why for proxy, why in allocation.refused if proxy.id == proxy_id]
+    raise ConsulEbpfError("; ".join(reasons))
