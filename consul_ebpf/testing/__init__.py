@@ -4,5 +4,6 @@ Each passes the same contract tests as the real one.
 """
 
 from consul_ebpf.testing.servers import FakeProbe, FakeServerSource
+from consul_ebpf.testing.workloads import FakeWorkloads
 
-__all__ = ["FakeProbe", "FakeServerSource"]
+__all__ = ["FakeProbe", "FakeServerSource", "FakeWorkloads"]

@@ -93,7 +93,7 @@ def named(proxy: Proxy) -> str:
 
 def shown(name: str) -> str:
     """Quote a name for a message: one line, printable, not endless."""
-    return ascii(name if len(name) <= 80 else f"{name[:77]}...")
+    return repr(name if len(name) <= 80 else f"{name[:77]}...")
 
 
 def _wrong_id(id_: str) -> str:

@@ -1,0 +1,27 @@
+"""A workload source that does as it is told."""
+
+from collections.abc import AsyncIterator, Iterable
+
+from consul_ebpf._latest import Latest
+from consul_ebpf._values import Proxy
+
+
+class FakeWorkloads:
+    """A `WorkloadSource` whose list is set by hand."""
+
+    def __init__(self, proxies: Iterable[Proxy] | None = ()) -> None:
+        """Start with `proxies`; None: say nothing until `set`."""
+        self._cell: Latest[tuple[Proxy, ...]] = Latest()
+        if proxies is not None:
+            self.set(proxies)
+
+    def __repr__(self) -> str:
+        return "<FakeWorkloads>"
+
+    def set(self, proxies: Iterable[Proxy]) -> None:
+        """Make this the list, an empty one too."""
+        self._cell.set(tuple(proxies))
+
+    def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:
+        """Yield the whole list at once and again after each change, for ever."""
+        return self._cell.changes()
