@@ -39,7 +39,7 @@ def main() -> int:
     except KeyboardInterrupt:
         say("[yellow]Stopped.[/]")
         code = 130
-    if left := Traces.now().since(before):
+    if left := before.left_since():
         say(f"[bold red]Left behind:[/] {'; '.join(left)}")
         return code or 1
     say("Everything was removed again.")
@@ -72,10 +72,14 @@ def tell(consul: Path, envoy: Path) -> None:
             status = mesh.controller.status()
             if status["controller"]["running"] or not status["kernel"]["attached"]:
                 raise LabError(f"controller dead and kernel attached: {status}")
+            active = sum(server["active"] for server in status["servers"])
+            say(
+                f"`status` still reads the kernel: {active} connections, no controller."
+            )
             act("Clean up")
             mesh.controller.detach()
-            if pins := [str(path) for path in mesh.bpffs.rglob("*")]:
-                raise LabError(f"detach removed every pin: left {', '.join(pins)}")
+            if left := [path.name for path in mesh.bpffs.iterdir() if path.is_dir()]:
+                raise LabError(f"detach removed every pin: there is {', '.join(left)}")
             say("Program and tables detached; Envoys and servers stop.")
 
 
@@ -85,7 +89,7 @@ def connect(mesh: Mesh) -> None:
     connected = mesh.start_envoys()
     vips = {proxy["id"]: proxy["vip"] for proxy in mesh.controller.status()["proxies"]}
     show(
-        ("proxy", "VIP in its bootstrap", "server it is connected to", "after"),
+        ("proxy", "its VIP", "is on server", "connected after"),
         (
             (proxy, vips[proxy], there.server, f"{there.after:.2f} s")
             for proxy, there in sorted(connected.items())
@@ -102,15 +106,15 @@ def lose_a_server(mesh: Mesh, *, announce: bool = True) -> int:
     victim = max(servers, key=lambda i: len(mesh.on_server(i)))
     endpoint = mesh.cluster.grpc_endpoints[victim]
     if announce:
-        act(f"Server {endpoint} is killed")
+        act("A server is killed")
     others = set(mesh.envoys) - set(mesh.on_server(victim))
     connections = _connections(mesh, others)
 
     moved = mesh.kill_server(victim)
 
-    say(f"Server {endpoint} killed (SIGKILL). Its proxies:")
+    say(f"Server {endpoint} killed (SIGKILL). Its {len(moved)} proxies:")
     show(
-        ("proxy", "was on", "is on", "connected again after"),
+        ("proxy", "was on", "is on", "after"),
         (
             (proxy, endpoint, there.server, f"[bold]{there.after:.2f} s[/]")
             for proxy, there in sorted(moved.items())
@@ -125,16 +129,17 @@ def lose_a_server(mesh: Mesh, *, announce: bool = True) -> int:
 def bring_back(mesh: Mesh, server: int) -> None:
     """Restart a server; wait until new connects may go there again."""
     endpoint = mesh.cluster.grpc_endpoints[server]
-    act(f"Server {endpoint} comes back")
-    started = time.monotonic()
-    wait_until(
-        lambda: state(mesh, endpoint) != "ready", f"{endpoint} seen as failing", 20
-    )
-    say(f"The controller had marked it {state(mesh, endpoint)}.")
+    act("The server comes back")
+
+    def noticed() -> str:
+        seen = state(mesh, endpoint)
+        return "" if seen == "ready" else seen
+
+    say(f"The controller has marked it {wait_until(noticed, f'{endpoint} failing')}.")
     mesh.cluster.restart(server)
     started = time.monotonic()
-    wait_until(lambda: state(mesh, endpoint) == "ready", f"{endpoint} ready again", 30)
-    say(f"Running again; ready for new connects {since(started)} later.")
+    wait_until(lambda: state(mesh, endpoint) == "ready", f"{endpoint} ready again")
+    say(f"Started again; ready for new connects after {since(started)}.")
 
 
 def state(mesh: Mesh, endpoint: str) -> str:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -47,10 +48,18 @@ class Traces:
         """Look around."""
         return cls(frozenset([*_children(), *_mounts(), *_cgroups(), *_entries()]))
 
-    def since(self, before: Self) -> list[str]:
-        """Return what is new, but for what another lab that still runs made."""
-        new = sorted(self.found - before.found)
-        return [trace for trace in new if not _someone_elses(trace)]
+    def left_since(self, patience: float = 3.0) -> list[str]:
+        """Return what is new, but for what another lab that still runs made.
+
+        What ends by itself within `patience` seconds is not left.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            new = sorted(self.now().found - self.found)
+            left = [trace for trace in new if not _someone_elses(trace)]
+            if not left or time.monotonic() > deadline:
+                return left
+            time.sleep(0.1)
 
 
 def _children() -> list[str]:

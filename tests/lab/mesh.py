@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -45,7 +45,7 @@ class Mesh:
         """Prepare.
 
         Args:
-            cluster: running; leaving the mesh takes its proxies out of the catalog.
+            cluster: running; leaving takes the proxies out of its catalog, if it can.
             envoy: the binary.
             proxies: how many, `web-1-sidecar-proxy` and so on.
             config: tables of the controller's configuration to put in place of ours.
@@ -62,7 +62,7 @@ class Mesh:
         with ExitStack() as stack:
             for service in self._services:
                 self.cluster.register_proxy(service)
-                stack.callback(self.cluster.deregister, service)
+                stack.callback(self._deregister, service)
             self.bpffs = stack.enter_context(scratch_bpffs())
             self.cgroup = stack.enter_context(scratch_cgroup())
             controller = ControllerProcess(self._configuration())
@@ -78,6 +78,10 @@ class Mesh:
     ) -> None:
         """Kill Envoys and controller; detach by letting go of every pin."""
         self._stack.close()
+
+    def _deregister(self, service: str) -> None:
+        with suppress(OSError):  # a cluster that lost too many servers takes no writes
+            self.cluster.deregister(service)
 
     def _configuration(self) -> dict[str, Any]:
         host = self.cluster.addresses[0]
