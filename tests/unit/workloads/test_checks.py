@@ -73,5 +73,6 @@ def test_hostile_ids(id_: str) -> None:
 )
 def test_hostile_names(field: str, value: str) -> None:
     """Other names hold no control characters, tenancy only its own letters."""
+    proxy = replace(GOOD, **{field: value})  # type: ignore[arg-type]
     with pytest.raises(InvalidProxyError, match=f": {field} "):
-        check_proxy(replace(GOOD, **{field: value})  # type: ignore[arg-type])
+        check_proxy(proxy)
