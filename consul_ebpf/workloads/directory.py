@@ -136,7 +136,7 @@ def _content(path: Path, seen: Fingerprint) -> tuple[bytes | None, Fingerprint]:
     """
     # Not blocking, so that a FIFO put there cannot stop us.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:  # noqa: PTH123  # a descriptor, not a path
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(0, "not a file")
@@ -149,10 +149,13 @@ def _content(path: Path, seen: Fingerprint) -> tuple[bytes | None, Fingerprint]:
         )
         if fingerprint == seen:
             return None, seen
-        data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise OSError(0, f"larger than {MAX_BYTES >> 20} MiB; split it")
-        return data, fingerprint
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > MAX_BYTES:
+        raise OSError(0, f"larger than {MAX_BYTES >> 20} MiB; split it")
+    return data, fingerprint
 
 
 async def _events(path: Path) -> AsyncGenerator[None, None]:

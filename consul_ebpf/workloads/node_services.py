@@ -53,7 +53,7 @@ async def query(
     path = f"/v1/catalog/node-services/{node}"
     headers = consul.prepare_headers()
     answer: tuple[str, tuple[Any, bool]] = await consul.http.get(
-        read, path, params, headers=headers
+        read, path, params=params, headers=headers
     )
     return answer
 
