@@ -212,7 +212,7 @@ class BccMapBackend:
             self._servers.update(key, codec.encode_server(entry, empty=True))
             self._counters.update(key, codec.EMPTY_COUNTERS)
             self._servers.update(key, codec.encode_server(entry))
-        for entry in changes.servers_state:
+        for entry in changes.servers_ready:
             self._servers.update(_slot_key(entry.slot), codec.encode_server(entry))
         for vip in changes.vips_remove:
             self._vips.delete(codec.encode_key(vip))
@@ -227,6 +227,10 @@ class BccMapBackend:
             )
             for vip, preference in changes.vips_put.items()
         )
+        if changes.grace:
+            libbpf.wait_for_readers()
+        for entry in changes.servers_unready:
+            self._servers.update(_slot_key(entry.slot), codec.encode_server(entry))
         for slot in changes.servers_empty:
             self._servers.update(_slot_key(slot), codec.EMPTY_SERVER)
 

@@ -1,15 +1,16 @@
 """PURE: what the tables hold, what is wanted -> what to write, in order.
 
 The order makes every moment in between consistent: a server's address is written
-before its state says it is in use, new VIPs come before old ones go, and a row is
-emptied only when no preference names it any more.
+before its state says it is in use, and a row is taken out of use only when the new
+preferences are there and nobody still follows an old one (`grace`). VIPs go before
+others come, so that a full table has room.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from consul_ebpf._protocols import Applied
-from consul_ebpf._values import Preference, SlottedServer, Table, Vip
+from consul_ebpf._values import Preference, ServerState, SlottedServer, Table, Vip
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,19 +19,31 @@ class Changes:
 
     servers_fill: tuple[SlottedServer, ...]
     """Rows that get an address: write as EMPTY, then with the state."""
-    servers_state: tuple[SlottedServer, ...]
-    """Rows whose state changes: one write each."""
+    servers_ready: tuple[SlottedServer, ...]
+    """Rows that become ready: one write each."""
     vips_remove: tuple[Vip, ...]
     vips_put: Mapping[Vip, Preference]
+    servers_unready: tuple[SlottedServer, ...]
+    """Rows whose state changes otherwise: one write each."""
     servers_empty: tuple[int, ...]
     """Slots no longer in use."""
 
     @property
+    def grace(self) -> bool:
+        """Whether readers of old preferences must end before the last two fields."""
+        return bool(self.vips_put and (self.servers_unready or self.servers_empty))
+
+    @property
     def applied(self) -> Applied:
         """Count them, as `MapBackend.apply` returns it."""
-        servers = len(self.servers_fill) + len(self.servers_state)
+        servers = (
+            self.servers_fill,
+            self.servers_ready,
+            self.servers_unready,
+            self.servers_empty,
+        )
         return Applied(
-            servers=servers + len(self.servers_empty),
+            servers=sum(map(len, servers)),
             vips_put=len(self.vips_put),
             vips_removed=len(self.vips_remove),
         )
@@ -43,21 +56,24 @@ def _same_endpoint(one: SlottedServer, other: SlottedServer) -> bool:
 
 def diff(have: Table, want: Table) -> Changes:
     """Compute the changes; everything equal is left out."""
-    fill, state = [], []
+    fill: list[SlottedServer] = []
+    ready: list[SlottedServer] = []
+    unready: list[SlottedServer] = []
     for slot, entry in want.servers.items():
         old = have.servers.get(slot)
         if old is None or not _same_endpoint(old, entry):
             fill.append(entry)
         elif old.state is not entry.state:
-            state.append(entry)
+            (ready if entry.state is ServerState.READY else unready).append(entry)
     return Changes(
         servers_fill=tuple(fill),
-        servers_state=tuple(state),
+        servers_ready=tuple(ready),
         vips_remove=tuple(vip for vip in have.vips if vip not in want.vips),
         vips_put={
             vip: preference
             for vip, preference in want.vips.items()
             if have.vips.get(vip) != preference
         },
+        servers_unready=tuple(unready),
         servers_empty=tuple(slot for slot in have.servers if slot not in want.servers),
     )

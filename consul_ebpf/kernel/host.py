@@ -91,7 +91,7 @@ def find_cgroup(configured: str) -> Path:
         if root.stat().st_ino == TRUE_ROOT_INODE:
             return root
     raise CgroupError(
-        f"{roots[0]} is the root of a cgroup namespace, not of the host: programs there "
+        f"{roots[0]} is the root of a cgroup namespace, not the host: programs there "
         "would miss other pods' connects; run in the host's cgroup namespace (docker: "
         "--cgroupns=host), or name a cgroup in kernel.cgroup"
     )

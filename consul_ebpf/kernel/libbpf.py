@@ -8,6 +8,8 @@ import ctypes
 import errno
 import functools
 import os
+import platform
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ BPF_ANY, BPF_NOEXIST, BPF_EXIST = 0, 1, 2
 CGROUP_INET4_CONNECT, CGROUP_INET6_CONNECT = 10, 11  # enum bpf_attach_type
 
 _BATCH = 4096
+_MEMBARRIER = {"x86_64": 324, "aarch64": 283}  # system call numbers
+_MEMBARRIER_CMD_GLOBAL = 1
 
 
 class _MapInfo(ctypes.Structure):
@@ -101,6 +105,18 @@ def link_create(program: int, cgroup: int, attach_type: int) -> int:
 def link_update(link: int, program: int) -> None:
     """Replace the link's program; there is no moment without one."""
     _checked(_lib().bpf_link_update(link, program, None), "replace the program")
+
+
+def wait_for_readers() -> None:
+    """Wait until every program run that began before this call has ended.
+
+    Programs run inside RCU read sections, and membarrier's global command is
+    synchronize_rcu() by another name; it takes some tens of milliseconds.
+    """
+    number = _MEMBARRIER.get(platform.machine())
+    libc = ctypes.CDLL(None, use_errno=True)
+    if number is None or libc.syscall(number, _MEMBARRIER_CMD_GLOBAL, 0, 0) < 0:
+        time.sleep(0.1)  # refused on nohz_full kernels; a run takes microseconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,12 @@ controller. Only the standard library and BCC are imported here, so that the chi
 be another interpreter than the parent's: the one BCC was installed for.
 """
 
+import ctypes
 import dataclasses
 import json
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ HOOKS = {
     "connect4": libbpf.CGROUP_INET4_CONNECT,
     "connect6": libbpf.CGROUP_INET6_CONNECT,
 }
+_PR_SET_PDEATHSIG = 1
 TABLES = ("servers", "counters", "vips")
 
 
@@ -97,6 +100,8 @@ def load(job: Job) -> None:
 
 def main() -> int:
     """Do the job on standard input; answer `{}`, or `{"kind", "errno", "message"}`."""
+    # Whoever waits for us may be killed: then nobody is to attach anything.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     job = json.load(sys.stdin)
     answer: dict[str, Any] = {}
     try:

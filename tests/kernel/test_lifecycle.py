@@ -1,0 +1,220 @@
+"""Opening, restarting, closing, detaching, and each way it can be refused."""
+
+import os
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from consul_ebpf import (
+    AlreadyRunningError,
+    BccMapBackend,
+    BpffsError,
+    CgroupError,
+    ConfigError,
+    NotRunningError,
+    Server,
+    Table,
+)
+from consul_ebpf.kernel.pins import Pins
+from tests.kernel.conftest import VIP, Kernel, connect, endpoint, rows, table
+from tests.kernel.test_redirect import peers
+
+pytestmark = pytest.mark.kernel
+
+
+def test_closed_it_goes_on_redirecting(kernel: Kernel, servers: list[Server]) -> None:
+    """Without any process of ours, retries too get the next server."""
+    with kernel.open() as backend:
+        backend.apply(table(servers))
+    expected = [endpoint(server) for server in servers]
+    assert kernel.call(partial(peers, 3)) == expected
+
+
+def test_a_restart_keeps_tables_counters_and_cursors(
+    kernel: Kernel, servers: list[Server]
+) -> None:
+    """The next process finds what the last one left, and counts on."""
+    with kernel.open() as backend:
+        backend.apply(table(servers))
+        kernel.call(connect)
+        before = backend.read()
+    with kernel.open() as backend:
+        assert backend.read() == before
+        assert not backend.apply(table(servers))
+        assert kernel.call(connect) == endpoint(servers[1])
+        assert backend.read().vips[VIP].connects == 2
+
+
+def test_a_restart_swaps_the_program_without_a_gap(
+    kernel: Kernel, servers: list[Server]
+) -> None:
+    """Clients that connect all the time see no failure over restarts."""
+    with kernel.open() as backend:
+        backend.apply(table(servers))
+    ids = {link.program_id for link in Pins(kernel.bpffs).links().values()}
+    stop_after = 4.0
+
+    receive, send = os.pipe()
+    pid = os.fork()
+    if not pid:
+        (kernel.cgroup / "cgroup.procs").write_text(str(os.getpid()))
+        done, end = 0, time.monotonic() + stop_after
+        try:
+            while time.monotonic() < end:
+                connect()
+                done += 1
+        except OSError:
+            done = -1
+        os.write(send, str(done).encode())
+        os._exit(0)
+    os.close(send)
+    restarts = 0
+    end = time.monotonic() + stop_after - 1.5
+    while time.monotonic() < end:
+        kernel.open().close()
+        restarts += 1
+    with os.fdopen(receive) as pipe:
+        done = int(pipe.read())
+    os.waitpid(pid, 0)
+    assert restarts >= 1
+    assert done > 10
+    after = {link.program_id for link in Pins(kernel.bpffs).links().values()}
+    assert not ids & after
+
+
+def test_detach_removes_everything(kernel: Kernel, servers: list[Server]) -> None:
+    """No pin is left, and a connect to the VIP fails at once, locally."""
+    backend = kernel.open()
+    backend.apply(table(servers))
+    backend.detach()
+    assert list(kernel.bpffs.glob("consul-ebpf*")) == []
+    begun = time.monotonic()
+    with pytest.raises(ConnectionRefusedError):
+        kernel.call(connect)
+    assert time.monotonic() - begun < 1
+    with pytest.raises(NotRunningError):
+        Pins(kernel.bpffs).open_tables()
+
+
+def test_what_a_killed_start_left_is_cleared(
+    kernel: Kernel, servers: list[Server]
+) -> None:
+    """A staging directory is never published, and the next start removes it."""
+    with kernel.open():
+        pass
+    left = kernel.bpffs / "consul-ebpf" / "staging"
+    (kernel.bpffs / "consul-ebpf" / "v1").rename(left)  # as before the publishing
+    with kernel.open() as backend:
+        assert not left.exists()
+        backend.apply(table(servers))
+        assert kernel.call(connect) == endpoint(servers[0])
+        assert backend.read().vips[VIP].connects == 1  # by one program, not by two
+
+
+def test_a_second_controller_is_told_who_holds_the_host(kernel: Kernel) -> None:
+    """It ends without a write, naming the pid."""
+    with kernel.open(), pytest.raises(AlreadyRunningError, match=f"pid {os.getpid()}"):
+        kernel.open()
+
+
+def test_another_cgroup_takes_the_place_of_the_old(
+    kernel: Kernel, servers: list[Server]
+) -> None:
+    """A changed kernel.cgroup attaches there, and no longer at the old one."""
+    with kernel.open() as backend:
+        backend.apply(table(servers))
+    child = kernel.cgroup / "child"
+    child.mkdir()
+    moved = Kernel(child, kernel.bpffs)
+    with moved.open():
+        with pytest.raises(ConnectionRefusedError):
+            kernel.call(connect)
+        assert moved.call(connect) == endpoint(servers[0])
+
+
+def test_another_capacity_needs_a_detach(kernel: Kernel) -> None:
+    """The error names both sizes and what to do; the old table stays."""
+    with kernel.open(max_proxies=10) as backend:
+        assert backend.capacity == 10
+    with pytest.raises(ConfigError, match=r"20.*10.*detach"):
+        kernel.open(max_proxies=20)
+    kernel.open(max_proxies=10).close()
+
+
+def test_a_missing_bpffs_is_named(kernel: Kernel, tmp_path: Path) -> None:
+    """With the command that mounts one; nothing was made meanwhile."""
+    with pytest.raises(BpffsError, match=f"mount -t bpf bpf {tmp_path}"):
+        BccMapBackend.open(cgroup=str(kernel.cgroup), bpffs=str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["/proc", "/no/such/cgroup"])
+def test_a_wrong_cgroup_is_named(kernel: Kernel, path: str) -> None:
+    """Not cgroup v2, or not there at all."""
+    with pytest.raises(CgroupError, match=path):
+        BccMapBackend.open(cgroup=path, bpffs=str(kernel.bpffs))
+
+
+def run_backend(kernel: Kernel, *prefix: str) -> subprocess.CompletedProcess[str]:
+    """Open a backend in another process; it prints an error's class and text."""
+    code = (
+        "import sys; from consul_ebpf import BccMapBackend, ConsulEbpfError\n"
+        "try: BccMapBackend.open(cgroup=sys.argv[1], bpffs=sys.argv[2]).close()\n"
+        "except ConsulEbpfError as error: print(type(error).__name__, error)"
+    )
+    arguments = [sys.executable, "-c", code, str(kernel.cgroup), str(kernel.bpffs)]
+    return subprocess.run(
+        [*prefix, *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_a_missing_privilege_is_named(kernel: Kernel) -> None:
+    """Without capabilities the error names them; nothing stays behind."""
+    bare = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
+    ended = run_backend(kernel, *bare)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("PrivilegeError ")
+    assert "CAP_SYS_ADMIN" in ended.stdout
+    assert list(kernel.bpffs.glob("consul-ebpf/*")) == []
+
+
+def test_a_private_cgroup_namespace_is_noticed(kernel: Kernel) -> None:
+    """There `auto` would find a root that is not the host's."""
+    code = (
+        "from consul_ebpf.kernel.host import find_cgroup\n"
+        "try: print(find_cgroup('auto'))\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    namespace = ["unshare", "--cgroup", "--mount"]
+    (mount,) = {
+        line.split()[1]
+        for line in Path("/proc/self/mounts").read_text().splitlines()
+        if line.split()[2] == "cgroup2"
+    }
+    inside = (
+        f"umount {mount} && mount -t cgroup2 none {mount} && "
+        f'exec "{sys.executable}" -c "$1"'
+    )
+    enter = f'echo $$ > {kernel.cgroup}/cgroup.procs && exec "$@"'
+    ended = subprocess.run(
+        ["sh", "-c", enter, "sh", *namespace, "sh", "-c", inside, "sh", code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout.startswith("CgroupError "), ended
+    assert "cgroup namespace" in ended.stdout
+
+
+def test_the_controller_maps_no_llvm(kernel: Kernel) -> None:
+    """BCC was in a child that has ended."""
+    with kernel.open() as backend:
+        backend.apply(Table(rows([Server.at("127.0.0.1", 1)]), {VIP: (0,)}))
+        maps = Path("/proc/self/maps").read_text()
+    assert "libbpf" in maps
+    assert "LLVM" not in maps
+    assert "libbcc" not in maps
