@@ -69,6 +69,7 @@ class ServerPool:
         self._runner: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._probers: dict[str, asyncio.Task[None]] = {}
+        self._verdicts: dict[str, str] = {}  # newest, in words
         self._reasons = Reasons(logger)
         self._panicking = False
         self._empty = False
@@ -133,6 +134,7 @@ class ServerPool:
         finally:
             self._cell.set(_End(error))
             self._probers.clear()
+            self._verdicts.clear()
             await self._probe.aclose()
 
     async def _follow(self, tasks: asyncio.TaskGroup) -> None:
@@ -159,21 +161,18 @@ class ServerPool:
                 self._now(),
                 self._settings,
             )
-            self._settle(tasks, probed=member.server, reason=health.reason)
+            self._verdicts[id_] = health.reason
+            self._settle(tasks)
             # Jitter, so that a host's probes do not fall into step with others'.
             pause = self._settings.interval * random.uniform(0.9, 1.1)  # noqa: S311
             await asyncio.sleep(begun + pause - self._now())
 
-    def _settle(
-        self,
-        tasks: asyncio.TaskGroup,
-        probed: Server | None = None,
-        reason: str = "",
-    ) -> None:
+    def _settle(self, tasks: asyncio.TaskGroup) -> None:
         """Probe exactly the members, and publish them."""
         for id_ in self._probers.keys() - self._members.keys():
             # It ends by itself too, but only after its pause or its deadline.
             self._probers.pop(id_).cancel()
+            self._verdicts.pop(id_, None)
         for id_ in self._members:
             if id_ not in self._probers:
                 self._probers[id_] = tasks.create_task(
@@ -184,13 +183,12 @@ class ServerPool:
         servers = membership.pooled(self._members, self._now())
         if not servers:
             return
-        self._log_changes(servers, probed, reason)
+        self._log_changes(servers)
+        self._log_panic()
         self._servers = servers
         self._cell.set(servers)
 
-    def _log_changes(
-        self, servers: tuple[PooledServer, ...], probed: Server | None, reason: str
-    ) -> None:
+    def _log_changes(self, servers: tuple[PooledServer, ...]) -> None:
         before = {pooled.server.id: pooled for pooled in self._servers}
         for pooled in servers:
             server, state = pooled.server, pooled.state
@@ -204,16 +202,18 @@ class ServerPool:
                 _named(server),
                 state.value,
                 f", was {was.state.value}" if was else "",
-                f" ({reason})" if failing and server == probed else "",
+                f" ({self._verdicts.get(server.id)})" if failing else "",
             )
         for pooled in before.values():
             logger.info("server %s has left", _named(pooled.server))
+
+    def _log_panic(self) -> None:
         panicking = membership.panicking(self._members, self._settings)
         if panicking and not self._panicking:
             logger.error(
-                "no server answers its probe%s; keeping their states,"
+                "no server answers its probe (%s); keeping their states,"
                 " check this host's network and the servers",
-                f" ({_named(probed)}: {reason})" if probed else "",
+                next(iter(self._verdicts.values()), "no reason"),
             )
         elif self._panicking and not panicking:
             logger.info("servers answer their probes again")

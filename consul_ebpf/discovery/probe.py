@@ -41,8 +41,8 @@ OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),  # no sharing: a new channel reconnects
     # A server that comes back is to be seen at the next probe.
     ("grpc.initial_reconnect_backoff_ms", 500),
-    ("grpc.min_reconnect_backoff_ms", 500),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.min_reconnect_backoff_ms", 5000),  # in fact a connect's own deadline
     ("grpc.max_receive_message_length", 64 * 1024),
 )
 

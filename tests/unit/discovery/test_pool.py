@@ -20,7 +20,7 @@ Value = tuple[PooledServer, ...]
 
 REFUSED = "UNAVAILABLE: connection refused"
 NO_ANSWER = (
-    f"no server answers its probe (10.0.0.1:8502: {REFUSED}); keeping their states,"
+    f"no server answers its probe ({REFUSED}); keeping their states,"
     " check this host's network and the servers"
 )
 NO_SERVER = (

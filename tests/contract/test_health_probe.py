@@ -1,0 +1,376 @@
+"""What every `HealthProbe` does: the fake one and gRPC's, the latter on loopback."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+
+from consul_ebpf._protocols import Health, HealthProbe
+from consul_ebpf._values import Server
+from consul_ebpf.discovery import probe as probe_module
+from consul_ebpf.discovery.probe import FEATURES, GrpcProbe
+from consul_ebpf.testing import FakeProbe
+
+TIMEOUT = 0.5
+
+
+class FakeWorld:
+    """A server that exists in the fake probe's mind."""
+
+    def __init__(self) -> None:
+        self.probe: HealthProbe = FakeProbe(timeout=TIMEOUT)
+        self.server = Server.at("10.0.0.1", 8502)
+
+    async def hang(self) -> None:
+        self._fake.hang(self.server.id)
+
+    async def kill(self) -> None:
+        self._fake.kill(self.server.id)
+
+    async def restore(self) -> None:
+        self._fake.revive(self.server.id)
+
+    async def close(self) -> None:
+        await self.probe.aclose()
+
+    @property
+    def _fake(self) -> FakeProbe:
+        assert isinstance(self.probe, FakeProbe)
+        return self.probe
+
+
+CHILD = """
+import asyncio, sys, grpc
+async def main():
+    server = grpc.aio.server()
+    port = server.add_insecure_port(sys.argv[1])
+    await server.start()
+    print(port, flush=True)
+    await server.wait_for_termination()
+asyncio.run(main())
+"""
+
+
+class RealWorld:
+    """A gRPC server without services, in a process that can be stopped and killed."""
+
+    def __init__(self) -> None:
+        self.probe: HealthProbe = GrpcProbe(timeout=TIMEOUT)
+        self.child, port = start_child("127.0.0.1:0")
+        self.server = Server.at("127.0.0.1", port)
+
+    async def hang(self) -> None:
+        self.child.send_signal(signal.SIGSTOP)
+
+    async def kill(self) -> None:
+        self.child.kill()
+        self.child.wait()
+
+    async def restore(self) -> None:
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGCONT)
+        else:
+            close_output(self.child)
+            self.child, _ = start_child(self.server.endpoint)
+
+    async def close(self) -> None:
+        self.child.kill()
+        self.child.wait()
+        close_output(self.child)
+        await self.probe.aclose()
+
+
+def start_child(address: str) -> tuple[subprocess.Popen[str], int]:
+    child = subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-c", CHILD, address],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "GRPC_VERBOSITY": "NONE"},
+    )
+    assert child.stdout
+    return child, int(child.stdout.readline())
+
+
+def close_output(child: subprocess.Popen[str]) -> None:
+    assert child.stdout
+    child.stdout.close()
+
+
+World = FakeWorld | RealWorld
+
+
+@pytest.fixture(params=[FakeWorld, RealWorld])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    world = request.param()
+    yield world
+    await world.close()
+
+
+async def settle(world: World, *, alive: bool) -> Health:
+    """Probe each half second until the verdict is so: what a pool does."""
+    verdict = await world.probe.check(world.server)
+    async with asyncio.timeout(10):
+        while verdict.alive is not alive:
+            await asyncio.sleep(0.5)
+            verdict = await world.probe.check(world.server)
+    return verdict
+
+
+async def test_a_server_that_answers_is_alive(world: World) -> None:
+    """Again and again."""
+    for _ in range(3):
+        assert (await world.probe.check(world.server)).alive
+
+
+async def test_a_server_that_hangs_is_dead_within_the_deadline(world: World) -> None:
+    """Fault 8: it accepts TCP connections. When it goes on it is alive again."""
+    await world.probe.check(world.server)
+    await world.hang()
+    begun = asyncio.get_running_loop().time()
+    verdict = await world.probe.check(world.server)
+    assert not verdict.alive
+    assert "DEADLINE_EXCEEDED" in verdict.reason
+    assert TIMEOUT / 2 < asyncio.get_running_loop().time() - begun < 2 * TIMEOUT
+    await world.restore()
+    await settle(world, alive=True)
+
+
+async def test_a_server_that_is_gone_is_dead_at_once(world: World) -> None:
+    """Fault 6: refused. When it is back it is alive again."""
+    await world.probe.check(world.server)
+    await world.kill()
+    begun = asyncio.get_running_loop().time()
+    verdict = await world.probe.check(world.server)
+    assert not verdict.alive
+    assert "UNAVAILABLE" in verdict.reason
+    assert asyncio.get_running_loop().time() - begun < TIMEOUT / 2
+    await world.restore()
+    await settle(world, alive=True)
+
+
+async def test_a_check_can_be_cancelled(world: World) -> None:
+    """And the next one is none the worse for it."""
+    await world.hang()
+    check = asyncio.create_task(world.probe.check(world.server))
+    await asyncio.sleep(0.1)
+    check.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await check
+    await world.restore()
+    await settle(world, alive=True)
+
+
+async def test_it_can_be_closed_and_used_again(world: World) -> None:
+    """A pool that stops closes its probe, and may start again."""
+    await world.probe.check(world.server)
+    await world.probe.aclose()
+    await world.probe.aclose()
+    assert (await world.probe.check(world.server)).alive
+
+
+# What only a real server can answer.
+
+
+class Answers(grpc.GenericRpcHandler):  # type: ignore[misc] # untyped
+    """Answers each method with what it is told, and counts."""
+
+    def __init__(self, answers: dict[str, Callable[[Any], Any]]) -> None:
+        self.answers = answers
+        self.called: list[str] = []
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        answer = self.answers.get(details.method)
+        if answer is None:
+            return None
+
+        async def call(request: bytes, context: grpc.aio.ServicerContext) -> Any:
+            self.called.append(details.method)
+            return await answer(context)
+
+        return grpc.unary_unary_rpc_method_handler(call)
+
+
+CHECK = "/grpc.health.v1.Health/Check"
+
+
+def aborts(code: grpc.StatusCode) -> Callable[[Any], Any]:
+    return lambda context: context.abort(code, "because\nof the test")
+
+
+async def ok(_: Any) -> bytes:
+    return b""
+
+
+async def probed(
+    answers: dict[str, Callable[[Any], Any]], times: int = 1
+) -> tuple[Health, list[str]]:
+    """Probe a server of these answers; give the last verdict and what was called."""
+    handler = Answers(answers)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers([handler])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    probe = GrpcProbe(timeout=TIMEOUT)
+    try:
+        for _ in range(times):
+            verdict = await probe.check(Server.at("127.0.0.1", port))
+    finally:
+        await probe.aclose()
+        await server.stop(None)
+    return verdict, handler.called
+
+
+@pytest.mark.parametrize(
+    ("code", "alive"),
+    [
+        ("UNAUTHENTICATED", True),
+        ("PERMISSION_DENIED", True),
+        ("RESOURCE_EXHAUSTED", True),
+        ("UNAVAILABLE", False),
+        ("DEADLINE_EXCEEDED", False),
+        ("INTERNAL", False),
+    ],
+)
+@pytest.mark.parametrize("with_health", [True, False])
+async def test_the_status_decides(code: str, alive: bool, with_health: bool) -> None:
+    """Of either call: what a working server decided proves that it works."""
+    method = CHECK if with_health else FEATURES
+    verdict, called = await probed({method: aborts(grpc.StatusCode[code])})
+    assert (alive, f"{code}: because of the test") == (verdict.alive, verdict.reason)
+    assert [method] == called
+
+
+async def test_the_fallback_is_remembered() -> None:
+    """A server without grpc.health.v1 is asked for it once, not each time."""
+    answers = {CHECK: aborts(grpc.StatusCode.UNIMPLEMENTED), FEATURES: ok}
+    verdict, called = await probed(answers, times=3)
+    assert Health(alive=True, reason="OK") == verdict
+    assert [CHECK, FEATURES, FEATURES, FEATURES] == called
+
+
+@pytest.mark.parametrize(
+    ("status", "alive"), [("SERVING", True), ("NOT_SERVING", False), ("UNKNOWN", False)]
+)
+async def test_grpc_health_is_believed(status: str, alive: bool) -> None:
+    """Where it is served, as by Envoy in front of a server."""
+    server = grpc.aio.server()
+    servicer = health.aio.HealthServicer()
+    await servicer.set("", HealthCheckResponse.ServingStatus.Value(status))
+    add_HealthServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    probe = GrpcProbe()
+    try:
+        verdict = await probe.check(Server.at("127.0.0.1", port))
+    finally:
+        await probe.aclose()
+        await server.stop(None)
+    assert Health(alive=alive, reason=status) == verdict
+
+
+async def test_both_calls_share_one_deadline() -> None:
+    """A server that is slow twice takes no longer than one that is slow once."""
+
+    async def slow(context: Any) -> Any:
+        await asyncio.sleep(TIMEOUT * 0.7)
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+
+    begun = asyncio.get_running_loop().time()
+    verdict, _ = await probed({CHECK: slow, FEATURES: slow})
+    assert not verdict.alive
+    assert asyncio.get_running_loop().time() - begun < TIMEOUT * 1.3
+
+
+@contextmanager
+def listening(host: str) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.bind((host, 0))
+        listener.listen()
+        yield listener
+
+
+async def test_a_port_that_only_accepts_is_dead() -> None:
+    """TCP is not enough."""
+    with listening("127.0.0.1") as listener:
+        probe = GrpcProbe(timeout=TIMEOUT)
+        verdict = await probe.check(Server.at("127.0.0.1", listener.getsockname()[1]))
+        await probe.aclose()
+    assert not verdict.alive
+
+
+async def test_something_that_is_not_grpc_is_dead() -> None:
+    """A web server on the port is no Consul server."""
+
+    async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+        await writer.drain()
+        writer.close()
+
+    web = await asyncio.start_server(speak, "127.0.0.1", 0)
+    probe = GrpcProbe(timeout=TIMEOUT)
+    async with web:
+        port = web.sockets[0].getsockname()[1]
+        assert not (await probe.check(Server.at("127.0.0.1", port))).alive
+    await probe.aclose()
+
+
+async def test_ipv6_is_probed() -> None:
+    """The target is built right."""
+    server = grpc.aio.server()
+    port = server.add_insecure_port("[::1]:0")
+    await server.start()
+    probe = GrpcProbe()
+    try:
+        assert (await probe.check(Server.at("::1", port))).alive
+    finally:
+        await probe.aclose()
+        await server.stop(None)
+
+
+async def test_channels_are_made_by_the_factory_and_one_per_server() -> None:
+    """A seam for TLS; the targets need no resolver."""
+    targets: list[str] = []
+
+    def factory(target: str) -> grpc.aio.Channel:
+        targets.append(target)
+        return probe_module.insecure_channel(target)
+
+    probe = GrpcProbe(timeout=TIMEOUT, channel_factory=factory)
+    for _ in range(3):
+        await probe.check(Server.at("127.0.0.1", 1))
+        await probe.check(Server.at("::1", 1))
+    assert repr(probe) == "<GrpcProbe 2 channels, 0.5 s>"
+    await probe.aclose()
+    assert ["ipv4:127.0.0.1:1", "ipv6:[::1]:1"] == targets
+
+
+async def test_a_new_connection_is_tried_after_some_missed_deadlines() -> None:
+    """A host that went away and came back answers no old connection."""
+    with listening("127.0.0.1") as listener:
+        made = 0
+
+        def factory(target: str) -> grpc.aio.Channel:
+            nonlocal made
+            made += 1
+            return probe_module.insecure_channel(target)
+
+        probe = GrpcProbe(timeout=0.1, channel_factory=factory)
+        server = Server.at("127.0.0.1", listener.getsockname()[1])
+        for _ in range(probe_module.MISSES_PER_CHANNEL):
+            await probe.check(server)
+        assert 1 == made
+        await probe.check(server)
+        assert 2 == made
+        await probe.aclose()
