@@ -84,8 +84,12 @@ def server_pool(config: Config) -> "ServerPool":
     )
 
 
-def workload_source(config: Config) -> WorkloadSource:
-    """Make the sources of `[[proxies]]` and `[workloads]`, merged."""
+def workload_source(config: Config, *, directory: Path | None = None) -> WorkloadSource:
+    """Make the sources of `[[proxies]]` and `[workloads]`, merged.
+
+    `directory` is where the catalog's last known proxies are kept; only the
+    controller, not a command that looks, writes there.
+    """
     from consul_ebpf.workloads.merge import MergedWorkloads  # noqa: PLC0415
     from consul_ebpf.workloads.static import StaticWorkloads  # noqa: PLC0415
 
@@ -103,6 +107,7 @@ def workload_source(config: Config) -> WorkloadSource:
                 config.workloads.catalog_nodes,
                 datacenter=config.consul.datacenter,
                 token=token_source(config.consul.credentials),
+                directory=directory,
             )
         )
     return MergedWorkloads(sources)
@@ -129,13 +134,14 @@ def build_runner(config: Config, backend: BccMapBackend) -> "Runner":
     from consul_ebpf.runner import Runner  # noqa: PLC0415
     from consul_ebpf.workloads.memory import VipMemory  # noqa: PLC0415
 
+    directory = Path(config.bootstrap.directory)
     return Runner(
         pool=server_pool(config),
-        workloads=workload_source(config),
+        workloads=workload_source(config, directory=directory),
         backend=backend,
         renderer=renderer(config),
         files=bootstrap_files(config),
-        memory=VipMemory(Path(config.bootstrap.directory)),
+        memory=VipMemory(directory),
         network=IPv4Network(config.kernel.vip_cidr),
         port=config.kernel.vip_port,
         seed=host_seed(),

@@ -32,7 +32,11 @@ def status(config: Config, *, as_json: bool) -> None:
 
 
 def _names(config: Config) -> Names:
-    remembered = VipMemory(Path(config.bootstrap.directory)).read()
+    try:
+        remembered = VipMemory(Path(config.bootstrap.directory)).read()
+    except ConsulEbpfError as error:
+        click.echo(f"{error}; proxies are shown without their ids", err=True)
+        return {}
     return {vip: (key[0], vip) for key, vip in remembered.items()}
 
 

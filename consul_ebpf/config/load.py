@@ -41,8 +41,8 @@ def load(
     Args:
         path: the file; None: `$CONSUL_EBPF_CONFIG`, and without that no file.
         env: the process's environment.
-        overrides: flags, as key path to value, like `{"kernel.cgroup": "/x"}`;
-            None is a flag that was not given.
+        overrides: from the command line, as key path to value, like
+            `{"kernel.cgroup": "/x"}`; None is one that was not given.
         serving: also refuse what this version does not carry out. A command that
             only looks at or removes what is there says False.
 
@@ -119,7 +119,7 @@ def _changes(
             break
     for key, value in overrides.items():
         if value is not None:
-            yield f"--{key.rpartition('.')[2].replace('_', '-')}", key, value
+            yield "--set", key, value
 
 
 def _replace(config: Config, key: str, value: Any, origin: str) -> Config:
@@ -128,7 +128,9 @@ def _replace(config: Config, key: str, value: Any, origin: str) -> Config:
     *path, leaf = key.split(".")
     inner = table
     for step in path:
-        inner = inner[step]
+        inner = inner.setdefault(step, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{origin}: {key!a}: {step!a} has no keys; set it whole")
     inner[leaf] = value
     return convert(table, Config, origin)
 

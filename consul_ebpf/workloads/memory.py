@@ -133,9 +133,12 @@ class VipMemory:
         """Return what is remembered, touching nothing: for those who only look.
 
         Raises:
-            ValueError: the file is damaged or cannot be read.
+            ConsulEbpfError: the file is damaged or cannot be read.
         """
-        return _from_records(self._file.read() or [])
+        try:
+            return _from_records(self._file.read() or [])
+        except (ValueError, RecursionError) as error:
+            raise ConsulEbpfError(f"{self._file.path}: {error}") from error
 
     def load(self) -> dict[ProxyKey, Vip]:
         """Return what is remembered; a bad file is moved aside, with a log line."""

@@ -366,9 +366,14 @@ def test_flags_win(tmp_path: Path) -> None:
             {},
             "CONSUL_CACERT is not in this version",
         ),
-        ({}, {"kernel.vip_port": "x"}, "--vip-port: kernel.vip_port: expected int"),
-        ({}, {"log.level": "loud"}, "--level: log.level: must be one of"),
-        ({}, {"kernel.bpffs": "x"}, "--bpffs: kernel.bpffs: 'x' is not an absolute"),
+        ({}, {"kernel.vip_port": "x"}, "--set: kernel.vip_port: expected int"),
+        ({}, {"kernell.vip_port": 1}, "--set: kernell: unknown key; did you mean kern"),
+        ({}, {"kernel.x.y": 1}, "--set: kernel.x: unknown key; known here: cgroup"),
+        ({}, {"kernel.vip_port.y": 1}, "--set: 'kernel.vip_port.y': 'vip_port' has no"),
+        ({}, {"proxies.0.id": "a"}, "--set: 'proxies.0.id': 'proxies' has no keys"),
+        ({}, {"": 1}, '--set: "": unknown key'),
+        ({}, {"log.level": "loud"}, "--set: log.level: must be one of"),
+        ({}, {"kernel.bpffs": "x"}, "--set: kernel.bpffs: 'x' is not an absolute"),
     ],
 )
 def test_blames_the_origin(

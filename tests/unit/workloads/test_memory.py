@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from consul_ebpf._errors import ConsulEbpfError
 from consul_ebpf._values import Vip
 from consul_ebpf.workloads.memory import MAX_BYTES, JsonFile, VipMemory
 
@@ -69,7 +70,7 @@ def test_damaged(
     file = tmp_path / "vips.json"
     file.write_bytes(content)
     memory = VipMemory(tmp_path)
-    with pytest.raises(ValueError, match=r".+"):
+    with pytest.raises(ConsulEbpfError, match=r"vips\.json: .+"):
         memory.read()
     assert file.exists()
     assert memory.load() == {}
