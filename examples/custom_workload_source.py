@@ -1,0 +1,40 @@
+"""A `WorkloadSource` of your own: a proxy for each file, here a network namespace.
+
+sudo python examples/custom_workload_source.py /etc/consul-ebpf.toml /run/netns
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from consul_ebpf import Proxy, Runner, wiring
+from consul_ebpf.config.load import load
+from consul_ebpf.workloads.memory import VipMemory
+
+
+class Files:
+    """Looks into a directory each second; a file's name is a proxy's id."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+
+    async def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:
+        """Yield the whole list, for ever; one like the last changes nothing."""
+        while True:
+            yield tuple(Proxy(id=f.name, node="host1") for f in self._path.iterdir())
+            await asyncio.sleep(1)
+
+
+if __name__ == "__main__":
+    config = load(Path(sys.argv[1]), env={})
+    with wiring.open_backend(config) as opened:
+        runner = Runner(
+            pool=wiring.server_pool(config),
+            workloads=Files(sys.argv[2]),
+            backend=opened,
+            renderer=wiring.renderer(config),
+            files=wiring.bootstrap_files(config),
+            memory=VipMemory(Path(config.bootstrap.directory)),
+        )
+        asyncio.run(runner.run(print))
