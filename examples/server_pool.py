@@ -17,6 +17,7 @@ from consul_ebpf.discovery.probe import GrpcProbe
 
 
 async def main(changes: float) -> None:
+    """Print the servers until they changed so often."""
     """Print the pool's newest value at each change."""
     address = os.environ.get("CONSUL_HTTP_ADDR", "http://127.0.0.1:8500")
     pool = ServerPool(CatalogSource([address]), GrpcProbe())
