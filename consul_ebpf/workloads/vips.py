@@ -107,12 +107,13 @@ def _settled(
     network: IPv4Network,
 ) -> tuple[dict[IPv4Address, Proxy], list[tuple[Proxy, str]]]:
     """Apply the rules 1 and 2: return who has what, and who lost to whom."""
+    first, last = map(int, usable(network))
     holders: dict[IPv4Address, Proxy] = {}
     for proxy, asked, _ in asking:
         kept = remembered.get(key_of(proxy))
         if kept is None or asked not in {None, kept.address}:
             continue
-        if _is_usable(kept.address, network):
+        if first <= int(kept.address) <= last:
             holders.setdefault(kept.address, proxy)
     unlucky = []
     for proxy, asked, _ in asking:
@@ -131,18 +132,13 @@ def _free(
     """Yield the VIPs nobody has, in the order to give them away."""
     used = {int(address) for address in holders}
     used |= {int(vip.address) for vip in remembered.values()}
-    first, last = usable(network)
-    for number in range(int(first), int(last) + 1):
+    first, last = map(int, usable(network))
+    for number in range(first, last + 1):
         if number not in used:
             yield IPv4Address(number)
     for vip in remembered.values():
-        if vip.address not in holders and _is_usable(vip.address, network):
+        if vip.address not in holders and first <= int(vip.address) <= last:
             yield vip.address
-
-
-def _is_usable(address: IPv4Address, network: IPv4Network) -> bool:
-    first, last = usable(network)
-    return int(first) <= int(address) <= int(last)
 
 
 def _remember(
