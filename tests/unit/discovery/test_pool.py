@@ -235,14 +235,16 @@ async def test_a_failing_source_fails_its_subscribers_and_its_owner() -> None:
     pool = ServerPool(BrokenSource(ConfigError("no such thing")), probe)
     tasks = asyncio.all_tasks()
 
-    async def own() -> list[BaseException | None]:
-        async with pool:
-            return await asyncio.gather(
-                *(consume(pool) for _ in range(2)), return_exceptions=True
-            )
+    seen: list[BaseException | None] = []
 
-    with pytest.raises(ConfigError, match="no such thing"):
+    async def own() -> None:
+        async with pool:
+            subscribers = (consume(pool) for _ in range(2))
+            seen.extend(await asyncio.gather(*subscribers, return_exceptions=True))
+
+    with pytest.raises(ConfigError, match="no such thing") as caught:
         await own()
+    assert [caught.value, caught.value] == seen
     assert probe.closed
     assert tasks == asyncio.all_tasks()
     assert {A.id: READY} == states(pool.servers)
