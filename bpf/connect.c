@@ -1,9 +1,8 @@
 /* connect4 and connect6: swap a proxy's VIP for a live Consul server.
  *
  * The loader defines VIP_NETWORK, VIP_MASK and MAPPED_PREFIX, the third word of
- * ::ffff:a.b.c.d (all in network byte order), and RETRY_WINDOW_NS, and MONOTONIC_NS, the cheapest
- * clock of the running kernel. Verdicts: ALLOW goes on with the address as it now is, REFUSE
- * makes connect() fail with EPERM.
+ * ::ffff:a.b.c.d (all in network byte order), and RETRY_WINDOW (jiffies). Verdicts:
+ * ALLOW goes on with the address as it now is, REFUSE makes connect() fail with EPERM.
  */
 #include "tables.h"
 
@@ -31,15 +30,15 @@ static __always_inline bool reachable(const struct server *server, bool from_ipv
 static __always_inline struct server *pick(struct vip *vip, u64 cookie,
                                            bool from_ipv6) {
   u64 preference = *(volatile u64 *)&vip->preference;
-  u64 now = MONOTONIC_NS();
-  bool retry = vip->last_ns && now - vip->last_ns < RETRY_WINDOW_NS;
+  u64 now = bpf_jiffies64(); /* inlined by the verifier, unlike other clocks */
+  bool retry = vip->last && now - vip->last < RETRY_WINDOW;
   u64 cursor = vip->cursor;
 
   if (retry) {
     u32 left = (preference >> ((cursor % CHOICES) * 8)) & 0xff;
-    struct server_counters *count = counters.lookup(&left);
-    if (count)
-      __sync_fetch_and_add(&count->failures, 1);
+    struct server *server = servers.lookup(&left);
+    if (server)
+      __sync_fetch_and_add(&server->failures, 1);
     cursor++;
   }
 #pragma unroll
@@ -49,17 +48,15 @@ static __always_inline struct server *pick(struct vip *vip, u64 cookie,
     if (!server || !reachable(server, from_ipv6)) /* NO_SLOT's row is never READY */
       continue;
 
-    struct server_counters *count = counters.lookup(&slot);
-    if (count)
-      __sync_fetch_and_add(&count->connects, 1);
+    __sync_fetch_and_add(&server->connects, 1);
     u64 at = __sync_fetch_and_add(&vip->connects, 1);
     asm volatile("" : "+r"(at)); /* keep clang from dropping the bound below */
     vip->recent[at & (RECENT - 1)] = cookie * SLOTS + slot;
     vip->cursor = cursor % CHOICES;
-    vip->last_ns = now;
+    vip->last = now;
     return server;
   }
-  vip->last_ns = 0; /* nothing was tried: the next connect is no retry */
+  vip->last = 0; /* nothing was tried: the next connect is no retry */
   return NULL;
 }
 
@@ -69,7 +66,7 @@ int connect4(struct bpf_sock_addr *ctx) {
     return ALLOW;
 
   struct vip_key key = {
-      .address = {0, 0, MAPPED_PREFIX, address},
+      .address = address,
       .port = ctx->user_port,
   };
   struct vip *vip = vips.lookup(&key);
@@ -91,7 +88,7 @@ int connect6(struct bpf_sock_addr *ctx) {
     return ALLOW;
 
   struct vip_key key = {
-      .address = {0, 0, MAPPED_PREFIX, address},
+      .address = address,
       .port = ctx->user_port,
   };
   struct vip *vip = vips.lookup(&key);

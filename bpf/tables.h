@@ -22,22 +22,19 @@ struct server {
   u16 port;
   u8 state;
   u8 zero;
-};
-
-struct server_counters {
-  u64 connects;
+  u64 connects; /* counted here, in the row's own cache line */
   u64 failures; /* connects followed by a retry within the window */
 };
 
 struct vip_key {
-  u32 address[4]; /* IPv4-mapped: 127.64.0.1 is ::ffff:127.64.0.1 */
+  u32 address; /* IPv4; ::ffff:127.64.0.1 is the same VIP as 127.64.0.1 */
   u16 port;
   u16 zero;
 };
 
 struct vip {
   u64 preference; /* CHOICES slots, one a byte, first choice lowest; read at once */
-  u64 last_ns;    /* monotonic time of the newest connect */
+  u64 last;       /* jiffies at the newest connect */
   u64 connects;
   u64 cursor;     /* index into preference of the newest pick */
   /* A ring, by connects: the socket's cookie, by which sock_diag finds it, times
@@ -58,8 +55,6 @@ struct vip {
       .flags = (_flags), .max_entries = (_size)}
 
 PINNED_TABLE("array", u32, struct server, servers, SLOTS, 0, PIN_SERVERS);
-/* Not per CPU: connects through VIPs are rare, and this is one cache line less. */
-PINNED_TABLE("array", u32, struct server_counters, counters, SLOTS, 0, PIN_COUNTERS);
 /* Memory as it is used, not for MAX_VIPS at once. */
 PINNED_TABLE("hash", struct vip_key, struct vip, vips, MAX_VIPS, BPF_F_NO_PREALLOC,
              PIN_VIPS);

@@ -110,7 +110,7 @@ def take(bpffs: Path, names: Names) -> Snapshot:
     pins = Pins(bpffs)
     tables = pins.open_tables()
     try:
-        state = read_tables(tables["servers"], tables["counters"], tables["vips"])
+        state = read_tables(tables["servers"], tables["vips"])
         capacity = tables["vips"].info.max_entries
     except OSError as error:
         raise KernelError(f"the pinned tables cannot be read: {error}") from error

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +23,7 @@ from consul_ebpf._errors import (
     TableFullError,
 )
 from consul_ebpf._protocols import Applied
-from consul_ebpf._values import KernelState, Table
+from consul_ebpf._values import KernelState, SlottedServer, Table
 from consul_ebpf.kernel import codec, host, libbpf
 from consul_ebpf.kernel.diff import Changes, diff
 from consul_ebpf.kernel.pins import Pins
@@ -129,7 +130,6 @@ class BccMapBackend:
         """Take over locked pins and opened tables; see `open`."""
         self._pins = pins
         self._servers = tables["servers"]
-        self._counters = tables["counters"]
         self._vips = tables["vips"]
         self._have: Table | None = None
 
@@ -210,10 +210,8 @@ class BccMapBackend:
         for entry in changes.servers_fill:
             key = _slot_key(entry.slot)
             self._servers.update(key, codec.encode_server(entry, empty=True))
-            self._counters.update(key, codec.EMPTY_COUNTERS)
             self._servers.update(key, codec.encode_server(entry))
-        for entry in changes.servers_ready:
-            self._servers.update(_slot_key(entry.slot), codec.encode_server(entry))
+        self._change_states(changes.servers_ready)
         for vip in changes.vips_remove:
             self._vips.delete(codec.encode_key(vip))
         keys = {vip: codec.encode_key(vip) for vip in changes.vips_put}
@@ -229,21 +227,27 @@ class BccMapBackend:
         )
         if changes.grace:
             libbpf.wait_for_readers()
-        for entry in changes.servers_unready:
-            self._servers.update(_slot_key(entry.slot), codec.encode_server(entry))
+        self._change_states(changes.servers_unready)
         for slot in changes.servers_empty:
             self._servers.update(_slot_key(slot), codec.EMPTY_SERVER)
+
+    def _change_states(self, entries: Iterable[SlottedServer]) -> None:
+        """Write each row once; a connect counted at this very moment may be lost."""
+        for entry in entries:
+            key = _slot_key(entry.slot)
+            have = self._servers.lookup(key)
+            self._servers.update(key, codec.encode_server(entry, have))
 
     def read(self) -> KernelState:
         """Read tables and counters from the kernel."""
         try:
-            return read_tables(self._servers, self._counters, self._vips)
+            return read_tables(self._servers, self._vips)
         except OSError as error:
             raise KernelError(f"reading the tables failed: {error}") from error
 
     def close(self) -> None:
         """Close the tables and let another writer in; redirecting goes on."""
-        for opened in (self._servers, self._counters, self._vips):
+        for opened in (self._servers, self._vips):
             opened.close()
         self._pins.unlock()
 
@@ -276,17 +280,14 @@ def _check_capacity(pins: Pins, wanted: int) -> None:
         )
 
 
-def read_tables(
-    servers: libbpf.Map, counters: libbpf.Map, vips: libbpf.Map
-) -> KernelState:
+def read_tables(servers: libbpf.Map, vips: libbpf.Map) -> KernelState:
     """Read opened tables; raises OSError."""
     rows, counts = {}, {}
     for slot in range(codec.SLOTS):
-        key = _slot_key(slot)
-        entry = codec.decode_server(slot, servers.lookup(key) or codec.EMPTY_SERVER)
+        data = servers.lookup(_slot_key(slot)) or codec.EMPTY_SERVER
+        entry = codec.decode_server(slot, data)
         if entry is not None:
             rows[slot] = entry
-            data = counters.lookup(key) or codec.EMPTY_COUNTERS
             counts[slot] = codec.decode_counters(data)
     entries = [(codec.decode_key(key), value) for key, value in vips.items()]
     return KernelState(

@@ -6,6 +6,7 @@ numbers as people write them. All functions are pure.
 
 import struct
 import sys
+import time
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from consul_ebpf._values import (
@@ -26,18 +27,17 @@ SLOTS = 256
 NO_SLOT = 0xFF
 RECENT = 4
 
-SERVER = struct.Struct("=16s4s2sBx")  # struct server
-COUNTERS = struct.Struct("=QQ")  # struct server_counters
-VIP_KEY = struct.Struct("=16s2sxx")  # struct vip_key
+SERVER = struct.Struct("=16s4s2sBxQQ")  # struct server
+VIP_KEY = struct.Struct("=4s2sxx")  # struct vip_key
 VIP = struct.Struct(f"=QQQQ{RECENT}Q")  # struct vip
 
 _NO_IPV4, _NO_IPV6 = bytes(4), bytes(16)
-_MAPPED = bytes(10) + b"\xff\xff"
+_MAPPED_PREFIX = b"\x00\x00\xff\xff"
+_COARSE_CLOCK = 6  # CLOCK_MONOTONIC_COARSE: its resolution is the length of a jiffy
 _STATES = {ServerState.READY: 1, ServerState.FAILING: 2, ServerState.DRAINING: 3}
 _STATE_OF = {number: state for state, number in _STATES.items()}
 
 EMPTY_SERVER = bytes(SERVER.size)
-EMPTY_COUNTERS = bytes(COUNTERS.size)
 
 
 def _word(network_order: bytes) -> int:
@@ -50,26 +50,33 @@ def defines(network: IPv4Network, retry_window: float, max_vips: int) -> dict[st
     return {
         "VIP_NETWORK": _word(network.network_address.packed),
         "VIP_MASK": _word(network.netmask.packed),
-        "MAPPED_PREFIX": _word(_MAPPED[8:]),
-        "RETRY_WINDOW_NS": round(retry_window * 1e9),
+        "MAPPED_PREFIX": _word(_MAPPED_PREFIX),
+        "RETRY_WINDOW": round(retry_window / time.clock_getres(_COARSE_CLOCK)),
         "MAX_VIPS": max_vips,
     }
 
 
-def encode_server(entry: SlottedServer, *, empty: bool = False) -> bytes:
-    """Encode a row; `empty` keeps the address and says the row is not in use yet."""
+def encode_server(
+    entry: SlottedServer, have: bytes | None = None, *, empty: bool = False
+) -> bytes:
+    """Encode a row, keeping the counters of the one there is.
+
+    `empty` keeps the address and says the row is not in use yet.
+    """
     server = entry.server
+    counters = SERVER.unpack(have)[4:] if have else (0, 0)
     return SERVER.pack(
         server.ipv6.packed if server.ipv6 else _NO_IPV6,
         server.ipv4.packed if server.ipv4 else _NO_IPV4,
         server.port.to_bytes(2, "big"),
         0 if empty else _STATES[entry.state],
+        *counters,
     )
 
 
 def decode_server(slot: int, data: bytes) -> SlottedServer | None:
     """Decode a row; None if it is not in use. The kernel knows no server ids."""
-    ipv6, ipv4, port, number = SERVER.unpack(data)
+    ipv6, ipv4, port, number, _connects, _failures = SERVER.unpack(data)
     state = _STATE_OF.get(number)
     if state is None or (ipv6 == _NO_IPV6 and ipv4 == _NO_IPV4):
         return None
@@ -83,19 +90,19 @@ def decode_server(slot: int, data: bytes) -> SlottedServer | None:
 
 
 def decode_counters(data: bytes) -> ServerCounters:
-    """Decode one slot's counters."""
-    return ServerCounters(*COUNTERS.unpack(data))
+    """Decode what the kernel counted in a row."""
+    return ServerCounters(*SERVER.unpack(data)[4:])
 
 
 def encode_key(vip: Vip) -> bytes:
     """Encode a VIP as the key of the `vips` table."""
-    return VIP_KEY.pack(_MAPPED + vip.address.packed, vip.port.to_bytes(2, "big"))
+    return VIP_KEY.pack(vip.address.packed, vip.port.to_bytes(2, "big"))
 
 
 def decode_key(data: bytes) -> Vip:
     """Decode a key of the `vips` table."""
     address, port = VIP_KEY.unpack(data)
-    return Vip(IPv4Address(address[12:]), int.from_bytes(port, "big"))
+    return Vip(IPv4Address(address), int.from_bytes(port, "big"))
 
 
 def encode_vip(preference: Preference, have: bytes | None = None) -> bytes:
@@ -108,14 +115,14 @@ def encode_vip(preference: Preference, have: bytes | None = None) -> bytes:
     packed = int.from_bytes(padded, "little")
     if have is None:
         return VIP.pack(packed, *[0] * (3 + RECENT))
-    old, last_ns, connects, cursor, *recent = VIP.unpack(have)
+    old, last, connects, cursor, *recent = VIP.unpack(have)
     before = old.to_bytes(MAX_CHOICES, "little")
     in_use = before[cursor % MAX_CHOICES]
     if before[0] == padded[0] and in_use in preference:
         cursor = preference.index(in_use)
     else:
-        cursor, last_ns = 0, 0
-    return VIP.pack(packed, last_ns, connects, cursor, *recent)
+        cursor, last = 0, 0
+    return VIP.pack(packed, last, connects, cursor, *recent)
 
 
 def decode_preference(data: bytes) -> Preference:

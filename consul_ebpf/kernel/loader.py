@@ -12,7 +12,6 @@ import ctypes
 import dataclasses
 import json
 import os
-import re
 import signal
 import sys
 from pathlib import Path
@@ -26,7 +25,7 @@ HOOKS = {
     "connect6": libbpf.CGROUP_INET6_CONNECT,
 }
 _PR_SET_PDEATHSIG = 1
-TABLES = ("servers", "counters", "vips")
+TABLES = ("servers", "vips")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,19 +43,12 @@ class Job:
     cgroup: str
 
 
-def _monotonic_clock(release: str) -> str:
-    """Name the cheapest clock a kernel release (`6.1.0-18-amd64`) has."""
-    major, minor = (int(part) for part in re.findall(r"\d+", release)[:2])
-    return "bpf_ktime_get_" + ("coarse_ns" if (major, minor) >= (5, 11) else "ns")
-
-
 def _compile(job: Job) -> Any:
     source = Path(job.source)
     os.environ["BCC_KERNEL_SOURCE"] = str(source.parent / "stub")
     import bcc  # noqa: PLC0415  # the one import of BCC, and only in this child
 
     flags = [f"-D{name}={value}ULL" for name, value in job.defines.items()]
-    flags.append(f"-DMONOTONIC_NS={_monotonic_clock(os.uname().release)}")
     flags += [f'-DPIN_{name.upper()}="{job.tables}/{name}"' for name in TABLES]
     flags.append(f"-I{source.parent}")
     return bcc.BPF(text=source.read_text(encoding="utf-8"), cflags=flags)

@@ -2,7 +2,7 @@
 
     <bpffs>/consul-ebpf/            locked (flock) by the one writer of this host
         v<LAYOUT>/                  published by rename: whole or not there
-            servers counters vips   the tables
+            servers vips            the tables
             connect4 connect6       the links that keep the programs attached
         staging/                    what a start that did not finish left behind
 
@@ -23,7 +23,7 @@ from consul_ebpf._errors import (
     PrivilegeError,
 )
 from consul_ebpf.kernel import host, libbpf
-from consul_ebpf.kernel.codec import COUNTERS, LAYOUT, SERVER, SLOTS, VIP, VIP_KEY
+from consul_ebpf.kernel.codec import LAYOUT, SERVER, SLOTS, VIP, VIP_KEY
 from consul_ebpf.kernel.loader import HOOKS, TABLES
 
 DIRECTORY = "consul-ebpf"
@@ -31,7 +31,6 @@ DIRECTORY = "consul-ebpf"
 _HASH, _ARRAY = 1, 2  # enum bpf_map_type
 _EXPECTED = {
     "servers": (_ARRAY, 4, SERVER.size),
-    "counters": (_ARRAY, 4, COUNTERS.size),
     "vips": (_HASH, VIP_KEY.size, VIP.size),
 }
 
