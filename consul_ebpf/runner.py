@@ -235,9 +235,8 @@ class Runner:
     ) -> list[PlacedProxy]:
         """Give each proxy its VIP; when the table is too small, old ones go first."""
         allocation = allocate(proxies, self._remembered, self._network, self._port)
-        if allocation.remembered != self._remembered:
-            self._memory.save(allocation.remembered)
-            self._remembered = allocation.remembered
+        self._memory.save(allocation.remembered)  # writes only what changed
+        self._remembered = allocation.remembered
         refusals.update({proxy.id: reason for proxy, reason in allocation.refused})
         placed = sorted(
             allocation.placed, key=lambda each: each.vip not in self._table.vips
