@@ -49,7 +49,7 @@ static __always_inline struct server *pick(struct vip *vip, u64 cookie,
       continue;
 
     __sync_fetch_and_add(&server->connects, 1);
-    u64 at = __sync_fetch_and_add(&vip->connects, 1);
+    u64 at = vip->connects++; /* no lock: one proxy seldom connects twice at once */
     asm volatile("" : "+r"(at)); /* keep clang from dropping the bound below */
     vip->recent[at & (RECENT - 1)] = cookie * SLOTS + slot;
     vip->cursor = cursor % CHOICES;

@@ -22,8 +22,8 @@ struct server {
   u16 port;
   u8 state;
   u8 zero;
-  u64 connects; /* counted here, in the row's own cache line */
-  u64 failures; /* connects followed by a retry within the window */
+  u32 connects; /* counted here: a row is half a cache line, and no other is touched */
+  u32 failures; /* connects followed by a retry within the window */
 };
 
 struct vip_key {

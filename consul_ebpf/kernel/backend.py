@@ -126,9 +126,11 @@ class BccMapBackend:
     What it pinned and attached stays when it is closed; `detach` removes that.
     """
 
-    def __init__(self, pins: Pins, tables: dict[str, libbpf.Map]) -> None:
+    def __init__(self, pins: Pins, tables: dict[str, libbpf.Map], cgroup: Path) -> None:
         """Take over locked pins and opened tables; see `open`."""
         self._pins = pins
+        self.cgroup = cgroup
+        """The cgroup v2 directory the program is attached at."""
         self._servers = tables["servers"]
         self._vips = tables["vips"]
         self._have: Table | None = None
@@ -176,7 +178,7 @@ class BccMapBackend:
                 at = str(pins.new_staging())
                 load_program(job(tables=at, links=at))
                 pins.publish()
-            return cls(pins, pins.open_tables())
+            return cls(pins, pins.open_tables(), directory)
         except BaseException:
             pins.discard_staging()
             pins.unlock()

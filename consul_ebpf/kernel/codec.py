@@ -27,7 +27,7 @@ SLOTS = 256
 NO_SLOT = 0xFF
 RECENT = 4
 
-SERVER = struct.Struct("=16s4s2sBxQQ")  # struct server
+SERVER = struct.Struct("=16s4s2sBxII")  # struct server
 VIP_KEY = struct.Struct("=4s2sxx")  # struct vip_key
 VIP = struct.Struct(f"=QQQQ{RECENT}Q")  # struct vip
 
