@@ -52,7 +52,8 @@ async def _open_and_run(config: Config, *, detach_on_exit: bool) -> None:
             said = True
             click.echo(
                 f"ready: {done.servers} servers, {done.proxies} proxies"
-                f" ({done.refused} refused), attached at {opened.cgroup}, pid {os.getpid()}"
+                f" ({done.refused} refused), attached at {opened.cgroup},"
+                f" pid {os.getpid()}"
             )
             notify("READY=1", os.environ)
 

@@ -126,6 +126,6 @@ def _clock(seconds: float) -> str:
 
 if __name__ == "__main__":
     try:
-        print(f"Consul: {ensure_consul(partial(print, flush=True))}")  # noqa: T201
+        print(f"Consul: {ensure_consul(partial(print, flush=True))}")
     except PartMissingError as error:
         sys.exit(str(error))
