@@ -18,11 +18,9 @@ PYTHON = "/usr/bin/python3"
 VENV = ["--system-site-packages"]
 GROUPS = nox.project.load_toml("pyproject.toml")
 
-# Debian package -> a file of it, where it is installed. The second is the system
-# calls' own headers (uapi), not the kernel's: those are never needed.
+# Debian package -> a file of it, where it is installed.
 DEBIAN = {
     "python3-bpfcc": Path("/usr/lib/python3/dist-packages/bcc/__init__.py"),
-    "linux-libc-dev": Path("/usr/include/linux/bpf.h"),
 }
 
 IN_CI = os.environ.get("CI") == "true"
