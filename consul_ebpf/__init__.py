@@ -55,13 +55,14 @@ if TYPE_CHECKING:
         Table,
         Vip,
     )
+    from consul_ebpf.converge import Converged
     from consul_ebpf.discovery.pool import PoolSettings, ServerPool
     from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
     from consul_ebpf.envoy.files import BootstrapFiles
     from consul_ebpf.kernel.backend import BccMapBackend
     from consul_ebpf.planning.plan import plan
     from consul_ebpf.planning.slots import assign_slots
-    from consul_ebpf.runner import Converged, Runner
+    from consul_ebpf.runner import Runner
 
 __all__ = [  # noqa: RUF022  # grouped as a reader looks for them
     # the parts
@@ -114,7 +115,7 @@ _LIGHT = ("_errors", "_protocols", "_values")
 _PARTS = {
     "BccMapBackend": "kernel.backend",
     "BootstrapFiles": "envoy.files",
-    "Converged": "runner",
+    "Converged": "converge",
     "EnvoyBootstrap": "envoy.bootstrap",
     "PoolSettings": "discovery.pool",
     "Runner": "runner",

@@ -15,7 +15,7 @@ from consul_ebpf._values import Server
 from consul_ebpf.cli.options import configured
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kernel import host
-from consul_ebpf.kernel.backend import bcc_version
+from consul_ebpf.kernel.loading import bcc_version
 
 MINIMUM_KERNEL = (5, 7)
 MINIMUM_BCC = (0, 25)

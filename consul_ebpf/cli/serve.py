@@ -7,11 +7,13 @@ import signal
 
 import click
 
+from consul_ebpf._threads import finish
 from consul_ebpf.cli import logs
 from consul_ebpf.cli.notify import notify
 from consul_ebpf.cli.options import configured
 from consul_ebpf.config.schema import Config
-from consul_ebpf.runner import Converged, finish
+from consul_ebpf.converge import Converged
+from consul_ebpf.kernel.backend import BccMapBackend
 from consul_ebpf.wiring import build_runner, open_backend
 
 
@@ -41,9 +43,15 @@ async def _serve(config: Config, *, detach_on_exit: bool) -> None:
 
 
 async def _open_and_run(config: Config, *, detach_on_exit: bool) -> None:
+    def let_go(opened: BccMapBackend) -> None:
+        if detach_on_exit:
+            opened.detach()
+        else:
+            opened.close()
+
     # `finish`: a start that was begun is carried through, so that nothing half done
     # stays in the kernel; the cancellation comes right after.
-    opened = await finish(lambda: open_backend(config), undo=lambda it: it.close())
+    opened = await finish(lambda: open_backend(config), undo=let_go)
     said = False
 
     def tell(done: Converged) -> None:
@@ -61,7 +69,4 @@ async def _open_and_run(config: Config, *, detach_on_exit: bool) -> None:
         await build_runner(config, opened).run(tell)
     finally:
         notify("STOPPING=1", os.environ)
-        if detach_on_exit:
-            opened.detach()
-        else:
-            opened.close()
+        let_go(opened)

@@ -16,7 +16,7 @@ plan 65,536 proxies in about a second, proxies share `_RANKINGS` rankings by has
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 
@@ -59,14 +59,20 @@ def plan(
     )
     # From here on a VIP is its index in `hashed`.
     rankings = _rankings(usable, key)
+    # Ties between servers go by rank too: by slot, every host's odd proxy would sit on
+    # the same server.
+    slots = rankings[0]
     ranking = [rankings[number % len(rankings)] for number, _ in hashed]
     kept = [
         tuple([slot for slot in last.get(vip, ()) if slot in usable])
         for _, vip in hashed
     ]
     everyone = range(len(hashed))
-    first = _spread(everyone, usable, ranking, kept, Counter())
-    second = _second_choices(usable, ranking, kept, first) if len(usable) > 1 else {}
+    holding = frozenset(
+        i for i in everyone if kept[i] and kept[i][0] == last[hashed[i][1]][0]
+    )
+    first = _spread(everyone, slots, ranking, kept, Counter(), holding=holding)
+    second = _second_choices(slots, ranking, kept, first) if len(slots) > 1 else {}
     ready = {n for n, entry in servers.items() if entry.state is ServerState.READY}
     return {
         hashed[i][1]: _complete(
@@ -93,7 +99,7 @@ def _rankings(endpoints: Mapping[int, str], key: bytes) -> list[tuple[int, ...]]
 
 
 def _second_choices(
-    usable: Collection[int],
+    slots: Sequence[int],
     ranking: Sequence[Preference],
     kept: Sequence[Preference],
     first: Mapping[int, int],
@@ -105,10 +111,10 @@ def _second_choices(
         groups[first[i]].append(i)
     second: dict[int, int] = {}
     column: Counter[int] = Counter()
-    for gone in sorted(groups):
+    for gone in slots:
         # A proxy's own first choice is not among the others, so what it keeps of its
         # last plan is its old second choice, or its old first one.
-        others = [slot for slot in usable if slot != gone]
+        others = [slot for slot in slots if slot != gone]
         chosen = _spread(groups[gone], others, ranking, kept, loads, ties=column)
         column.update(chosen.values())
         second.update(chosen)
@@ -117,30 +123,36 @@ def _second_choices(
 
 def _spread(
     group: Sequence[int],
-    slots: Collection[int],
+    slots: Sequence[int],
     ranking: Sequence[Preference],
     kept: Sequence[Preference],
     loads: Mapping[int, int],
     *,
+    holding: AbstractSet[int] = frozenset(),
     ties: Mapping[int, int] | None = None,
 ) -> dict[int, int]:
     """Give each VIP of the group one of `slots` so that `loads` become even.
 
     A VIP keeps the first usable of `kept` as far as that slot has room, else takes
-    the next it had, else the best of its ranking with room. Who gets the one more
-    where it does not divide: those that have most, so that least moves; then those
-    with least in `ties`.
+    the next it had, else the best of its ranking with room. Those in `holding` are
+    there already and go before those that come. Who gets the one more where it does
+    not divide: those that have most, so that least moves; then those with least in
+    `ties`, then those first in `slots`.
     """
     among = frozenset(slots)
     wish = {i: next((slot for slot in kept[i] if slot in among), None) for i in group}
     base = {slot: loads.get(slot, 0) for slot in slots}
+    staying = Counter(base)
+    staying.update(
+        slot for i, slot in wish.items() if slot is not None and i in holding
+    )
     wanted = Counter(base)
     wanted.update(slot for slot in wish.values() if slot is not None)
-    room = _room(base, wanted, len(group), ties or {})
+    room = _room(base, staying, wanted, len(group), ties or {})
 
     chosen: dict[int, int] = {}
     homeless: list[int] = []
-    for i in group:
+    for i in sorted(group, key=lambda i: i not in holding):
         slot = wish[i]
         if slot is not None and room[slot] > 0:
             room[slot] -= 1
@@ -158,6 +170,7 @@ def _spread(
 
 def _room(
     base: Mapping[int, int],
+    staying: Mapping[int, int],
     wanted: Mapping[int, int],
     count: int,
     ties: Mapping[int, int],
@@ -168,7 +181,13 @@ def _room(
     """
     share, extra = divmod(sum(base.values()) + count, len(base))
     by_claim = sorted(
-        base, key=lambda slot: (-(base[slot] > share), -wanted[slot], ties.get(slot, 0))
+        base,
+        key=lambda slot: (
+            base[slot] <= share,
+            staying[slot] <= share,
+            -wanted[slot],
+            ties.get(slot, 0),
+        ),
     )
     target = {slot: share + (nth < extra) for nth, slot in enumerate(by_claim)}
     return {slot: target[slot] - base[slot] for slot in base}

@@ -15,7 +15,7 @@ import pytest
 
 from consul_ebpf import Server, Table, Vip
 from consul_ebpf.kernel import libbpf
-from consul_ebpf.kernel.backend import load_program, source_path
+from consul_ebpf.kernel.loading import load_program, source_path
 from consul_ebpf.kernel.pins import Pins
 from tests.kernel.conftest import VIP, Kernel, rows
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup

@@ -1,0 +1,24 @@
+"""Blocking work beside the event loop."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def finish(
+    work: Callable[[], T], undo: Callable[[T], object] = lambda _: None
+) -> T:
+    """Run blocking work in a thread, to its end even when cancelled meanwhile.
+
+    Then its result is given to `undo`, as nobody else will see it.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if task.exception() is None:
+            undo(task.result())
+        raise
