@@ -1,0 +1,166 @@
+"""What every `MapBackend` does: the one in memory, and the one in the kernel."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+
+import pytest
+
+from consul_ebpf import (
+    Applied,
+    BccMapBackend,
+    MapBackend,
+    Preference,
+    Server,
+    ServerState,
+    SlottedServer,
+    Table,
+    TableFullError,
+    Vip,
+)
+from consul_ebpf.testing.maps import MemoryMapBackend
+from tests.lab.scratch import scratch_bpffs, scratch_cgroup
+
+CAPACITY = 1100
+READY, FAILING = ServerState.READY, ServerState.FAILING
+
+
+@contextmanager
+def in_memory() -> Iterator[MapBackend]:
+    yield MemoryMapBackend(CAPACITY)
+
+
+@contextmanager
+def in_kernel() -> Iterator[MapBackend]:
+    with (
+        scratch_cgroup() as cgroup,
+        scratch_bpffs() as bpffs,
+        BccMapBackend.open(
+            cgroup=str(cgroup), bpffs=str(bpffs), max_proxies=CAPACITY
+        ) as backend,
+    ):
+        yield backend
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(in_memory, id="memory"),
+        pytest.param(in_kernel, id="bcc", marks=pytest.mark.kernel),
+    ]
+)
+def backend(request: pytest.FixtureRequest) -> Iterator[MapBackend]:
+    with request.param() as opened:
+        yield opened
+
+
+def vip(n: int) -> Vip:
+    return Vip(IPv4Address("127.64.0.1") + n, 8502)
+
+
+def rows(*states: ServerState, addresses: str = "10.0.0.") -> dict[int, SlottedServer]:
+    """Servers in the first slots, as the kernel knows them."""
+    return {
+        slot: SlottedServer(
+            slot,
+            Server(f"slot {slot}", 8502, IPv4Address(f"{addresses}{slot + 1}")),
+            state,
+        )
+        for slot, state in enumerate(states)
+    }
+
+
+def vips(count: int, preference: Preference = (0, 1, 2)) -> dict[Vip, Preference]:
+    return {vip(n): preference for n in range(count)}
+
+
+def test_the_capacity_is_what_was_asked_for(backend: MapBackend) -> None:
+    """It is the number of VIPs that fit."""
+    assert backend.capacity == CAPACITY
+
+
+def test_it_starts_empty(backend: MapBackend) -> None:
+    """Nothing is there before the first apply."""
+    assert backend.read().table == Table()
+
+
+def test_what_is_applied_is_read_back(backend: MapBackend) -> None:
+    """States, both families, and preferences from none to eight slots."""
+    servers = rows(READY, FAILING, ServerState.DRAINING)
+    six = Server("slot 7", 65535, None, Server.at("fd00::1", 1).ipv6)
+    dual = Server("slot 254", 1, IPv4Address("10.9.9.9"), six.ipv6)
+    for server in (six, dual):
+        slot = int(server.id.removeprefix("slot "))
+        servers[slot] = SlottedServer(slot, server, READY)
+    table = Table(
+        servers,
+        {vip(0): (), vip(1): (254,), vip(2): (7, 6, 5, 4, 3, 2, 1, 0)},
+    )
+    backend.apply(table)
+    assert backend.read().table == table
+
+
+def test_only_what_differs_is_written(backend: MapBackend) -> None:
+    """The same table again writes nothing; a change writes that change."""
+    servers = rows(READY, READY, READY)
+    first = Table(servers, vips(3))
+    assert backend.apply(first) == Applied(servers=3, vips_put=3)
+    assert backend.apply(first) == Applied()
+    changed = Table(servers, {**vips(2), vip(1): (2, 1, 0), vip(9): (1,)})
+    assert backend.apply(changed) == Applied(vips_put=2, vips_removed=1)
+    assert backend.read().table == changed
+
+
+def test_a_servers_death_is_one_write(backend: MapBackend) -> None:
+    """Whatever the number of proxies."""
+    many = vips(1000)
+    backend.apply(Table(rows(READY, READY, READY), many))
+    dead = Table(rows(READY, FAILING, READY), many)
+    assert backend.apply(dead) == Applied(servers=1)
+    assert backend.read().table == dead
+
+
+def test_a_slot_can_get_another_server(backend: MapBackend) -> None:
+    """Its row is the new server's alone, and its counters begin again."""
+    backend.apply(Table(rows(READY), vips(1, (0,))))
+    other = Table(rows(READY, addresses="10.1.1."), vips(1, (0,)))
+    assert backend.apply(other) == Applied(servers=1)
+    assert backend.read().table == other
+    assert backend.read().servers[0].connects == 0
+
+
+def test_a_server_that_is_gone_is_emptied(backend: MapBackend) -> None:
+    """Its row is read as not there."""
+    backend.apply(Table(rows(READY, READY, READY), vips(2)))
+    fewer = Table(rows(READY, READY), vips(2, (0, 1)))
+    assert backend.apply(fewer) == Applied(servers=1, vips_put=2)
+    assert backend.read().table == fewer
+
+
+def test_more_than_fits_is_refused_whole(backend: MapBackend) -> None:
+    """The error says what to raise, and what was there is still there."""
+    servers = rows(READY)
+    backend.apply(Table(servers, vips(CAPACITY, (0,))))
+    with pytest.raises(TableFullError, match=str(CAPACITY)):
+        backend.apply(Table({}, vips(CAPACITY + 1, (0,))))
+    assert backend.read().table == Table(servers, vips(CAPACITY, (0,)))
+
+
+def test_a_full_table_takes_others_in_place_of_those_that_go(
+    backend: MapBackend,
+) -> None:
+    """As many as fit can all be replaced in one apply."""
+    servers = rows(READY)
+    backend.apply(Table(servers, vips(CAPACITY, (0,))))
+    others = {vip(5000 + n): (0,) for n in range(CAPACITY)}
+    applied = backend.apply(Table(servers, others))
+    assert applied == Applied(vips_put=CAPACITY, vips_removed=CAPACITY)
+    assert backend.read().table == Table(servers, others)
+
+
+def test_counters_start_at_nothing(backend: MapBackend) -> None:
+    """For each server and each VIP there is."""
+    backend.apply(Table(rows(READY, READY), vips(2, (0, 1))))
+    state = backend.read()
+    assert {slot: c.connects for slot, c in state.servers.items()} == {0: 0, 1: 0}
+    assert [state.vips[vip(n)].connects for n in range(2)] == [0, 0]
+    assert [state.vips[vip(n)].current for n in range(2)] == [None, None]

@@ -1,0 +1,122 @@
+"""The bytes of the tables, and the cursor's rules."""
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consul_ebpf import Server, ServerState, SlottedServer, Vip
+from consul_ebpf.kernel import codec
+from consul_ebpf.kernel.loading import source_path
+
+PORTS = st.integers(1, 65535)
+FOUR = st.integers(1, 2**32 - 1).map(IPv4Address)
+SIX = st.integers(1, 2**128 - 1).map(IPv6Address)
+SLOTS = st.integers(0, 254)
+PREFERENCES = st.lists(SLOTS, max_size=8, unique=True).map(tuple)
+
+
+@given(SLOTS, st.sampled_from(ServerState), PORTS, FOUR | st.none(), SIX | st.none())
+def test_a_row_is_read_back(
+    slot: int,
+    state: ServerState,
+    port: int,
+    four: IPv4Address | None,
+    six: IPv6Address | None,
+) -> None:
+    """Any server with an address; one without is no row."""
+    entry = SlottedServer(slot, Server(f"slot {slot}", port, four, six), state)
+    decoded = codec.decode_server(slot, codec.encode_server(entry))
+    assert decoded == (entry if four or six else None)
+
+
+def test_a_row_is_in_network_byte_order() -> None:
+    """Byte by byte as bpf/tables.h has it, on any machine."""
+    server = Server("x", 8502, IPv4Address("10.1.2.3"), IPv6Address("fd00::1"))
+    entry = SlottedServer(5, server, ServerState.READY)
+    head = bytes.fromhex("fd00" + "00" * 13 + "01" + "0a010203" + "2136" + "01" + "00")
+    assert codec.encode_server(entry) == head + bytes(8)
+
+
+def test_a_row_being_filled_is_not_in_use() -> None:
+    """It has the address, and no reader takes it."""
+    entry = SlottedServer(0, Server.at("10.0.0.1", 1), ServerState.READY)
+    data = codec.encode_server(entry, empty=True)
+    assert codec.decode_server(0, data) is None
+    assert codec.encode_server(entry)[:22] == data[:22]
+
+
+def test_a_rows_counters_are_kept() -> None:
+    """A new state does not touch what was counted."""
+    entry = SlottedServer(0, Server.at("10.0.0.1", 1), ServerState.FAILING)
+    have = codec.encode_server(entry)[:24] + (7).to_bytes(4, "little") + bytes(4)
+    have = have if codec.decode_counters(have).connects == 7 else have[::-1]
+    assert codec.decode_counters(codec.encode_server(entry, have)).connects == 7
+
+
+@given(FOUR, PORTS)
+def test_a_key_is_read_back(address: IPv4Address, port: int) -> None:
+    """Address and port; which family asks is not part of it."""
+    assert codec.decode_key(codec.encode_key(Vip(address, port))) == Vip(address, port)
+    mapped = Vip(address, port, ipv6=True)
+    assert codec.encode_key(mapped) == codec.encode_key(Vip(address, port))
+
+
+def test_a_key_is_in_network_byte_order() -> None:
+    """127.64.0.1:8502 as it is on the wire."""
+    key = codec.encode_key(Vip(IPv4Address("127.64.0.1"), 8502))
+    assert key == bytes.fromhex("7f400001" + "2136" + "0000")
+
+
+@given(PREFERENCES)
+def test_a_preference_is_read_back(preference: tuple[int, ...]) -> None:
+    """From none to eight slots."""
+    data = codec.encode_vip(preference)
+    assert codec.decode_preference(data) == preference
+    assert codec.decode_vip_counters(data).connects == 0
+
+
+def used(preference: tuple[int, ...], cursor: int) -> bytes:
+    """Return a VIP's entry after three connects, the newest at `cursor`."""
+    first = codec.VIP.unpack(codec.encode_vip(preference))[0]
+    return codec.VIP.pack(first, 99, 3, cursor, 7 * 256 + 2, 0, 0, 0)
+
+
+def test_the_cursor_stays_with_the_server_in_use() -> None:
+    """When only later choices change, at whatever place it now is."""
+    data = codec.encode_vip((1, 5, 4, 2), used((1, 2, 3), 1))
+    _, last, connects, cursor, *_ = codec.VIP.unpack(data)
+    assert (last, connects, cursor) == (99, 3, 3)
+    assert codec.decode_vip_counters(data).sockets == ((7, 2),)
+
+
+def test_a_new_first_choice_is_begun_with() -> None:
+    """And the next connect is no retry of the last."""
+    data = codec.encode_vip((2, 1, 3), used((1, 2, 3), 1))
+    _, last, connects, cursor, *_ = codec.VIP.unpack(data)
+    assert (last, connects, cursor) == (0, 3, 0)
+
+
+def test_the_first_choice_is_begun_with_when_the_server_in_use_is_gone() -> None:
+    """A cursor never points at a slot by accident."""
+    data = codec.encode_vip((1, 4), used((1, 2, 3), 1))
+    assert codec.VIP.unpack(data)[1:4] == (0, 3, 0)
+
+
+def test_a_retry_window_is_given_in_jiffies() -> None:
+    """Whole ones, from the kernel's own length of a jiffy."""
+    network = IPv4Network("127.64.0.0/10")
+    one = codec.defines(network, 1.0, 10)["RETRY_WINDOW"]
+    assert one in range(90, 1301)  # CONFIG_HZ is 100 to 1300
+    assert codec.defines(network, 35.0, 10)["RETRY_WINDOW"] == 35 * one
+
+
+def test_bounds_are_those_of_the_program() -> None:
+    """A number that two files have is the same in both."""
+    text = source_path().with_name("tables.h").read_text(encoding="utf-8")
+    for name, value in (("SLOTS", codec.SLOTS), ("RECENT", codec.RECENT)):
+        assert f"#define {name} {value} " in text
+    assert "#define NO_SLOT 0xff" in text
+    assert codec.NO_SLOT == 0xFF
+    assert Path(source_path()).is_file()
