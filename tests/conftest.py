@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from types import FrameType
 
+import hypothesis
 import pytest
 
 from tests.lab.leftovers import Traces, adopt_orphans, sweep
@@ -54,6 +55,10 @@ PARTS: dict[str, Callable[[], str]] = {
 
 BEFORE = pytest.StashKey[Traces]()
 LEFT = pytest.StashKey[list[str]]()
+
+# How long an example takes says more of who else uses the machine than of the code.
+hypothesis.settings.register_profile("here", deadline=None)
+hypothesis.settings.load_profile("here")
 
 REQUIRED = os.environ.get("CONSUL_EBPF_REQUIRE", "").replace(",", " ").split()
 """Markers whose absence is a failure, not a skip: CI sets all three."""
