@@ -1,0 +1,46 @@
+"""Never run, only type-checked: the parts fit the seams."""
+
+from pathlib import Path
+
+from consul_ebpf import (
+    BccMapBackend,
+    BootstrapRenderer,
+    EnvoyBootstrap,
+    HealthProbe,
+    MapBackend,
+    ServerPool,
+    ServerSource,
+    WorkloadSource,
+)
+from consul_ebpf.discovery.catalog import CatalogSource
+from consul_ebpf.discovery.probe import GrpcProbe
+from consul_ebpf.discovery.static import StaticSource
+from consul_ebpf.testing import FakeProbe, FakeServerSource, FakeWorkloads
+from consul_ebpf.testing.maps import MemoryMapBackend
+from consul_ebpf.workloads.catalog_nodes import CatalogNodes
+from consul_ebpf.workloads.directory import DirectoryWorkloads
+from consul_ebpf.workloads.merge import MergedWorkloads
+from consul_ebpf.workloads.static import StaticWorkloads
+
+sources: list[ServerSource] = [
+    CatalogSource(["http://127.0.0.1:8500"]),
+    StaticSource(["10.0.0.1"]),
+    FakeServerSource(),
+]
+probes: list[HealthProbe] = [GrpcProbe(), FakeProbe()]
+workloads: list[WorkloadSource] = [
+    StaticWorkloads([]),
+    DirectoryWorkloads(Path("/x")),
+    CatalogNodes(["http://127.0.0.1:8500"], ["node"]),
+    FakeWorkloads(),
+]
+workloads.append(MergedWorkloads(workloads))
+backends: list[MapBackend] = [MemoryMapBackend(), BccMapBackend.open()]
+renderers: list[BootstrapRenderer] = [EnvoyBootstrap()]
+
+
+async def subscribe(pool: ServerPool) -> list[str]:
+    """Somebody's own controller."""
+    async for servers in pool:
+        return [f"{each.server.endpoint} {each.state.value}" for each in servers]
+    return []

@@ -1,0 +1,164 @@
+"""The command's manners: exit codes, one-line errors, nothing imported early."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import consul_ebpf
+from consul_ebpf.cli import main
+
+
+def run(*args: str, env: dict[str, str] | None = None) -> Result:
+    return CliRunner().invoke(main, list(args), env=env)
+
+
+def config(tmp_path: Path, text: str = "") -> str:
+    """Write a configuration that touches only `tmp_path`."""
+    file = tmp_path / "config.toml"
+    file.write_text(
+        f"[consul.tls]\ndisabled = true\n[bootstrap]\ndirectory = '{tmp_path}/run'\n"
+        f"[kernel]\nbpffs = '{tmp_path}'\n{text}"
+    )
+    return str(file)
+
+
+def said_once(result: Result, *words: str) -> bool:
+    """Whether one line of error was printed, with these words in it."""
+    lines = result.stderr.splitlines()
+    return len(lines) == 1 and all(word in lines[0] for word in words)
+
+
+def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
+    """Code 2; the file, the key and what was probably meant."""
+    file = config(tmp_path, "vip_prot = 1\n")
+    result = run("run", "--config", file)
+    assert result.exit_code == 2
+    assert said_once(result, file, "kernel.vip_prot", "kernel.vip_port")
+
+
+def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Given by flag or by environment."""
+    missing = str(tmp_path / "none.toml")
+    for result in (
+        run("status", "--config", missing),
+        run("status", env={"CONSUL_EBPF_CONFIG": missing}),
+    ):
+        assert result.exit_code == 2
+        assert said_once(result, missing)
+
+
+def test_a_flag_overrides_the_file(tmp_path: Path) -> None:
+    """`--set` takes TOML values and plain strings, and is checked like the file."""
+    file = config(tmp_path)
+    result = run("status", "--config", file, "--set", "kernel.vip_port=70000")
+    assert result.exit_code == 2
+    assert said_once(result, "kernel.vip_port", "--set")
+    result = run("status", "--config", file, "--set", "kernel.vip_port")
+    assert result.exit_code == 2
+    assert said_once(result, "KEY=VALUE")
+
+
+def test_without_tables_status_says_what_to_do(tmp_path: Path) -> None:
+    """Code 1, and no traceback."""
+    result = run("status", "--config", config(tmp_path))
+    assert result.exit_code == 1
+    assert said_once(result, str(tmp_path), "run")
+
+
+def test_a_directory_that_is_no_bpffs_ends_run_with_3(tmp_path: Path) -> None:
+    """Before anything is loaded."""
+    arguments = ["run", "--config", config(tmp_path)]
+    # The cgroup is looked for first: give it one that needs no cgroup v2 here.
+    result = run(*arguments, "--set", "kernel.cgroup=/proc")
+    assert result.exit_code == 3
+    assert said_once(result, "/proc", "cgroup")
+
+
+def test_detach_without_anything_is_done_already(tmp_path: Path) -> None:
+    """Code 0: it can be said twice."""
+    result = run("detach", "--config", config(tmp_path))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "nothing is pinned" in result.stdout
+
+
+PROXY = '[[proxies]]\nid = "web"\nnode = "h"\nvip = "127.64.0.9"\n'
+
+
+def test_render_prints_the_bootstrap(tmp_path: Path) -> None:
+    """Without a controller, a Consul or root; for its proxy alone."""
+    file = config(tmp_path, PROXY)
+    result = run("render", "--proxy", "web", "--config", file)
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["node"]["id"] == "web"
+    assert "127.64.0.9" in result.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_render_of_a_stranger_names_those_there_are(tmp_path: Path) -> None:
+    """Code 1."""
+    file = config(tmp_path, PROXY)
+    result = run("render", "--proxy", "wep", "--config", file)
+    assert result.exit_code == 1
+    assert said_once(result, "'wep'", "web", "[[proxies]]")
+
+
+def test_envoy_without_a_bootstrap_says_where_it_looked(tmp_path: Path) -> None:
+    """Code 1, naming the file."""
+    result = run("envoy", "--proxy", "web", "--config", config(tmp_path), "--", "-l")
+    assert result.exit_code == 1
+    assert said_once(result, f"{tmp_path}/run/web/bootstrap.json")
+
+
+def test_envoy_is_executed_with_the_bootstrap(tmp_path: Path) -> None:
+    """No process of ours stays: it becomes Envoy, with the arguments after `--`."""
+    file = config(tmp_path, "[envoy]\nexecutable = 'echo'\n")
+    bootstrap = tmp_path / "run" / "web" / "bootstrap.json"
+    bootstrap.parent.mkdir(parents=True)
+    bootstrap.write_text("{}")
+    command = [sys.executable, "-m", "consul_ebpf", "envoy", "--config", file]
+    done = subprocess.run(
+        [*command, "--proxy", "web", "--", "--log-level", "warning"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"-c {bootstrap} --log-level warning\n"
+
+
+def test_a_token_is_in_no_error(tmp_path: Path) -> None:
+    """Whatever is wrong with the section that holds it."""
+    secret = "8d5d6f2e-secret"
+    for wrong in ('typ = "static"', 'type = "statik"', 'type = ""', "type = 3"):
+        text = f'[consul.credentials]\ntoken = "{secret}"\n{wrong}\n'
+        result = run("run", "--config", config(tmp_path, text))
+        assert result.exit_code == 2, wrong
+        assert secret not in result.output
+
+
+def test_importing_the_package_imports_no_dependency() -> None:
+    """Only the standard library, until a part is asked for."""
+    code = (
+        "import sys, consul_ebpf; heavy = {'bcc', 'consul', 'grpc', 'aiohttp', "
+        "'msgspec', 'click', 'pyroute2', 'tenacity'}; print(heavy & sys.modules.keys())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("name", consul_ebpf.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    """And is what its module calls so; a preference is a plain tuple."""
+    found = getattr(consul_ebpf, name)
+    assert getattr(found, "__name__", name) in {name, "tuple"}
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
+    """As for any module."""
+    with pytest.raises(AttributeError, match="Runer"):
+        consul_ebpf.Runer  # noqa: B018
