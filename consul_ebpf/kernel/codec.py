@@ -133,11 +133,11 @@ def decode_preference(data: bytes) -> Preference:
 
 def decode_vip_counters(data: bytes) -> VipCounters:
     """Decode what the kernel counted for a VIP."""
-    preference, _last, connects, cursor, *recent = VIP.unpack(data)
-    slots = preference.to_bytes(MAX_CHOICES, "little")
-    current = slots[cursor % MAX_CHOICES]
+    _preference, _last, connects, _cursor, *recent = VIP.unpack(data)
+    # Not from the cursor, which a new preference may have put back to the first choice.
+    newest = recent[(connects - 1) % RECENT]
     return VipCounters(
         connects=connects,
-        current=current if connects and current != NO_SLOT else None,
+        current=newest % SLOTS if newest else None,
         sockets=tuple(divmod(socket, SLOTS) for socket in recent if socket),
     )

@@ -3,6 +3,7 @@
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,6 +103,36 @@ def test_the_first_choice_is_begun_with_when_the_server_in_use_is_gone() -> None
     """A cursor never points at a slot by accident."""
     data = codec.encode_vip((1, 4), used((1, 2, 3), 1))
     assert codec.VIP.unpack(data)[1:4] == (0, 3, 0)
+
+
+def test_a_new_preference_does_not_say_where_the_newest_connect_went() -> None:
+    """That connection is still open there, until the next one."""
+    data = codec.encode_vip((4, 1), used((1, 2, 3), 1))
+    ring = codec.VIP.pack(*codec.VIP.unpack(data)[:4], 0, 0, 7 * 256 + 2, 0)
+    assert codec.decode_vip_counters(ring).current == 2
+    assert codec.decode_vip_counters(codec.encode_vip((4, 1))).current is None
+
+
+def test_the_newest_sockets_are_a_ring_by_connects() -> None:
+    """The fifth connect took the place of the first."""
+    sockets = (1004 * 256 + 9, 1001 * 256 + 5, 1002 * 256 + 5, 1003 * 256 + 5)
+    counters = codec.decode_vip_counters(codec.VIP.pack(9, 99, 5, 0, *sockets))
+    assert (5, 9) == (counters.connects, counters.current)
+    assert {1004, 1001, 1002, 1003} == {cookie for cookie, _ in counters.sockets}
+
+
+@pytest.mark.parametrize(
+    ("state", "number"),
+    [
+        (ServerState.READY, 1),
+        (ServerState.FAILING, 2),
+        (ServerState.DRAINING, 3),
+    ],
+)
+def test_states_have_the_programs_numbers(state: ServerState, number: int) -> None:
+    """enum server_state in bpf/tables.h: only READY is connected to."""
+    entry = SlottedServer(0, Server.at("10.0.0.1", 1), state)
+    assert number == codec.encode_server(entry)[22]
 
 
 def test_a_retry_window_is_given_in_jiffies() -> None:
