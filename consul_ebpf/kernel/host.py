@@ -122,7 +122,7 @@ def ensure_bpffs(path: Path) -> None:
         if path != STANDARD_BPFFS:
             raise
         done = subprocess.run(
-            ["mount", "-t", "bpf", "bpf", str(path)],
+            ["mount", "-t", "bpf", "-o", "mode=700", "bpf", str(path)],
             capture_output=True,
             text=True,
             check=False,

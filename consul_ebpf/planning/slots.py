@@ -3,12 +3,15 @@
 Rules: a server keeps its slot as long as it is in the pool, whatever its state; a
 free slot is given again as late as possible, so that a reader that is still looking
 at the old server has long finished.
+
+If no server of the pool is ready, those that were keep that state: a controller that
+starts where no probe gets through must not cut off what an earlier one programmed.
 """
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
-from consul_ebpf._values import PooledServer, Server, SlottedServer
+from consul_ebpf._values import PooledServer, Server, ServerState, SlottedServer
 
 SLOT_COUNT = 255
 """Slots there are to give: 0..254; 255 means none."""
@@ -35,11 +38,14 @@ def assign_slots(
     begin = newest + 1 if newest >= 0 else max(last, default=-1) + 1
     order = [(begin + i) % SLOT_COUNT for i in range(SLOT_COUNT)]
     free = iter([slot for slot in order if slot not in last])
+    none_ready = all(each.state is not ServerState.READY for each in members.values())
     assigned = {}
     for endpoint, member in reversed(members.items()):
-        slot = held.get(endpoint)
+        slot, state = held.get(endpoint), member.state
         if slot is None:
             slot = next(free, None)
+        elif none_ready:
+            state = last[slot].state
         if slot is not None:
-            assigned[slot] = SlottedServer(slot, member.server, member.state)
+            assigned[slot] = SlottedServer(slot, member.server, state)
     return dict(sorted(assigned.items()))

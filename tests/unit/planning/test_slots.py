@@ -51,9 +51,10 @@ def test_who_stays_keeps_its_slot_and_each_has_one(
 
 def test_a_state_moves_no_one() -> None:
     """It is in the row."""
-    last = assign_slots(pool(1, 2), {})
-    slots = assign_slots([member(2, DRAINING), member(1, FAILING)], last)
-    assert [FAILING, DRAINING] == [slots[0].state, slots[1].state]
+    last = assign_slots(pool(1, 2, 3), {})
+    now = [member(3), member(2, DRAINING), member(1, FAILING)]
+    slots = assign_slots(now, last)
+    assert [FAILING, DRAINING, READY] == [slots[n].state for n in range(3)]
 
 
 def test_a_server_read_from_the_kernel_is_known_by_its_endpoint() -> None:
@@ -110,3 +111,12 @@ def test_servers_without_a_free_slot_wait() -> None:
     assert SLOT_COUNT == len(full)
     assert {} == assign_slots(pool(9), full)
     assert {0} == set(assign_slots(pool(9), {}))
+
+
+def test_servers_stay_ready_when_suddenly_none_is() -> None:
+    """A start where no probe gets through cuts nothing off; a ready one ends that."""
+    last = assign_slots(pool(1, 2), {})
+    none_ready = assign_slots([member(1, FAILING), member(2, FAILING)], last)
+    assert [READY, READY] == [entry.state for entry in none_ready.values()]
+    one_ready = assign_slots([member(1, FAILING), member(2)], none_ready)
+    assert [FAILING, READY] == [entry.state for entry in one_ready.values()]
