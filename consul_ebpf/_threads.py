@@ -1,6 +1,7 @@
 """Blocking work beside the event loop."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -18,7 +19,9 @@ async def finish(
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):  # cancelled once more
+                await asyncio.wait([task])
         if task.exception() is None:
             undo(task.result())
         raise

@@ -160,11 +160,11 @@ def _holds(path: Path, data: bytes, owner: tuple[int, int] | None) -> bool:
     """Whether `path` is already the file we would write."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, flags)
-    except OSError:
+        file = open(path, "rb", opener=lambda at, _: os.open(at, flags))  # noqa: SIM115
+    except OSError:  # a directory among them
         return False
-    with open(descriptor, "rb") as file:  # noqa: PTH123  # a descriptor, not a path
-        status = os.fstat(descriptor)
+    with file:
+        status = os.fstat(file.fileno())
         return (
             stat.S_ISREG(status.st_mode)
             and stat.S_IMODE(status.st_mode) == _FILE_MODE
