@@ -17,6 +17,11 @@ static __always_inline bool in_vip_range(u32 address) {
   return (address & VIP_MASK) == VIP_NETWORK;
 }
 
+static __always_inline struct vip *find_vip(u32 address, u16 port) {
+  struct vip_key key = {.address = address, .port = port};
+  return vips.lookup(&key);
+}
+
 static __always_inline bool reachable(const struct server *server, bool from_ipv6) {
   /* An AF_INET6 socket reaches an IPv4 server by its mapped address. */
   if (server->state != READY)
@@ -65,11 +70,7 @@ int connect4(struct bpf_sock_addr *ctx) {
   if (!in_vip_range(address) || ctx->type != SOCK_STREAM)
     return ALLOW;
 
-  struct vip_key key = {
-      .address = address,
-      .port = ctx->user_port,
-  };
-  struct vip *vip = vips.lookup(&key);
+  struct vip *vip = find_vip(address, ctx->user_port);
   if (!vip)
     return ALLOW;
 
@@ -87,11 +88,7 @@ int connect6(struct bpf_sock_addr *ctx) {
       ctx->user_ip6[2] != MAPPED_PREFIX || ctx->type != SOCK_STREAM)
     return ALLOW;
 
-  struct vip_key key = {
-      .address = address,
-      .port = ctx->user_port,
-  };
-  struct vip *vip = vips.lookup(&key);
+  struct vip *vip = find_vip(address, ctx->user_port);
   if (!vip)
     return ALLOW;
 

@@ -11,12 +11,15 @@ from pathlib import Path
 import click
 
 from consul_ebpf._errors import ConsulEbpfError
+from consul_ebpf._values import Proxy
 from consul_ebpf.cli.doctor import doctor
 from consul_ebpf.cli.options import configured
 from consul_ebpf.cli.serve import run
 from consul_ebpf.cli.show import render, status
 from consul_ebpf.config.schema import Config
+from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.workloads.checks import check_proxy
 
 EXIT_CODES = """
 Exit codes: 0 done; 2 bad configuration; 3 a privilege or kernel feature is missing;
@@ -36,12 +39,32 @@ class _Commands(click.Group):
             sys.exit(error.exit_code)
 
 
+def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if not asked:
+        return
+    # Imported here: no other command needs it, and it is not cheap.
+    from importlib import metadata  # noqa: PLC0415
+
+    try:
+        click.echo(f"consul-ebpf {metadata.version('consul-ebpf')}")
+    except metadata.PackageNotFoundError:
+        click.echo("consul-ebpf, run from its source: not installed")
+    context.exit()
+
+
 @click.group(
     cls=_Commands,
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(package_name="consul-ebpf")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 def main() -> None:
     """Consul's service mesh without a consul-dataplane beside every Envoy."""
 
@@ -65,7 +88,9 @@ def detach(config: Config) -> None:
 @configured(serving=False)
 def envoy(config: Config, proxy_id: str, arguments: tuple[str, ...]) -> None:
     """Become Envoy with a proxy's bootstrap; ARGUMENTS after -- go to Envoy."""
-    bootstrap = Path(config.bootstrap.directory) / proxy_id / "bootstrap.json"
+    proxy = Proxy(id=proxy_id, node="")
+    check_proxy(proxy)
+    bootstrap = BootstrapFiles(Path(config.bootstrap.directory)).bootstrap_path(proxy)
     if not bootstrap.is_file():
         raise ConsulEbpfError(
             f"{bootstrap} is not there: is proxy {proxy_id} configured, and does the "

@@ -55,6 +55,7 @@ def _parse(setting: str) -> tuple[str, Any]:
             f"--set {setting}: write KEY=VALUE, like kernel.vip_port=8502"
         )
     try:
-        return key, tomllib.loads(f"value = {value}")["value"]
+        table = tomllib.loads(f"value = {value}")
     except tomllib.TOMLDecodeError:
         return key, value
+    return key, table["value"] if len(table) == 1 else value

@@ -14,7 +14,7 @@ from consul_ebpf.cli.options import configured
 from consul_ebpf.config.schema import Config
 from consul_ebpf.converge import Converged
 from consul_ebpf.kernel.backend import BccMapBackend
-from consul_ebpf.wiring import build_runner, open_backend
+from consul_ebpf.wiring import bootstrap_files, build_runner, open_backend
 
 
 @click.command()
@@ -49,6 +49,7 @@ async def _open_and_run(config: Config, *, detach_on_exit: bool) -> None:
         else:
             opened.close()
 
+    bootstrap_files(config)  # refuses an unknown owner before the kernel is touched
     # `finish`: a start that was begun is carried through, so that nothing half done
     # stays in the kernel; the cancellation comes right after.
     opened = await finish(lambda: open_backend(config), undo=let_go)

@@ -1,12 +1,11 @@
 """Servers that somebody wrote down."""
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Sequence
-from ipaddress import ip_address
 
 from consul_ebpf._errors import ConfigError
 from consul_ebpf._values import Server
+from consul_ebpf.config.endpoints import parse_endpoint
 
 
 class StaticSource:
@@ -37,18 +36,11 @@ def parse_server(text: str, grpc_port: int) -> Server:
     Raises:
         ConfigError: it is not an IP address with or without a port.
     """
-    host, port = text, str(grpc_port)
-    if bracketed := re.fullmatch(r"\[(.*)\](?::(.*))?", text):
-        host, port = bracketed[1], port if bracketed[2] is None else bracketed[2]
-    elif text.count(":") == 1:  # with more it is IPv6
-        host, port = text.split(":")
     try:
-        address = ip_address(host)
-    except ValueError:
+        address, port = parse_endpoint(text, grpc_port)
+    except ValueError as error:
         raise ConfigError(
-            f"server address {text!r}: must be an IP address with or without a port,"
-            " like 10.0.0.1:8502 or [fd00::1]:8502"
+            f"server address {text!r}: {error}; write an IP address with or without a"
+            " port, like 10.0.0.1:8502 or [fd00::1]:8502"
         ) from None
-    if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
-        raise ConfigError(f"server address {text!r}: {port!r} is no port (1..65535)")
-    return Server.at(str(address), int(port))
+    return Server.at(str(address), port)

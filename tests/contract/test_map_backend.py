@@ -18,7 +18,7 @@ from consul_ebpf import (
     TableFullError,
     Vip,
 )
-from consul_ebpf.testing.maps import MemoryMapBackend
+from consul_ebpf.testing import MemoryMapBackend
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup
 
 CAPACITY = 1100

@@ -105,7 +105,7 @@ def test_run_everything(
 ) -> None:
     """It programs the configured proxy and writes its bootstrap."""
     child = start("run_everything.py", str(config))
-    prints(child, "Converged(servers=1, proxies=1, refused=0)\n")
+    prints(child, "Converged(servers=1, proxies=1, refused=0, complete=True)\n")
     assert (tmp_path / "run/web-1-sidecar-proxy/bootstrap.json").exists()
 
 
@@ -119,10 +119,10 @@ def test_custom_workload_source(
     namespaces.mkdir()
     (namespaces / "pod-1").touch()
     child = start("custom_workload_source.py", str(config), str(namespaces))
-    prints(child, "Converged(servers=1, proxies=1, refused=0)\n")
+    prints(child, "Converged(servers=1, proxies=1, refused=0, complete=True)\n")
 
     (namespaces / "pod-2").touch()
-    prints(child, "Converged(servers=1, proxies=2, refused=0)\n")
+    prints(child, "Converged(servers=1, proxies=2, refused=0, complete=True)\n")
     assert (tmp_path / "run/pod-2/bootstrap.json").exists()
 
     (namespaces / "pod-1").unlink()

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
+from tests.lab.held import Held
 from tests.lab.http_request import request
 from tests.lab.processes import Child, LabError, wait_until
 from tests.lab.scratch import Netns, scratch_directory
@@ -20,7 +20,7 @@ BLOCKS = range(10, 60)
 """Third bytes of 127.0.x.0/24 that labs take; one lab at a time has a block."""
 
 
-class ConsulCluster:
+class ConsulCluster(Held):
     """Consul servers, each on its own loopback address and Consul's own ports.
 
     With `acl`, everything is denied but to the holder of `management_token`. With
@@ -52,33 +52,20 @@ class ConsulCluster:
         self._size = size
         self._netns = netns
         self._more = dict(config or {})
-        self._stack = ExitStack()
         self._registered = 0
         self.addresses = tuple(addresses)
         self.management_token = str(uuid.uuid4()) if acl else ""
         self.servers: list[Child] = []
 
-    def __enter__(self) -> Self:
+    def hold(self, stack: ExitStack) -> None:
         """Start every server and wait until the cluster is ready."""
-        with ExitStack() as stack:
-            if not self.addresses:
-                self.addresses = stack.enter_context(_Block()).addresses(self._size)
-            self._directory = stack.enter_context(scratch_directory())
-            stack.callback(self._kill_all)
-            for i in range(len(self.addresses)):
-                self.servers.append(self._start(i))
-            self.wait_ready()
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Kill every server and remove their data."""
-        self._stack.close()
+        if not self.addresses:
+            self.addresses = stack.enter_context(_Block()).addresses(self._size)
+        self._directory = stack.enter_context(scratch_directory())
+        stack.callback(self._kill_all)
+        for i in range(len(self.addresses)):
+            self.servers.append(self._start(i))
+        self.wait_ready()
 
     @property
     def http_addresses(self) -> list[str]:

@@ -7,16 +7,16 @@ import tomllib
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from tests.lab.held import Held
 from tests.lab.processes import Child, LabError, wait_until
 from tests.lab.scratch import Netns, scratch_directory
 
 COMMAND = [sys.executable, "-m", "consul_ebpf"]
 
 
-class ControllerProcess:
+class ControllerProcess(Held):
     """`python -m consul_ebpf run` on a configuration of its own.
 
     What it leaves in the kernel stays, as in life: give it a scratch cgroup and a
@@ -41,32 +41,19 @@ class ControllerProcess:
         self._given = config
         self._netns = netns
         self._args = args
-        self._stack = ExitStack()
 
-    def __enter__(self) -> Self:
+    def hold(self, stack: ExitStack) -> None:
         """Start it and wait for its ready line."""
-        with ExitStack() as stack:
-            self._directory = stack.enter_context(scratch_directory())
-            bootstraps = {"directory": str(self._directory / "run")}
-            self._config = {
-                **self._given,
-                "bootstrap": {**bootstraps, **self._given.get("bootstrap", {})},
-            }
-            self._file = self._directory / "config.toml"
-            self.configure(self._config)
-            self.start()
-            stack.callback(self.kill)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Kill it."""
-        self._stack.close()
+        self._directory = stack.enter_context(scratch_directory())
+        bootstraps = {"directory": str(self._directory / "run")}
+        self._config = {
+            **self._given,
+            "bootstrap": {**bootstraps, **self._given.get("bootstrap", {})},
+        }
+        self._file = self._directory / "config.toml"
+        self.configure(self._config)
+        self.start()
+        stack.callback(self.kill)
 
     @property
     def bootstraps(self) -> Path:

@@ -4,16 +4,16 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from tests.lab.held import Held
 from tests.lab.http_request import request
 from tests.lab.processes import Child, wait_until
 from tests.lab.scratch import Netns, scratch_directory
 from tests.lab.sockets import connections
 
 
-class EnvoyProcess:
+class EnvoyProcess(Held):
     """One Envoy on a bootstrap: a file, or the data of one."""
 
     def __init__(
@@ -29,37 +29,24 @@ class EnvoyProcess:
         self._bootstrap = bootstrap
         self._cgroup = cgroup
         self._netns = netns
-        self._stack = ExitStack()
 
-    def __enter__(self) -> Self:
+    def hold(self, stack: ExitStack) -> None:
         """Start Envoy; it may take a moment until its admin interface answers."""
-        with ExitStack() as stack:
-            directory = stack.enter_context(scratch_directory())
-            path = self._bootstrap
-            if not isinstance(path, Path):
-                path = directory / "bootstrap.json"
-                path.write_text(json.dumps(self._bootstrap))
-            self.bootstrap: dict[str, Any] = json.loads(path.read_text())
-            options = "--disable-hot-restart --concurrency 1 --log-level warning"
-            self.child = Child(
-                "envoy",
-                [str(self._envoy), "-c", str(path), *options.split()],
-                directory,
-                cgroup=self._cgroup,
-                netns=self._netns,
-            )
-            stack.callback(self.child.kill)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Kill it."""
-        self._stack.close()
+        directory = stack.enter_context(scratch_directory())
+        path = self._bootstrap
+        if not isinstance(path, Path):
+            path = directory / "bootstrap.json"
+            path.write_text(json.dumps(self._bootstrap))
+        self.bootstrap: dict[str, Any] = json.loads(path.read_text())
+        options = "--disable-hot-restart --concurrency 1 --log-level warning"
+        self.child = Child(
+            "envoy",
+            [str(self._envoy), "-c", str(path), *options.split()],
+            directory,
+            cgroup=self._cgroup,
+            netns=self._netns,
+        )
+        stack.callback(self.child.kill)
 
     def __repr__(self) -> str:
         return f"<EnvoyProcess {self.proxy_id} {self.child!r}>"

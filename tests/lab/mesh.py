@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tests.lab.consul import GRPC_PORT, ConsulCluster
 from tests.lab.controller import ControllerProcess
 from tests.lab.envoy import EnvoyProcess
+from tests.lab.held import Held
 from tests.lab.processes import POLL, LabError
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup
 
@@ -27,7 +27,7 @@ class Connected:
     after: float
 
 
-class Mesh:
+class Mesh(Held):
     """A controller on a cluster, and one Envoy for each registered proxy.
 
     The Envoys live in a scratch cgroup, and the controller attaches there and pins in
@@ -54,30 +54,17 @@ class Mesh:
         self._envoy = envoy
         self._services = [f"web-{n}" for n in range(1, proxies + 1)]
         self._more = dict(config or {})
-        self._stack = ExitStack()
         self.envoys: dict[str, EnvoyProcess] = {}
 
-    def __enter__(self) -> Self:
+    def hold(self, stack: ExitStack) -> None:
         """Register the proxies and start the controller; no Envoy yet."""
-        with ExitStack() as stack:
-            for service in self._services:
-                self.cluster.register_proxy(service)
-                stack.callback(self._deregister, service)
-            self.bpffs = stack.enter_context(scratch_bpffs())
-            self.cgroup = stack.enter_context(scratch_cgroup())
-            controller = ControllerProcess(self._configuration())
-            self.controller = stack.enter_context(controller)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Kill Envoys and controller; detach by letting go of every pin."""
-        self._stack.close()
+        for service in self._services:
+            self.cluster.register_proxy(service)
+            stack.callback(self._deregister, service)
+        self.bpffs = stack.enter_context(scratch_bpffs())
+        self.cgroup = stack.enter_context(scratch_cgroup())
+        controller = ControllerProcess(self._configuration())
+        self.controller = stack.enter_context(controller)
 
     def _deregister(self, service: str) -> None:
         with suppress(OSError):  # a cluster that lost too many servers takes no writes

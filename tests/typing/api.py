@@ -15,8 +15,12 @@ from consul_ebpf import (
 from consul_ebpf.discovery.catalog import CatalogSource
 from consul_ebpf.discovery.probe import GrpcProbe
 from consul_ebpf.discovery.static import StaticSource
-from consul_ebpf.testing import FakeProbe, FakeServerSource, FakeWorkloads
-from consul_ebpf.testing.maps import MemoryMapBackend
+from consul_ebpf.testing import (
+    FakeProbe,
+    FakeServerSource,
+    FakeWorkloads,
+    MemoryMapBackend,
+)
 from consul_ebpf.workloads.catalog_nodes import CatalogNodes
 from consul_ebpf.workloads.directory import DirectoryWorkloads
 from consul_ebpf.workloads.merge import MergedWorkloads

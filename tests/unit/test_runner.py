@@ -27,8 +27,12 @@ from consul_ebpf.discovery.pool import ServerPool
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.runner import Runner
-from consul_ebpf.testing import FakeProbe, FakeServerSource, FakeWorkloads
-from consul_ebpf.testing.maps import MemoryMapBackend
+from consul_ebpf.testing import (
+    FakeProbe,
+    FakeServerSource,
+    FakeWorkloads,
+    MemoryMapBackend,
+)
 from consul_ebpf.workloads.memory import VipMemory
 
 pytestmark = pytest.mark.looptime(start=0)

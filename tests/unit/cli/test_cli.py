@@ -62,6 +62,45 @@ def test_a_flag_overrides_the_file(tmp_path: Path) -> None:
     assert said_once(result, "KEY=VALUE")
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("kernl.cgroup=x", ["kernl", "did you mean kernel?"]),
+        ("kernel.cgruop=x", ["kernel.cgruop", "did you mean kernel.cgroup?"]),
+        ("kernel.cgroup.x=1", ["kernel.cgroup.x"]),
+        ("proxies.0.id=x", ["proxies.0.id"]),
+        ("consul=1", ["consul: expected table"]),
+        ("=x", ["unknown key"]),
+        ("kernel.vip_port=85o2", ["kernel.vip_port", "8502"]),
+        ("kernel.vip_port=8502\nkernel.bpffs=1", ["kernel.vip_port"]),
+    ],
+)
+def test_a_wrong_setting_is_one_line(
+    tmp_path: Path, setting: str, words: list[str]
+) -> None:
+    """Code 2; it names the key, and the nearest known one to an unknown."""
+    result = run("status", "--config", config(tmp_path), "--set", setting)
+    assert 2 == result.exit_code
+    assert said_once(result, "--set", *words)
+
+
+def test_an_owner_who_is_not_there_is_told_before_the_kernel_is_touched(
+    tmp_path: Path,
+) -> None:
+    """Code 2, though the kernel's keys are wrong as well: they come later."""
+    arguments = ["run", "--config", config(tmp_path), "--set", "kernel.cgroup=/proc"]
+    result = run(*arguments, "--set", "bootstrap.owner=nobody-we-know")
+    assert 2 == result.exit_code
+    assert said_once(result, "bootstrap.owner", "nobody-we-know")
+
+
+def test_the_version_is_told() -> None:
+    """From a checkout too, which has none."""
+    result = run("--version")
+    assert 0 == result.exit_code
+    assert result.stdout.startswith("consul-ebpf")
+
+
 def test_without_tables_status_says_what_to_do(tmp_path: Path) -> None:
     """Code 1, and no traceback."""
     result = run("status", "--config", config(tmp_path))
@@ -111,6 +150,19 @@ def test_envoy_without_a_bootstrap_says_where_it_looked(tmp_path: Path) -> None:
     result = run("envoy", "--proxy", "web", "--config", config(tmp_path), "--", "-l")
     assert result.exit_code == 1
     assert said_once(result, f"{tmp_path}/run/web/bootstrap.json")
+
+
+@pytest.mark.parametrize("proxy", ["../web", "a/b", "web\n", "w" * 5000, ""])
+def test_envoy_of_a_name_no_proxy_can_have_is_refused(
+    tmp_path: Path, proxy: str
+) -> None:
+    """Code 1: no other file than a proxy's bootstrap is ever given to Envoy."""
+    file = config(tmp_path)
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "bootstrap.json").write_text("{}")
+    result = run("envoy", "--proxy", proxy, "--config", file, "--", "-l")
+    assert 1 == result.exit_code
+    assert said_once(result, "id")
 
 
 def test_envoy_is_executed_with_the_bootstrap(tmp_path: Path) -> None:

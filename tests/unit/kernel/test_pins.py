@@ -1,0 +1,74 @@
+"""Our directory: who holds it, and what becomes of an unfinished start. Any file
+system will do for that."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from consul_ebpf import AlreadyRunningError, BpffsError
+from consul_ebpf.kernel.pins import Pins
+
+
+def test_naming_the_paths_touches_nothing(tmp_path: Path) -> None:
+    """The version of the tables' layout is in them."""
+    pins = Pins(tmp_path)
+    assert tmp_path / "consul-ebpf" / "v1" == pins.current
+    assert pins.holder() is None
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_there_is_one_writer(tmp_path: Path) -> None:
+    """The second is told who the first is, and may write when it is gone."""
+    with Pins(tmp_path) as first:
+        assert os.getpid() == Pins(tmp_path).holder()
+        with pytest.raises(AlreadyRunningError, match=f"pid {os.getpid()}") as refused:
+            Pins(tmp_path).lock()
+        assert 4 == refused.value.exit_code
+        assert 0o700 == first.root.stat().st_mode & 0o777
+    assert Pins(tmp_path).holder() is None
+    with Pins(tmp_path):
+        pass
+
+
+def test_the_lock_does_not_outlive_its_holder_in_a_child(tmp_path: Path) -> None:
+    """The loader's child inherits no descriptor that would keep others out."""
+    with Pins(tmp_path) as pins:
+        assert not os.get_inheritable(pins._lock)
+
+
+def test_a_bpffs_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """As the directory that cannot be made."""
+    with pytest.raises(BpffsError, match="none/consul-ebpf cannot be made"):
+        Pins(tmp_path / "none").lock()
+
+
+def test_publishing_is_whole_or_not_at_all(tmp_path: Path) -> None:
+    """What was staged appears under its name, and staging is gone."""
+    with Pins(tmp_path) as pins:
+        (pins.new_staging() / "servers").touch()
+        assert not pins.current.exists()
+        pins.publish()
+        assert ["servers"] == [path.name for path in pins.current.iterdir()]
+        assert not pins.staging.exists()
+
+
+def test_an_unfinished_start_leaves_nothing_to_the_next(tmp_path: Path) -> None:
+    """Staging begins empty."""
+    with Pins(tmp_path) as pins:
+        (pins.new_staging() / "servers").touch()
+        assert [] == list(pins.new_staging().iterdir())
+        pins.discard_staging()
+        pins.discard_staging()  # there is none: fine
+        assert not pins.staging.exists()
+
+
+def test_removing_takes_everything_of_every_version(tmp_path: Path) -> None:
+    """And says whether there was anything."""
+    assert not Pins(tmp_path).remove()
+    with Pins(tmp_path) as pins:
+        (pins.new_staging() / "connect4").touch()
+        (pins.root / "v0").mkdir()
+        (pins.root / "v0" / "connect6").touch()
+        assert pins.remove()
+    assert [] == list(tmp_path.iterdir())
