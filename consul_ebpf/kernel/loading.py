@@ -43,7 +43,7 @@ def load_program(job: dict[str, Any]) -> None:
     """
     answer, stderr = _ask_loader(job)
     if answer:
-        raise _explain(answer, stderr, job["cgroup"])
+        raise explain(answer, stderr, job["cgroup"], host.capabilities())
 
 
 def bcc_version() -> str:
@@ -54,7 +54,7 @@ def bcc_version() -> str:
     """
     answer, stderr = _ask_loader(None)
     if "version" not in answer:
-        raise _explain(answer, stderr, "")
+        raise explain(answer, stderr, "", host.capabilities())
     return str(answer["version"])
 
 
@@ -82,7 +82,17 @@ def _ask_loader(job: dict[str, Any] | None) -> tuple[dict[str, Any], str]:
     return answer, stderr
 
 
-def _explain(answer: dict[str, Any], stderr: str, cgroup: str) -> ConsulEbpfError:
+def explain(
+    answer: dict[str, Any], stderr: str, cgroup: str, capabilities: frozenset[str]
+) -> ConsulEbpfError:
+    """Turn the child's answer into one of our errors; pure but for the debug log.
+
+    Args:
+        answer: its `kind`, `message` and perhaps `errno`.
+        stderr: what it and BCC wrote there.
+        cgroup: where it was to attach.
+        capabilities: what this process has, as `host.capabilities` names them.
+    """
     message = answer["message"]
     telling = [line for line in stderr.splitlines() if "error" in line.lower()]
     detail = f" ({telling[-1].strip()})" if telling else ""
@@ -92,7 +102,7 @@ def _explain(answer: dict[str, Any], stderr: str, cgroup: str) -> ConsulEbpfErro
             f"BCC cannot be imported ({message}): apt-get install python3-bpfcc, and "
             "use the distribution's Python or a venv with --system-site-packages"
         )
-    missing = {"sys_admin", "net_admin"} - host.capabilities()
+    missing = {"sys_admin", "net_admin"} - capabilities
     if missing and (
         answer.get("errno") in (errno.EPERM, errno.EACCES) or answer["kind"] == "bcc"
     ):
