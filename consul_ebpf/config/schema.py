@@ -84,7 +84,7 @@ class Kernel(Section, frozen=True):
     retry_window: float = 35.0
     """Seconds. A connect from a VIP this soon after its last one is a retry and gets
     the next server. Longer than what Envoy may need to give up on a server that accepts
-    and never answers: keepalive (20 + 5 s), connect timeout (1 s), back-off (5 s)."""
+    and never answers: keepalive (20 + 5 s), connect timeout (1 s), back-off (2 s)."""
     max_proxies: int = 65536
     """Capacity of the VIP table. Its memory is taken when the tables are made."""
 

@@ -175,7 +175,8 @@ def ads() -> Part:
 
     Envoy waits a random part of 0.1 s before the first retry, of 0.2 s before the
     second, and so on: with one server dead the next is reached within 0.3 s, with two
-    within 0.7 s. A message from a server starts it over.
+    within 0.7 s. A message from a server starts it over. It waits 2 s at most: where
+    every server is full, room comes within seconds, when Consul has counted anew.
     """
     return {
         "api_type": "DELTA_GRPC",
@@ -187,7 +188,7 @@ def ads() -> Part:
                     "retry_policy": {
                         "retry_back_off": {
                             "base_interval": "0.1s",
-                            "max_interval": "5s",
+                            "max_interval": "2s",
                         }
                     },
                 }
