@@ -61,6 +61,8 @@ def _attach(name: str, program: int, job: Job) -> None:
     one is attached before the old one goes.
     """
     pin = Path(job.links) / name
+    fresh = pin.with_name(f"{name}-new")
+    fresh.unlink(missing_ok=True)  # of a start that was killed before the rename
     cgroup = os.open(job.cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if pin.exists():
@@ -69,8 +71,6 @@ def _attach(name: str, program: int, job: Job) -> None:
                 libbpf.link_update(link, program)
                 return
         link = libbpf.link_create(program, cgroup, HOOKS[name])
-        fresh = pin.with_name(f"{name}-new")
-        fresh.unlink(missing_ok=True)
         libbpf.obj_pin(link, fresh)
         fresh.rename(pin)
     finally:

@@ -19,6 +19,7 @@ from consul_ebpf import (
     Server,
     Table,
 )
+from consul_ebpf.kernel import libbpf
 from consul_ebpf.kernel.pins import Pins
 from tests.kernel.conftest import VIP, Kernel, connect, endpoint, rows, table
 from tests.kernel.test_redirect import peers
@@ -113,6 +114,24 @@ def test_what_a_killed_start_left_is_cleared(
         backend.apply(table(servers))
         assert kernel.call(connect) == endpoint(servers[0])
         assert backend.read().vips[VIP].connects == 1  # by one program, not by two
+
+
+def test_a_link_that_was_never_published_is_let_go(
+    kernel: Kernel, servers: list[Server]
+) -> None:
+    """One left by a start killed before its rename would stay attached for good."""
+    with kernel.open() as backend:
+        backend.apply(table(servers))
+    left = Pins(kernel.bpffs).current / "connect4-new"
+    program = libbpf.program_fd(Pins(kernel.bpffs).links()["connect4"].program_id)
+    cgroup = os.open(kernel.cgroup, os.O_RDONLY)
+    link = libbpf.link_create(program, cgroup, libbpf.CGROUP_INET4_CONNECT)
+    libbpf.obj_pin(link, left)
+    for fd in (program, cgroup, link):
+        os.close(fd)
+    with kernel.open():
+        assert not left.exists()
+        assert kernel.call(connect) == endpoint(servers[0])
 
 
 def test_a_second_controller_is_told_who_holds_the_host(kernel: Kernel) -> None:
