@@ -37,13 +37,16 @@ if TYPE_CHECKING:
     from consul_ebpf._protocols import (
         Applied,
         BootstrapRenderer,
+        Doomed,
         Health,
         HealthProbe,
         MapBackend,
+        Namespaces,
         ServerSource,
         WorkloadSource,
     )
     from consul_ebpf._values import (
+        Binding,
         KernelState,
         PlacedProxy,
         PooledServer,
@@ -78,11 +81,14 @@ __all__ = [  # noqa: RUF022  # grouped as a reader looks for them
     "BootstrapRenderer",
     "HealthProbe",
     "MapBackend",
+    "Namespaces",
     "ServerSource",
     "WorkloadSource",
     # the values
     "Applied",
+    "Binding",
     "Converged",
+    "Doomed",
     "Health",
     "KernelState",
     "PlacedProxy",

@@ -5,7 +5,7 @@ Nothing here does I/O. The parts shipped with the project implement them in
 `consul_ebpf.testing`.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -89,8 +89,63 @@ class MapBackend(Protocol):
         """Read both tables and their counters."""
         ...
 
+    def mend(self) -> tuple[str, ...]:
+        """Look whether all is still in place, and put it back where it is not.
+
+        Called every other second; cheap when nothing is wrong.
+
+        Returns:
+            One line for each thing that was found missing and is back.
+
+        Raises:
+            KernelError: something is missing and cannot be put back now; the line
+                says what and why. Call again.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of the tables; what they redirect goes on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A socket to destroy: it went through a VIP to a server that is dead."""
+
+    cookie: int
+    """The socket's, unique on this host."""
+    server: Server
+    """Where it leads: a socket with this cookie and another peer is left alone."""
+
+
+class Namespaces(Protocol):
+    """Reaches into the network namespaces of the host's proxies. Blocking."""
+
+    def cookie(self, path: str) -> int:
+        """Return the cookie of the network namespace at `path`.
+
+        Raises:
+            KernelError: there is none now (its process may still be starting).
+            UnsupportedError: a privilege, or the kernel's SO_NETNS_COOKIE (5.14), is
+                missing.
+        """
+        ...
+
+    def destroy(self, doomed: Sequence[Doomed]) -> int:
+        """Destroy these sockets wherever they are; return how many there were.
+
+        At most as fast as the implementation's pace, so that their owners do not
+        all reconnect at the same moment.
+
+        Raises:
+            UnsupportedError: a privilege, or the kernel's SOCK_DESTROY, is missing;
+                Envoy's keepalive has to do it.
+            KernelError: it failed, and may succeed later.
+        """
+        ...
+
+    def close(self) -> None:
+        """End what helps with this."""
         ...
 
 

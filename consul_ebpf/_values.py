@@ -81,6 +81,9 @@ class PooledServer:
 
     server: Server
     state: ServerState
+    dead: bool = False
+    """Proven dead: its probes failed often enough in a row while another server's
+    succeeded. Only then may its old connections be cut."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -118,6 +121,9 @@ class Proxy:
     `vip` is the address asked for (None: allocate one), IPv4 or IPv4-mapped IPv6.
     `service` is the service it is a proxy of, where known. `owner` says for people
     who asked for this proxy: "configuration", a drop-in file's path, a catalog node.
+    `netns` and `cgroup` are paths of the proxy's network namespace (such as
+    /run/netns/web-1 or /proc/4711/ns/net) and cgroup v2 directory, where known: its
+    VIP then leads nowhere from elsewhere.
     """
 
     id: str
@@ -128,6 +134,8 @@ class Proxy:
     vip: IPv4Address | IPv6Address | None = None
     admin: tuple[str, int] | None = None
     owner: str = ""
+    netns: str = ""
+    cgroup: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +144,22 @@ class PlacedProxy:
 
     proxy: Proxy
     vip: Vip
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Whose connects a VIP is for; from elsewhere it is like an unknown address."""
+
+    netns: int = 0
+    """Cookie of the network namespace (SO_NETNS_COOKIE); 0: any."""
+    cgroup: int = 0
+    """Id (inode) of the cgroup v2 directory, or of one above the caller's; 0: any."""
+    level: int = 0
+    """How deep that directory is: 1 for a child of the root."""
+
+    def __bool__(self) -> bool:
+        """Whether it binds at all."""
+        return bool(self.netns or self.cgroup)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +181,8 @@ class Table:
 
     servers: Mapping[int, SlottedServer] = field(default_factory=dict)
     vips: Mapping[Vip, Preference] = field(default_factory=dict)
+    bindings: Mapping[Vip, Binding] = field(default_factory=dict)
+    """Only of VIPs that are bound."""
 
 
 @dataclass(frozen=True, slots=True)

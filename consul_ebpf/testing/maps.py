@@ -21,6 +21,7 @@ class MemoryMapBackend:
         self._table = table or Table()
         self.applied: list[Applied] = []
         self.failure: Exception | None = None
+        self.broken: tuple[str, ...] = ()
         self.closed = False
 
     def __repr__(self) -> str:
@@ -58,10 +59,15 @@ class MemoryMapBackend:
             for slot, entry in self._table.servers.items()
         }
         return KernelState(
-            table=Table(rows, dict(self._table.vips)),
+            table=Table(rows, dict(self._table.vips), dict(self._table.bindings)),
             servers=dict.fromkeys(rows, ServerCounters()),
             vips=dict.fromkeys(self._table.vips, VipCounters()),
         )
+
+    def mend(self) -> tuple[str, ...]:
+        """Return and forget `broken`: lines a test has put there."""
+        mended, self.broken = self.broken, ()
+        return mended
 
     def close(self) -> None:
         """Remember that it was closed."""

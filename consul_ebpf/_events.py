@@ -1,0 +1,61 @@
+"""What happens to a host is a log line with a name, and is counted by that name.
+
+    logger.warning("%s was detached; attached it again", hook, extra=event("mended"))
+
+One line and one count for each event, so that the two cannot say different things.
+"""
+
+import logging
+from collections import Counter
+from typing import Literal, TypedDict
+
+Event = Literal[
+    "all_probes_fail",  # no server answers; their states are kept
+    "cut",  # sockets to a dead server destroyed; counts sockets
+    "cut_failed",  # ... which could not be
+    "files_failed",  # a bootstrap, a token or a state file could not be written
+    "kernel_refused",  # a write to a table or a repair failed
+    "list_empty",  # the source lists no usable server; the last list is kept
+    "list_refused",  # entries of a list that no server can have
+    "mended",  # a link, a pin or a table put back
+    "proxy_refused",  # a proxy cannot be served
+    "resumed",  # began with the last known servers
+    "server_dead",  # a server became failing
+    "source_failed",  # Consul, or what else names servers or proxies, did not answer
+    "state_ignored",  # a state file was damaged or another cluster's
+]
+"""Names of events, as `status` counts them."""
+
+
+class Extra(TypedDict):
+    """What a log record carries."""
+
+    event: Event
+    count: int
+
+
+def event(name: Event, count: int = 1) -> Extra:
+    """Return the `extra` of a log call, which makes its line an event."""
+    return {"event": name, "count": count}
+
+
+class EventCounter(logging.Handler):
+    """Counts the events in what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts: Counter[str] = Counter()
+
+    def __repr__(self) -> str:
+        return f"<EventCounter {self.counts}>"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often each event happened since the start, sorted by name."""
+        return dict(sorted(self._counts.items()))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count a record that is an event."""
+        name = getattr(record, "event", None)
+        if name is not None:
+            self._counts[name] += getattr(record, "count", 1)
