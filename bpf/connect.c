@@ -17,9 +17,17 @@ static __always_inline bool in_vip_range(u32 address) {
   return (address & VIP_MASK) == VIP_NETWORK;
 }
 
-static __always_inline struct vip *find_vip(u32 address, u16 port) {
-  struct vip_key key = {.address = address, .port = port};
-  return vips.lookup(&key);
+/* A VIP that is bound is unknown to everybody else. */
+static __always_inline struct vip *find_vip(struct bpf_sock_addr *ctx, u32 address) {
+  struct vip_key key = {.address = address, .port = ctx->user_port};
+  struct vip *vip = vips.lookup(&key);
+  if (!vip)
+    return NULL;
+  if (vip->netns && vip->netns != bpf_get_netns_cookie(ctx))
+    return NULL;
+  if (vip->cgroup && vip->cgroup != bpf_get_current_ancestor_cgroup_id(vip->level))
+    return NULL;
+  return vip;
 }
 
 static __always_inline bool reachable(const struct server *server, bool from_ipv6) {
@@ -70,7 +78,7 @@ int connect4(struct bpf_sock_addr *ctx) {
   if (!in_vip_range(address) || ctx->type != SOCK_STREAM)
     return ALLOW;
 
-  struct vip *vip = find_vip(address, ctx->user_port);
+  struct vip *vip = find_vip(ctx, address);
   if (!vip)
     return ALLOW;
 
@@ -88,7 +96,7 @@ int connect6(struct bpf_sock_addr *ctx) {
       ctx->user_ip6[2] != MAPPED_PREFIX || ctx->type != SOCK_STREAM)
     return ALLOW;
 
-  struct vip *vip = find_vip(address, ctx->user_port);
+  struct vip *vip = find_vip(ctx, address);
   if (!vip)
     return ALLOW;
 

@@ -1,6 +1,7 @@
 /* The tables: bounds and structs shared with user space.
  * consul_ebpf/kernel/codec.py mirrors every struct here; change both together and
- * raise LAYOUT there.
+ * raise LAYOUT there. Rows grow only at their end: an upgrade and a downgrade carry
+ * what both versions know.
  *
  * Addresses and ports are in network byte order. The loader defines MAX_VIPS and the
  * paths (PIN_...) the tables are pinned at.
@@ -40,6 +41,11 @@ struct vip {
   /* A ring, by connects: the socket's cookie, by which sock_diag finds it, times
    * SLOTS, plus the slot it was sent to. */
   u64 recent[RECENT];
+  /* Since layout 2: whose VIP it is. */
+  u64 netns;  /* network namespace's cookie; zero: any */
+  u64 cgroup; /* id of a cgroup the caller is in or below; zero: any */
+  u32 level;  /* that cgroup's depth */
+  u32 zero;
 };
 
 /* BPF_F_TABLE with a pin path: an existing pin is used, else made. */

@@ -12,9 +12,9 @@ from typing import Any
 from consul_ebpf._errors import KernelError
 from consul_ebpf._values import KernelState, Preference, SlottedServer, Vip
 from consul_ebpf.kernel import host
-from consul_ebpf.kernel.backend import read_tables
 from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.sockets import established_cookies
+from consul_ebpf.kernel.tables import close_tables, read_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +110,12 @@ def take(bpffs: Path, names: Names) -> Snapshot:
     pins = Pins(bpffs)
     tables = pins.open_tables()
     try:
-        state = read_tables(tables["servers"], tables["vips"])
+        state = read_tables(tables)
         capacity = tables["vips"].info.max_entries
     except OSError as error:
         raise KernelError(f"the pinned tables cannot be read: {error}") from error
     finally:
-        for table in tables.values():
-            table.close()
+        close_tables(tables)
     links = pins.links()
     cgroups = {link.cgroup_id for link in links.values()}
     holder = pins.holder()

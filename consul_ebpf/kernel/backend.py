@@ -1,34 +1,35 @@
 """`BccMapBackend`: the tables in the kernel, by pins, without BCC in this process."""
 
-import functools
-import sys
 from collections.abc import Iterable
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from consul_ebpf._errors import ConfigError, KernelError, TableFullError
+from consul_ebpf._errors import KernelError, TableFullError
 from consul_ebpf._protocols import Applied
 from consul_ebpf._values import KernelState, SlottedServer, Table
 from consul_ebpf.kernel import codec, host, libbpf
 from consul_ebpf.kernel.diff import Changes, diff
-from consul_ebpf.kernel.loading import load_program, source_path
+from consul_ebpf.kernel.install import Program, install
+from consul_ebpf.kernel.installed import Installed
+from consul_ebpf.kernel.mending import mend
 from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.kernel.tables import read_tables, slot_key
 
 
 class BccMapBackend:
     """The kernel's tables. Make one with `open`; close it, or use it with `with`.
 
-    What it pinned and attached stays when it is closed; `detach` removes that.
+    What it pinned and attached stays when it is closed; `detach` removes that. Once
+    open, it needs no capability.
     """
 
-    def __init__(self, pins: Pins, tables: dict[str, libbpf.Map], cgroup: Path) -> None:
-        """Take over locked pins and opened tables; see `open`."""
+    def __init__(self, pins: Pins, installed: Installed) -> None:
+        """Take over locked pins and what was installed; see `open`."""
         self._pins = pins
-        self.cgroup = cgroup
-        """The cgroup v2 directory the program is attached at."""
-        self._servers = tables["servers"]
-        self._vips = tables["vips"]
+        self._installed = installed
+        self._servers = installed.tables["servers"]
+        self._vips = installed.tables["vips"]
         self._have: Table | None = None
 
     def __repr__(self) -> str:
@@ -47,38 +48,33 @@ class BccMapBackend:
         """Load the program, attach it and open the tables; reuse what is pinned.
 
         A restart keeps tables, counters and cursors and swaps the program in one
-        step. The keywords are those of `[kernel]` in the configuration.
+        step; so does an upgrade or a downgrade with another layout of the tables, or
+        another `max_proxies`: new tables are made and filled first. The keywords are
+        those of `[kernel]` in the configuration.
 
         Raises:
             UnsupportedError: a subclass says which privilege, mount or feature is
                 missing.
             AlreadyRunningError: another controller holds the host.
+            ConfigError: more proxies are in the table than `max_proxies`.
+            KernelError: other programs are in the way; they are named.
         """
         directory = host.find_cgroup(cgroup)
         host.ensure_bpffs(Path(bpffs))
         pins = Pins(Path(bpffs))
         pins.lock()
         try:
-            job = functools.partial[dict[str, Any]](
-                dict,
-                source=str(source_path()),
-                defines=codec.defines(IPv4Network(vip_cidr), retry_window, max_proxies),
-                cgroup=str(directory),
-            )
-            if pins.current.exists():
-                _check_capacity(pins, max_proxies)
-                at = str(pins.current)
-                load_program(job(tables=at, links=at))
-                pins.discard_staging()
-            else:
-                at = str(pins.new_staging())
-                load_program(job(tables=at, links=at))
-                pins.publish()
-            return cls(pins, pins.open_tables(), directory)
+            defines = codec.defines(IPv4Network(vip_cidr), retry_window, max_proxies)
+            program = Program(directory, defines, max_proxies)
+            return cls(pins, install(pins, program))
         except BaseException:
-            pins.discard_staging()
             pins.unlock()
             raise
+
+    @property
+    def cgroup(self) -> Path:
+        """The cgroup v2 directory the program is attached at."""
+        return self._installed.cgroup
 
     @property
     def capacity(self) -> int:
@@ -96,7 +92,7 @@ class BccMapBackend:
         changes = diff(have, table)
         self._have = None  # a failure leaves us not knowing: the next apply reads
         try:
-            self._write(changes, have)
+            self._write(changes, have, table)
         except OSError as error:
             raise KernelError(
                 f"writing the tables failed: {error.strerror or error}; trying again"
@@ -104,9 +100,9 @@ class BccMapBackend:
         self._have = table
         return changes.applied
 
-    def _write(self, changes: Changes, have: Table) -> None:
+    def _write(self, changes: Changes, have: Table, want: Table) -> None:
         for entry in changes.servers_fill:
-            key = _slot_key(entry.slot)
+            key = slot_key(entry.slot)
             self._servers.update(key, codec.encode_server(entry, empty=True))
             self._servers.update(key, codec.encode_server(entry))
         self._change_states(changes.servers_ready)
@@ -119,6 +115,7 @@ class BccMapBackend:
                 codec.encode_vip(
                     preference,
                     self._vips.lookup(keys[vip]) if vip in have.vips else None,
+                    want.bindings.get(vip, codec.UNBOUND),
                 ),
             )
             for vip, preference in changes.vips_put.items()
@@ -127,30 +124,29 @@ class BccMapBackend:
             libbpf.wait_for_readers()
         self._change_states(changes.servers_unready)
         for slot in changes.servers_empty:
-            self._servers.update(_slot_key(slot), codec.EMPTY_SERVER)
+            self._servers.update(slot_key(slot), codec.EMPTY_SERVER)
 
     def _change_states(self, entries: Iterable[SlottedServer]) -> None:
         """Write each row once; a connect counted at this very moment may be lost."""
         for entry in entries:
-            key = _slot_key(entry.slot)
+            key = slot_key(entry.slot)
             have = self._servers.lookup(key)
             self._servers.update(key, codec.encode_server(entry, have))
 
     def read(self) -> KernelState:
         """Read tables and counters from the kernel."""
         try:
-            return read_tables(self._servers, self._vips)
+            return read_tables(self._installed.tables)
         except OSError as error:
             raise KernelError(f"reading the tables failed: {error}") from error
 
     def mend(self) -> tuple[str, ...]:
         """Look whether all is still in place; see `MapBackend.mend`."""
-        return ()
+        return mend(self._pins, self._installed)
 
     def close(self) -> None:
         """Close the tables and let another writer in; redirecting goes on."""
-        for opened in (self._servers, self._vips):
-            opened.close()
+        self._installed.close()
         self._pins.unlock()
 
     def detach(self) -> None:
@@ -163,40 +159,3 @@ class BccMapBackend:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _slot_key(slot: int) -> bytes:
-    return slot.to_bytes(4, sys.byteorder)
-
-
-def _check_capacity(pins: Pins, wanted: int) -> None:
-    """Refuse a pinned table of another size: the program would not fit it."""
-    tables = pins.open_tables()
-    size = tables["vips"].info.max_entries
-    for opened in tables.values():
-        opened.close()
-    if size != wanted:
-        raise ConfigError(
-            f"kernel.max_proxies is {wanted}, but the pinned table holds {size}: "
-            f"set max_proxies = {size}, or remove it with the detach command first"
-        )
-
-
-def read_tables(servers: libbpf.Map, vips: libbpf.Map) -> KernelState:
-    """Read opened tables; raises OSError."""
-    rows, counts = {}, {}
-    for slot in range(codec.SLOTS):
-        data = servers.lookup(_slot_key(slot)) or codec.EMPTY_SERVER
-        entry = codec.decode_server(slot, data)
-        if entry is not None:
-            rows[slot] = entry
-            counts[slot] = codec.decode_counters(data)
-    entries = [(codec.decode_key(key), value) for key, value in vips.items()]
-    return KernelState(
-        table=Table(
-            servers=rows,
-            vips={vip: codec.decode_preference(value) for vip, value in entries},
-        ),
-        servers=counts,
-        vips={vip: codec.decode_vip_counters(value) for vip, value in entries},
-    )

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from consul_ebpf._values import (
     MAX_CHOICES,
+    Binding,
     Preference,
     Server,
     ServerCounters,
@@ -20,7 +21,7 @@ from consul_ebpf._values import (
     VipCounters,
 )
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised with every change of a struct in bpf/tables.h; part of the pins' path."""
 
 SLOTS = 256
@@ -29,7 +30,7 @@ RECENT = 4
 
 SERVER = struct.Struct("=16s4s2sBxII")  # struct server
 VIP_KEY = struct.Struct("=4s2sxx")  # struct vip_key
-VIP = struct.Struct(f"=QQQQ{RECENT}Q")  # struct vip
+VIP = struct.Struct(f"=QQQQ{RECENT}QQQIxxxx")  # struct vip
 
 _NO_IPV4, _NO_IPV6 = bytes(4), bytes(16)
 _MAPPED_PREFIX = b"\x00\x00\xff\xff"
@@ -38,6 +39,12 @@ _STATES = {ServerState.READY: 1, ServerState.FAILING: 2, ServerState.DRAINING: 3
 _STATE_OF = {number: state for state, number in _STATES.items()}
 
 EMPTY_SERVER = bytes(SERVER.size)
+UNBOUND = Binding()
+
+
+def fit(row: bytes, size: int) -> bytes:
+    """Make a row of another layout one of `size` bytes: rows grow only at their end."""
+    return row[:size].ljust(size, b"\0")
 
 
 def _word(network_order: bytes) -> int:
@@ -105,7 +112,9 @@ def decode_key(data: bytes) -> Vip:
     return Vip(IPv4Address(address), int.from_bytes(port, "big"))
 
 
-def encode_vip(preference: Preference, have: bytes | None = None) -> bytes:
+def encode_vip(
+    preference: Preference, have: bytes | None = None, binding: Binding = UNBOUND
+) -> bytes:
     """Encode a VIP's entry, keeping the counts of the one there is.
 
     The cursor stays with the server in use, unless the first choice is a new one:
@@ -113,16 +122,17 @@ def encode_vip(preference: Preference, have: bytes | None = None) -> bytes:
     """
     padded = bytes([*preference, *[NO_SLOT] * (MAX_CHOICES - len(preference))])
     packed = int.from_bytes(padded, "little")
+    bound = (binding.netns, binding.cgroup, binding.level)
     if have is None:
-        return VIP.pack(packed, *[0] * (3 + RECENT))
-    old, last, connects, cursor, *recent = VIP.unpack(have)
+        return VIP.pack(packed, *[0] * (3 + RECENT), *bound)
+    old, last, connects, cursor, *more = VIP.unpack(have)
     before = old.to_bytes(MAX_CHOICES, "little")
     in_use = before[cursor % MAX_CHOICES]
     if before[0] == padded[0] and in_use in preference:
         cursor = preference.index(in_use)
     else:
         cursor, last = 0, 0
-    return VIP.pack(packed, last, connects, cursor, *recent)
+    return VIP.pack(packed, last, connects, cursor, *more[:RECENT], *bound)
 
 
 def decode_preference(data: bytes) -> Preference:
@@ -131,9 +141,15 @@ def decode_preference(data: bytes) -> Preference:
     return tuple(slot for slot in slots if slot != NO_SLOT)
 
 
+def decode_binding(data: bytes) -> Binding:
+    """Decode whose VIP it is."""
+    return Binding(*VIP.unpack(data)[4 + RECENT :])
+
+
 def decode_vip_counters(data: bytes) -> VipCounters:
     """Decode what the kernel counted for a VIP."""
-    _preference, _last, connects, _cursor, *recent = VIP.unpack(data)
+    _preference, _last, connects, _cursor, *more = VIP.unpack(data)
+    recent = more[:RECENT]
     # Not from the cursor, which a new preference may have put back to the first choice.
     newest = recent[(connects - 1) % RECENT]
     return VipCounters(

@@ -73,6 +73,7 @@ def diff(have: Table, want: Table) -> Changes:
             vip: preference
             for vip, preference in want.vips.items()
             if have.vips.get(vip) != preference
+            or have.bindings.get(vip) != want.bindings.get(vip)
         },
         servers_unready=tuple(unready),
         servers_empty=tuple(slot for slot in have.servers if slot not in want.servers),

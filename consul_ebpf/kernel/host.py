@@ -57,6 +57,12 @@ def kind_at(path: Path, among: list[Mount]) -> str:
     return kind
 
 
+def mount_point(path: Path) -> Path:
+    """Return the nearest mount point at or above a path."""
+    points = {mount.point for mount in mounts()}
+    return next((each for each in (path, *path.parents) if each in points), Path("/"))
+
+
 def find_cgroup(configured: str) -> Path:
     """Return the cgroup v2 directory to attach at.
 

@@ -20,10 +20,6 @@ from typing import Any
 from consul_ebpf.kernel import libbpf
 
 PROG_TYPE_CGROUP_SOCK_ADDR = 18
-HOOKS = {
-    "connect4": libbpf.CGROUP_INET4_CONNECT,
-    "connect6": libbpf.CGROUP_INET6_CONNECT,
-}
 _PR_SET_PDEATHSIG = 1
 TABLES = ("servers", "vips")
 
@@ -32,15 +28,14 @@ TABLES = ("servers", "vips")
 class Job:
     """What the child is to do.
 
-    `tables` is the directory whose pins of the tables are used, or made where they
-    are missing; `links` the one whose link pins get the new program, or are made.
+    `tables` is the directory in bpffs where the tables are pinned that the program is
+    to use; `programs` the one to pin the programs in, by their hooks' names.
     """
 
     source: str
     defines: dict[str, int]
     tables: str
-    links: str
-    cgroup: str
+    programs: str
 
 
 def _compile(job: Job) -> Any:
@@ -54,45 +49,19 @@ def _compile(job: Job) -> Any:
     return bcc.BPF(text=source.read_text(encoding="utf-8"), cflags=flags)
 
 
-def _attach(name: str, program: int, job: Job) -> None:
-    """Give the program to the pinned link, or to a new one at the wanted cgroup.
-
-    A link that was severed, or is at another cgroup, is replaced by rename: the new
-    one is attached before the old one goes.
-    """
-    pin = Path(job.links) / name
-    fresh = pin.with_name(f"{name}-new")
-    fresh.unlink(missing_ok=True)  # of a start that was killed before the rename
-    cgroup = os.open(job.cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if pin.exists():
-            link = libbpf.obj_get(pin)
-            if libbpf.link_info(link).cgroup_id == os.fstat(cgroup).st_ino:
-                libbpf.link_update(link, program)
-                return
-        link = libbpf.link_create(program, cgroup, HOOKS[name])
-        libbpf.obj_pin(link, fresh)
-        fresh.rename(pin)
-    finally:
-        os.close(cgroup)
-
-
 def load(job: Job) -> None:
-    """Compile, load both hooks, then attach both."""
+    """Compile, load both hooks' programs, pin them; what runs now is not touched."""
     module = _compile(job)
-    programs = {
-        name: module.load_func(
+    for name, attach_type in libbpf.HOOKS.items():
+        program = module.load_func(
             name, PROG_TYPE_CGROUP_SOCK_ADDR, attach_type=attach_type
-        ).fd
-        for name, attach_type in HOOKS.items()
-    }
-    for name, program in programs.items():
-        _attach(name, program, job)
+        )
+        libbpf.obj_pin(program.fd, Path(job.programs) / name)
 
 
 def main() -> int:
     """Do the job on standard input; answer `{}`, or `{"kind", "errno", "message"}`."""
-    # Whoever waits for us may be killed: then nobody is to attach anything.
+    # Whoever waits for us may be killed: then nobody is to pin anything.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     job = json.load(sys.stdin)
     answer: dict[str, Any] = {}

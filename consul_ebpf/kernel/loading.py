@@ -13,10 +13,10 @@ import consul_ebpf
 from consul_ebpf._errors import (
     ConsulEbpfError,
     KernelError,
-    KernelFeatureError,
     LoaderError,
     PrivilegeError,
 )
+from consul_ebpf._steps import step
 from consul_ebpf.kernel import host
 
 log = logging.getLogger(__name__)
@@ -38,12 +38,12 @@ def load_program(job: dict[str, Any]) -> None:
     Raises:
         LoaderError: BCC is missing, or the program did not compile or load.
         PrivilegeError: a capability is missing.
-        KernelFeatureError: the kernel knows no cgroup links (before 5.7).
         KernelError: anything else the kernel refused.
     """
+    step("load the program")
     answer, stderr = _ask_loader(job)
     if answer:
-        raise explain(answer, stderr, job["cgroup"], host.capabilities())
+        raise explain(answer, stderr, host.capabilities())
 
 
 def bcc_version() -> str:
@@ -54,7 +54,7 @@ def bcc_version() -> str:
     """
     answer, stderr = _ask_loader(None)
     if "version" not in answer:
-        raise explain(answer, stderr, "", host.capabilities())
+        raise explain(answer, stderr, host.capabilities())
     return str(answer["version"])
 
 
@@ -67,6 +67,7 @@ def _ask_loader(job: dict[str, Any] | None) -> tuple[dict[str, Any], str]:
             [python, "-m", "consul_ebpf.kernel.loader"],
             input=json.dumps(job),
             env={**os.environ, "PYTHONPATH": str(_PACKAGE.parent)},
+            cwd="/",  # what lies where we were started is not to be imported
             capture_output=True,
             text=True,
             timeout=_LOAD_TIMEOUT,
@@ -83,14 +84,13 @@ def _ask_loader(job: dict[str, Any] | None) -> tuple[dict[str, Any], str]:
 
 
 def explain(
-    answer: dict[str, Any], stderr: str, cgroup: str, capabilities: frozenset[str]
+    answer: dict[str, Any], stderr: str, capabilities: frozenset[str]
 ) -> ConsulEbpfError:
     """Turn the child's answer into one of our errors; pure but for the debug log.
 
     Args:
         answer: its `kind`, `message` and perhaps `errno`.
         stderr: what it and BCC wrote there.
-        cgroup: where it was to attach.
         capabilities: what this process has, as `host.capabilities` names them.
     """
     message = answer["message"]
@@ -113,9 +113,4 @@ def explain(
         )
     if answer["kind"] == "bcc":
         return LoaderError(f"the program was not loaded: {message}{detail}")
-    if answer["errno"] == errno.EINVAL:
-        return KernelFeatureError(
-            f"the kernel refused a cgroup link ({message}): it needs Linux 5.7 or "
-            f"newer with CONFIG_CGROUP_BPF; this is {os.uname().release}"
-        )
-    return KernelError(f"attaching at {cgroup} failed: {message}")
+    return KernelError(f"loading the program failed: {message}")

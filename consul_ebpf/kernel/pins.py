@@ -4,7 +4,9 @@
         v<LAYOUT>/                  published by rename: whole or not there
             servers vips            the tables
             connect4 connect6       the links that keep the programs attached
-        staging/                    what a start that did not finish left behind
+        staging/                    what a start is making, or did not finish
+        retired/                    the last directory of this layout, for a moment
+        aside/                      tables that were not ours, to be looked at
 
 Opening a pin needs only file permission, so reading works without the writer.
 """
@@ -12,6 +14,7 @@ Opening a pin needs only file permission, so reading works without the writer.
 import fcntl
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -22,17 +25,13 @@ from consul_ebpf._errors import (
     NotRunningError,
     PrivilegeError,
 )
+from consul_ebpf._steps import step
 from consul_ebpf.kernel import host, libbpf
-from consul_ebpf.kernel.codec import LAYOUT, SERVER, SLOTS, VIP, VIP_KEY
-from consul_ebpf.kernel.loader import HOOKS, TABLES
+from consul_ebpf.kernel.codec import LAYOUT
+from consul_ebpf.kernel.maps import Map
+from consul_ebpf.kernel.tables import open_tables
 
 DIRECTORY = "consul-ebpf"
-
-_HASH, _ARRAY = 1, 2  # enum bpf_map_type
-_EXPECTED = {
-    "servers": (_ARRAY, 4, SERVER.size),
-    "vips": (_HASH, VIP_KEY.size, VIP.size),
-}
 
 
 class Pins:
@@ -40,9 +39,12 @@ class Pins:
 
     def __init__(self, bpffs: Path) -> None:
         """Name the paths; touches nothing."""
+        self.bpffs = bpffs
         self.root = bpffs / DIRECTORY
         self.current = self.root / f"v{LAYOUT}"
         self.staging = self.root / "staging"
+        self.retired = self.root / "retired"
+        self.aside = self.root / "aside"
         self._lock = -1
 
     def __repr__(self) -> str:
@@ -51,9 +53,12 @@ class Pins:
     def lock(self) -> None:
         """Become this host's one writer, until `unlock` or the process's end.
 
+        Locked already, the directory that is there now is locked in its place.
+
         Raises:
             AlreadyRunningError: another process is; the message names its pid.
         """
+        step("make the directory")
         try:
             self.root.mkdir(mode=0o700, exist_ok=True)
             fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -71,6 +76,7 @@ class Pins:
                 f"another controller (pid {host.lock_holder(self.root)}) holds this "
                 f"host by {self.root}: stop it first, or set another kernel.bpffs"
             ) from error
+        self.unlock()
         self._lock = fd
 
     def unlock(self) -> None:
@@ -86,73 +92,124 @@ class Pins:
     def __exit__(self, *_: object) -> None:
         self.unlock()
 
+    def in_place(self) -> bool:
+        """Whether the locked directory is the one at `root` now."""
+        try:
+            there = self.root.stat()
+        except OSError:
+            return False
+        ours = os.fstat(self._lock)
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
     def holder(self) -> int | None:
         """Return the pid of the writer, None if there is none."""
         return host.lock_holder(self.root)
 
+    def found(self) -> Path | None:
+        """Return the published directory, whatever its layout; None if there is none.
+
+        Where a kill left several, ours is first, then the newest layout.
+        """
+        for directory in (self.current, self.retired):
+            if directory.is_dir():
+                return directory
+        others = [path for path in self._others() if path.name[1:].isdigit()]
+        return max(others, key=lambda path: int(path.name[1:]), default=None)
+
+    def _others(self) -> list[Path]:
+        """Return published directories of other layouts."""
+        try:
+            return [
+                path
+                for path in self.root.iterdir()
+                if path.name.startswith("v") and path != self.current
+            ]
+        except FileNotFoundError:
+            return []
+
     def new_staging(self) -> Path:
         """Make an empty staging directory; what an earlier one pinned is let go."""
         self.discard_staging()
+        step("make staging")
         self.staging.mkdir(mode=0o700)
         return self.staging
 
     def discard_staging(self) -> None:
         """Remove the staging directory, if there is one."""
-        shutil.rmtree(self.staging, ignore_errors=True)
+        _remove(self.staging)
 
-    def publish(self) -> None:
-        """Make the staging directory the current one, in one step."""
+    def publish(self, *, keep_old: bool = False) -> None:
+        """Make the staging directory the current one.
+
+        One step where no directory of our layout is in the way; else that one is
+        retired first, or put aside with `keep_old`.
+        """
+        if self.current.is_dir():
+            old = self.aside if keep_old else self.retired
+            _remove(old)
+            step(f"rename to {old.name}")
+            self.current.rename(old)
+        step("publish")
         self.staging.rename(self.current)
 
-    def open_tables(self) -> dict[str, libbpf.Map]:
-        """Open the published tables.
+    def replace(self, name: str, fd: int) -> None:
+        """Pin an object in the current directory in the place of what has its name."""
+        fresh = self.current / f"{name}-new"
+        fresh.unlink(missing_ok=True)
+        libbpf.obj_pin(fd, fresh)
+        step(f"rename {fresh.name}")
+        fresh.rename(self.current / name)
+
+    def remove_old(self) -> None:
+        """Remove what the current directory took the place of."""
+        for left in self.current.glob("*-new"):  # of a start that was killed
+            left.unlink()
+        for name in libbpf.HOOKS:
+            (self.aside / name).unlink(missing_ok=True)
+        for directory in (self.retired, *self._others()):
+            _remove(directory)
+
+    def open_tables(self) -> dict[str, Map]:
+        """Open the published tables, of whatever layout.
 
         Raises:
             NotRunningError: there are none.
-            ConsulEbpfError: a pin is not what this version pinned there.
+            ConsulEbpfError: a pin is not what is pinned there.
         """
-        maps: dict[str, libbpf.Map] = {}
+        directory = self._find()
         try:
-            for name in TABLES:
-                maps[name] = libbpf.Map(libbpf.obj_get(self.current / name))
-                self._check(name, maps[name].info)
-        except BaseException as error:
-            for opened in maps.values():
-                opened.close()
-            if isinstance(error, FileNotFoundError):
-                raise NotRunningError(
-                    f"no tables are pinned at {self.current}: start the controller "
-                    "(run) first, or name its bpffs in kernel.bpffs"
-                ) from error
-            if isinstance(error, PermissionError):
-                raise PrivilegeError(
-                    f"{self.current} cannot be read: run as root"
-                ) from error
-            raise
-        return maps
-
-    def _check(self, name: str, info: libbpf.MapInfo) -> None:
-        if (info.type, info.key_size, info.value_size) != _EXPECTED[name] or (
-            name != "vips" and info.max_entries != SLOTS
-        ):
+            return open_tables(directory)
+        except FileNotFoundError as error:
+            raise NotRunningError(
+                f"no tables are pinned at {directory}: start the controller (run)"
+            ) from error
+        except PermissionError as error:
+            raise PrivilegeError(f"{directory} cannot be read: run as root") from error
+        except (OSError, ValueError) as error:
             raise ConsulEbpfError(
-                f"{self.current / name} is not a table of this version ({info}): "
-                "remove it with the detach command, then start again"
-            )
+                f"{directory} is damaged ({error}): start the controller (run), which "
+                "makes it anew, or remove it with the detach command"
+            ) from error
 
-    def links(self) -> dict[str, libbpf.LinkInfo]:
+    def _find(self) -> Path:
+        try:
+            directory = self.found()
+        except PermissionError as error:
+            raise PrivilegeError(f"{self.root} cannot be read: run as root") from error
+        if directory is None:
+            raise NotRunningError(
+                f"no tables are pinned at {self.current}: start the controller "
+                "(run) first, or name its bpffs in kernel.bpffs"
+            )
+        return directory
+
+    def links(self) -> Mapping[str, libbpf.LinkInfo]:
         """Return what the pinned links say of themselves, by hook."""
-        found = {}
-        for name in HOOKS:
-            try:
-                fd = libbpf.obj_get(self.current / name)
-            except OSError:
-                continue
-            try:
-                found[name] = libbpf.link_info(fd)
-            finally:
-                os.close(fd)
-        return found
+        infos = {}
+        for name, fd in open_links(self.found()).items():
+            infos[name] = libbpf.link_info(fd)
+            os.close(fd)
+        return infos
 
     def remove(self) -> bool:
         """Remove every pin: links go first, so no program outlives its tables.
@@ -164,9 +221,30 @@ class Pins:
             return False
         found = False
         for directory in self.root.iterdir():
-            for name in HOOKS:
-                (directory / name).unlink(missing_ok=True)
-            shutil.rmtree(directory)
+            _remove(directory)
             found = True
         self.root.rmdir()
         return found
+
+
+def open_links(directory: Path | None) -> dict[str, int]:
+    """Open the links pinned in a directory, by hook; those that are there."""
+    links: dict[str, int] = {}
+    for name in libbpf.HOOKS if directory is not None else ():
+        try:
+            fd = libbpf.obj_get(directory / name)  # type: ignore[operator]
+        except OSError:
+            continue
+        links[name] = fd
+    return links
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory of pins, if it is there; the links first."""
+    if not directory.is_dir():
+        return
+    step(f"remove {directory.name}")
+    for name in libbpf.HOOKS:
+        (directory / name).unlink(missing_ok=True)
+    step(f"remove the rest of {directory.name}")
+    shutil.rmtree(directory)

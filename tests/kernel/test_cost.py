@@ -15,8 +15,10 @@ import pytest
 
 from consul_ebpf import Server, Table, Vip
 from consul_ebpf.kernel import libbpf
+from consul_ebpf.kernel.attaching import attach
 from consul_ebpf.kernel.loading import load_program, source_path
 from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.kernel.tables import close_tables, make_tables
 from tests.kernel.conftest import VIP, Kernel, rows
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup
 
@@ -48,15 +50,19 @@ def empty(tmp_path: Path) -> Iterator[Kernel]:
     with scratch_cgroup() as cgroup, scratch_bpffs() as bpffs:
         pins = Pins(bpffs)
         pins.current.mkdir(parents=True)
+        close_tables(make_tables(pins.current, 1))
         load_program(
             {
                 "source": str(source),
                 "defines": {"MAX_VIPS": 1},
                 "tables": str(pins.current),
-                "links": str(pins.current),
-                "cgroup": str(cgroup),
+                "programs": str(bpffs),
             }
         )
+        for hook in libbpf.HOOKS:
+            link = attach(libbpf.obj_get(bpffs / hook), hook, cgroup)
+            libbpf.obj_pin(link, pins.current / hook)
+            os.close(link)
         yield Kernel(cgroup, bpffs)
 
 
@@ -67,11 +73,11 @@ def mean_ns(kernel: Kernel, address: Callable[[int], tuple[str, int]]) -> float:
     def connects() -> float:
         for n in range(CONNECTS):
             if n == CONNECTS // 4:  # what came before warmed the caches
-                before = libbpf.program_stats(program)
+                before = libbpf.program_info(program)
             with socket.socket() as sock:
                 sock.setblocking(False)
                 sock.connect_ex(address(n))
-        after = libbpf.program_stats(program)
+        after = libbpf.program_info(program)
         return (after.run_time_ns - before.run_time_ns) / (after.runs - before.runs)
 
     try:

@@ -18,6 +18,7 @@ from consul_ebpf import (
     NotRunningError,
     Server,
     Table,
+    Vip,
 )
 from consul_ebpf.kernel import libbpf
 from consul_ebpf.kernel.pins import Pins
@@ -107,8 +108,8 @@ def test_what_a_killed_start_left_is_cleared(
     """A staging directory is never published, and the next start removes it."""
     with kernel.open():
         pass
-    left = kernel.bpffs / "consul-ebpf" / "staging"
-    (kernel.bpffs / "consul-ebpf" / "v1").rename(left)  # as before the publishing
+    left = Pins(kernel.bpffs).staging
+    Pins(kernel.bpffs).current.rename(left)  # as before the publishing
     with kernel.open() as backend:
         assert not left.exists()
         backend.apply(table(servers))
@@ -125,7 +126,7 @@ def test_a_link_that_was_never_published_is_let_go(
     left = Pins(kernel.bpffs).current / "connect4-new"
     program = libbpf.program_fd(Pins(kernel.bpffs).links()["connect4"].program_id)
     cgroup = os.open(kernel.cgroup, os.O_RDONLY)
-    link = libbpf.link_create(program, cgroup, libbpf.CGROUP_INET4_CONNECT)
+    link = libbpf.link_create(program, cgroup, libbpf.HOOKS["connect4"])
     libbpf.obj_pin(link, left)
     for fd in (program, cgroup, link):
         os.close(fd)
@@ -155,13 +156,25 @@ def test_another_cgroup_takes_the_place_of_the_old(
         assert moved.call(connect) == endpoint(servers[0])
 
 
-def test_another_capacity_needs_a_detach(kernel: Kernel) -> None:
-    """The error names both sizes and what to do; the old table stays."""
+def test_fault_30_another_capacity_takes_what_is_there_along(
+    kernel: Kernel, servers: list[Server]
+) -> None:
+    """Larger or smaller; too small for what is there is refused, changing nothing."""
+    three = Table(rows(servers), {Vip(VIP.address + n, 8502): (0, 1) for n in range(3)})
     with kernel.open(max_proxies=10) as backend:
-        assert backend.capacity == 10
-    with pytest.raises(ConfigError, match=r"20.*10.*detach"):
-        kernel.open(max_proxies=20)
-    kernel.open(max_proxies=10).close()
+        backend.apply(three)
+        kernel.call(connect)
+        before = backend.read()
+    for capacity in (20, 3):
+        with kernel.open(max_proxies=capacity) as backend:
+            assert backend.capacity == capacity
+            assert backend.read() == before
+    with pytest.raises(ConfigError, match=r"max_proxies is 2, but 3 proxies"):
+        kernel.open(max_proxies=2)
+    assert kernel.call(connect) == endpoint(servers[1])
+    assert [path.name for path in Pins(kernel.bpffs).root.iterdir()] == [
+        Pins(kernel.bpffs).current.name
+    ]
 
 
 def test_a_missing_bpffs_is_named(kernel: Kernel, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_ebpf import Server, ServerState, SlottedServer, Vip
+from consul_ebpf import Binding, Server, ServerState, SlottedServer, Vip
 from consul_ebpf.kernel import codec
 from consul_ebpf.kernel.loading import source_path
 
@@ -70,6 +70,11 @@ def test_a_key_is_in_network_byte_order() -> None:
     assert key == bytes.fromhex("7f400001" + "2136" + "0000")
 
 
+def packed(*numbers: int) -> bytes:
+    """A VIP's row that is not bound; a number for each field up to the ring's."""
+    return codec.VIP.pack(*numbers, 0, 0, 0)
+
+
 @given(PREFERENCES)
 def test_a_preference_is_read_back(preference: tuple[int, ...]) -> None:
     """From none to eight slots."""
@@ -81,7 +86,7 @@ def test_a_preference_is_read_back(preference: tuple[int, ...]) -> None:
 def used(preference: tuple[int, ...], cursor: int) -> bytes:
     """Return a VIP's entry after three connects, the newest at `cursor`."""
     first = codec.VIP.unpack(codec.encode_vip(preference))[0]
-    return codec.VIP.pack(first, 99, 3, cursor, 7 * 256 + 2, 0, 0, 0)
+    return packed(first, 99, 3, cursor, 7 * 256 + 2, 0, 0, 0)
 
 
 def test_the_cursor_stays_with_the_server_in_use() -> None:
@@ -108,7 +113,7 @@ def test_the_first_choice_is_begun_with_when_the_server_in_use_is_gone() -> None
 def test_a_new_preference_does_not_say_where_the_newest_connect_went() -> None:
     """That connection is still open there, until the next one."""
     data = codec.encode_vip((4, 1), used((1, 2, 3), 1))
-    ring = codec.VIP.pack(*codec.VIP.unpack(data)[:4], 0, 0, 7 * 256 + 2, 0)
+    ring = packed(*codec.VIP.unpack(data)[:4], 0, 0, 7 * 256 + 2, 0)
     assert codec.decode_vip_counters(ring).current == 2
     assert codec.decode_vip_counters(codec.encode_vip((4, 1))).current is None
 
@@ -116,7 +121,7 @@ def test_a_new_preference_does_not_say_where_the_newest_connect_went() -> None:
 def test_the_newest_sockets_are_a_ring_by_connects() -> None:
     """The fifth connect took the place of the first."""
     sockets = (1004 * 256 + 9, 1001 * 256 + 5, 1002 * 256 + 5, 1003 * 256 + 5)
-    counters = codec.decode_vip_counters(codec.VIP.pack(9, 99, 5, 0, *sockets))
+    counters = codec.decode_vip_counters(packed(9, 99, 5, 0, *sockets))
     assert (5, 9) == (counters.connects, counters.current)
     assert {1004, 1001, 1002, 1003} == {cookie for cookie, _ in counters.sockets}
 
@@ -151,3 +156,22 @@ def test_bounds_are_those_of_the_program() -> None:
     assert "#define NO_SLOT 0xff" in text
     assert codec.NO_SLOT == 0xFF
     assert Path(source_path()).is_file()
+
+
+def test_a_binding_is_read_back_and_replaced() -> None:
+    """It is not counted with the sockets, and a new one takes the old one's place."""
+    bound = Binding(netns=2**63 + 5, cgroup=4711, level=3)
+    data = codec.encode_vip((1, 2), None, bound)
+    assert codec.decode_binding(data) == bound
+    assert codec.decode_vip_counters(data).sockets == ()
+    assert not codec.decode_binding(codec.encode_vip((1, 2), data))
+
+
+@pytest.mark.parametrize("size", [64, 88, 96])
+def test_a_row_of_another_layout_keeps_what_both_know(size: int) -> None:
+    """Cut off at its end, or filled up with zeros."""
+    row = used((1, 2, 3), 1)
+    fitted = codec.fit(codec.fit(row, size), codec.VIP.size)
+    assert fitted[:64] == row[:64]
+    assert codec.decode_vip_counters(fitted) == codec.decode_vip_counters(row)
+    assert codec.decode_preference(fitted) == (1, 2, 3)

@@ -7,7 +7,15 @@ from ipaddress import IPv4Address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_ebpf import Preference, Server, ServerState, SlottedServer, Table, Vip
+from consul_ebpf import (
+    Binding,
+    Preference,
+    Server,
+    ServerState,
+    SlottedServer,
+    Table,
+    Vip,
+)
 from consul_ebpf.kernel.diff import Changes, diff
 
 VIPS = [Vip(IPv4Address("127.64.0.1") + n, 8502) for n in range(4)]
@@ -125,3 +133,13 @@ def test_a_server_that_only_got_a_name_is_not_written() -> None:
     row = SlottedServer(0, SERVERS[0], ServerState.READY)
     named = replace(row, server=replace(SERVERS[0], id="x", name="y", version="1"))
     assert not diff(Table({0: row}), Table({0: named})).applied
+
+
+def test_a_new_binding_alone_is_a_change() -> None:
+    """The VIP's row is written, and nothing else."""
+    vips = {VIPS[0]: (), VIPS[1]: ()}
+    have = Table({}, vips, {VIPS[0]: Binding(netns=1)})
+    assert not diff(have, have).applied
+    changes = diff(have, Table({}, vips, {VIPS[0]: Binding(netns=2)}))
+    assert changes.vips_put == {VIPS[0]: ()}
+    assert diff(have, Table({}, vips)).vips_put == {VIPS[0]: ()}

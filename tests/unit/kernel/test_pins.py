@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from consul_ebpf import AlreadyRunningError, BpffsError
+from consul_ebpf.kernel.codec import LAYOUT
 from consul_ebpf.kernel.pins import Pins
 
 
 def test_naming_the_paths_touches_nothing(tmp_path: Path) -> None:
     """The version of the tables' layout is in them."""
     pins = Pins(tmp_path)
-    assert tmp_path / "consul-ebpf" / "v1" == pins.current
+    assert tmp_path / "consul-ebpf" / f"v{LAYOUT}" == pins.current
     assert pins.holder() is None
     assert [] == list(tmp_path.iterdir())
 
@@ -72,3 +73,41 @@ def test_removing_takes_everything_of_every_version(tmp_path: Path) -> None:
         (pins.root / "v0" / "connect6").touch()
         assert pins.remove()
     assert [] == list(tmp_path.iterdir())
+
+
+def test_publishing_again_retires_the_last(tmp_path: Path) -> None:
+    """It is still to be found by name until the new one is there."""
+    with Pins(tmp_path) as pins:
+        (pins.new_staging() / "old").touch()
+        pins.publish()
+        (pins.new_staging() / "new").touch()
+        pins.publish()
+        assert ["new"] == [path.name for path in pins.current.iterdir()]
+        assert ["old"] == [path.name for path in pins.retired.iterdir()]
+        pins.remove_old()
+        assert [pins.current] == list(pins.root.iterdir())
+
+
+def test_what_is_found_is_ours_or_else_the_newest(tmp_path: Path) -> None:
+    """Whatever a kill left between two renames."""
+    pins = Pins(tmp_path)
+    assert pins.found() is None
+    for name in ("v0", "v10", "v9", "vain", "staging", "aside"):
+        (pins.root / name).mkdir(parents=True)
+    assert pins.found() == pins.root / "v10"
+    pins.retired.mkdir()
+    assert pins.found() == pins.retired
+    pins.current.mkdir()
+    assert pins.found() == pins.current
+
+
+def test_a_directory_that_was_swapped_is_noticed(tmp_path: Path) -> None:
+    """Removed, or made again by somebody: it is not the one we locked."""
+    with Pins(tmp_path) as pins:
+        assert pins.in_place()
+        pins.root.rmdir()
+        assert not pins.in_place()
+        pins.root.mkdir()
+        (pins.root / "x").mkdir()  # so that the inode is not the freed one by chance
+        pins.lock()
+        assert pins.in_place()

@@ -1,0 +1,239 @@
+"""A start: tables, program and links, whatever an earlier process left behind.
+
+1. Tables of this layout and size are used as they are. Else new ones are made in
+   staging and filled from what the attached program uses.
+2. The program is loaded for these tables. Until here nothing that runs is touched,
+   and an error leaves it all as it was.
+3. The links there are get the new program, in one step each; where there is none, or it
+   was severed, or is at another cgroup, a new one is made first.
+
+A kill at any moment leaves the old program or the new one, each with filled tables, and
+the next start goes on from there.
+"""
+
+import errno
+import logging
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from consul_ebpf._errors import KernelError, PrivilegeError
+from consul_ebpf._events import event
+from consul_ebpf.kernel import libbpf
+from consul_ebpf.kernel.attaching import attach
+from consul_ebpf.kernel.installed import Installed
+from consul_ebpf.kernel.loading import load_program, source_path
+from consul_ebpf.kernel.pins import Pins, open_links
+from consul_ebpf.kernel.tables import (
+    Rows,
+    Tables,
+    carry,
+    close_tables,
+    make_tables,
+    of_this_layout,
+    open_tables,
+    tables_of,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is to be installed where."""
+
+    cgroup: Path
+    defines: dict[str, int]
+    max_vips: int
+
+
+@dataclass
+class _Left:
+    """What an earlier process left: tables, the attached program's own, links."""
+
+    tables: Tables | None
+    usable: bool
+    """The pinned tables are of our layout and size, in our directory."""
+    damaged: bool
+    """Something is pinned there that is no table of ours."""
+    live: Tables | None
+    links: dict[str, int]
+
+    def close(self) -> None:
+        for tables in (self.tables, self.live):
+            close_tables(tables or {})
+        for fd in self.links.values():
+            os.close(fd)
+        self.links.clear()
+
+    @property
+    def source(self) -> Tables | None:
+        """The tables to carry over: those in use, else those pinned."""
+        return self.live or self.tables
+
+    @property
+    def switched(self) -> bool:
+        """Whether the attached program uses the pinned tables; true if unknown."""
+        if self.live is None or self.tables is None:
+            return True
+        return all(self.live[n].info.id == t.info.id for n, t in self.tables.items())
+
+
+def install(pins: Pins, program: Program) -> Installed:
+    """Install the program; `pins` are locked.
+
+    Raises:
+        UnsupportedError: a privilege or a kernel feature is missing.
+        ConfigError: more proxies are in the table than the new one is to hold.
+        KernelError: other programs are in the way.
+    """
+    with ExitStack() as stack:
+        stack.callback(pins.discard_staging)
+        staging = pins.new_staging()
+        left = _look(pins, program.max_vips)
+        stack.callback(left.close)
+        tables, carried = _tables(pins, left, program.max_vips)
+        undo = stack.enter_context(ExitStack())
+        undo.callback(close_tables, tables)
+        at = pins.current if left.usable else staging
+        programs = _load(program, at, staging)
+        undo.callback(_close, programs)
+        links = _links(program.cgroup, programs, left)
+        undo.callback(_close, links)
+        _place(pins, left, links)
+        for name, link in links.items():
+            libbpf.link_update(link, programs[name])
+        if left.source is not None and not (left.usable and left.switched):
+            carry(left.source, tables, carried)  # what was counted meanwhile
+        pins.remove_old()
+        undo.pop_all()
+        return Installed(program.cgroup, tables, programs, links)
+
+
+def _look(pins: Pins, max_vips: int) -> _Left:
+    directory = pins.found()
+    left = _Left(None, usable=False, damaged=False, live=None, links={})
+    if directory is None:
+        return left
+    left.links = open_links(directory)
+    try:
+        left.tables = open_tables(directory)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        left.damaged = True
+        logger.warning(
+            "%s: %s; made anew, what was there is moved to %s",
+            directory,
+            error,
+            pins.aside,
+            extra=event("state_ignored"),
+        )
+    if left.tables is not None:
+        size = left.tables["vips"].info.max_entries
+        left.usable = (
+            directory == pins.current
+            and of_this_layout(left.tables)
+            and size == max_vips
+        )
+    left.live = _live(left.links)
+    return left
+
+
+def _live(links: dict[str, int]) -> Tables | None:
+    """Open the tables in use by the program that is attached."""
+    for link in links.values():
+        try:
+            program = libbpf.program_fd(libbpf.link_info(link).program_id)
+        except OSError:
+            continue
+        try:
+            if tables := tables_of(program):
+                return tables
+        finally:
+            os.close(program)
+    return None
+
+
+def _tables(pins: Pins, left: _Left, max_vips: int) -> tuple[Tables, Rows]:
+    """Open the tables to use, or make them; return them and the rows carried over."""
+    if left.usable:
+        return open_tables(pins.current), {}
+    try:
+        tables = make_tables(pins.staging, max_vips)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EACCES):
+            raise PrivilegeError(
+                "making the tables needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN: "
+                f"run as root, or grant them in the unit file ({error.strerror})"
+            ) from error
+        raise KernelError(
+            f"the tables cannot be made: {error.strerror}; with ENOMEM on kernels "
+            "before 5.11 raise LimitMEMLOCK, else lower kernel.max_proxies"
+        ) from error
+    if left.source is None:
+        return tables, {}
+    try:
+        return tables, carry(left.source, tables, {})
+    except BaseException:
+        close_tables(tables)
+        raise
+
+
+def _load(program: Program, tables: Path, staging: Path) -> dict[str, int]:
+    """Load the program; its pins are for handing it over only."""
+    handed = staging / "programs"
+    handed.mkdir(mode=0o700)
+    load_program(
+        {
+            "source": str(source_path()),
+            "defines": program.defines,
+            "tables": str(tables),
+            "programs": str(handed),
+        }
+    )
+    programs = {}
+    for name in libbpf.HOOKS:
+        programs[name] = libbpf.obj_get(handed / name)
+        (handed / name).unlink()
+    handed.rmdir()
+    return programs
+
+
+def _links(cgroup: Path, programs: dict[str, int], left: _Left) -> dict[str, int]:
+    """Return a link at the cgroup for each hook: the one there is, or a new one."""
+    links: dict[str, int] = {}
+    wanted = cgroup.stat().st_ino
+    try:
+        for name, program in programs.items():
+            link = left.links.get(name)
+            if link is not None and libbpf.link_info(link).cgroup_id == wanted:
+                links[name] = left.links.pop(name)
+            else:
+                links[name] = attach(program, name, cgroup)
+    except BaseException:
+        _close(links)
+        raise
+    return links
+
+
+def _place(pins: Pins, left: _Left, links: dict[str, int]) -> None:
+    """Pin the links beside their tables: published with these if they are new."""
+    if not left.usable:
+        for name, link in links.items():
+            libbpf.obj_pin(link, pins.staging / name)
+        pins.publish(keep_old=left.damaged)
+        return
+    there = open_links(pins.current)
+    ids = {name: libbpf.link_info(fd).id for name, fd in there.items()}
+    _close(there)
+    for name, link in links.items():
+        if ids.get(name) != libbpf.link_info(link).id:
+            pins.replace(name, link)
+
+
+def _close(descriptors: dict[str, int]) -> None:
+    for fd in descriptors.values():
+        os.close(fd)
+    descriptors.clear()

@@ -1,0 +1,108 @@
+"""An opened map, by bytes."""
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Self
+
+from consul_ebpf._steps import step
+from consul_ebpf.kernel.libbpf import checked, lib, map_info, obj_get
+
+_BATCH = 4096
+
+
+class Map:
+    """An opened map with fixed key and value sizes. Not safe for two threads."""
+
+    def __init__(self, fd: int) -> None:
+        """Take over `fd`."""
+        self.fd = fd
+        self.info = map_info(fd)
+
+    def __repr__(self) -> str:
+        return f"<Map fd={self.fd} {self.info}>"
+
+    @classmethod
+    def pinned(cls, path: Path) -> Self:
+        """Open the map pinned at `path`.
+
+        Raises:
+            OSError: there is none, or what is pinned there is no map (EINVAL).
+        """
+        fd = obj_get(path)
+        try:
+            # Other objects have an info too; only a map answers to a lookup.
+            probe = lib().bpf_map_get_next_key(
+                fd, None, ctypes.create_string_buffer(4096)
+            )
+            if probe < 0 and ctypes.get_errno() != errno.ENOENT:
+                checked(-1, f"{path} is no table")
+            return cls(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def close(self) -> None:
+        """Close the descriptor; the map lives on in its pin."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def lookup(self, key: bytes) -> bytes | None:
+        """Return a value, None if there is none."""
+        value = ctypes.create_string_buffer(self.info.value_size)
+        if lib().bpf_map_lookup_elem(self.fd, key, value) < 0:
+            if ctypes.get_errno() == errno.ENOENT:
+                return None
+            checked(-1, "look up a table entry")
+        return value.raw
+
+    def update(self, key: bytes, value: bytes) -> None:
+        """Write one entry; a reader sees the old or the new one."""
+        step(f"write to {self.info.name}")
+        result = lib().bpf_map_update_elem(self.fd, key, value, ctypes.c_uint64(0))
+        checked(result, "write a table entry")
+
+    def delete(self, key: bytes) -> None:
+        """Remove one entry; one that is not there is fine."""
+        step(f"remove a row of {self.info.name}")
+        if lib().bpf_map_delete_elem(self.fd, key) < 0 and (
+            ctypes.get_errno() != errno.ENOENT
+        ):
+            checked(-1, "remove a table entry")
+
+    def update_many(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """Write many entries, each as `update` does, in as few calls as possible."""
+        pairs = list(entries)
+        for start in range(0, len(pairs), _BATCH):
+            batch = pairs[start : start + _BATCH]
+            count = ctypes.c_uint32(len(batch))
+            step(f"write a batch to {self.info.name}")
+            result = lib().bpf_map_update_batch(
+                self.fd,
+                b"".join(key for key, _ in batch),
+                b"".join(value for _, value in batch),
+                ctypes.byref(count),
+                None,
+            )
+            if result < 0:
+                # A kernel without batches (before 5.6), or one entry that does not
+                # go in: one by one, so that the error is that entry's own.
+                for key, value in batch:
+                    self.update(key, value)
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield all entries; ones written meanwhile may or may not be among them."""
+        key: bytes | None = None
+        buffer = ctypes.create_string_buffer(self.info.key_size)
+        seen: set[bytes] = set()
+        while lib().bpf_map_get_next_key(self.fd, key, buffer) >= 0:
+            key = buffer.raw
+            if key in seen:  # the key before was removed, and the walk began anew
+                continue
+            seen.add(key)
+            value = self.lookup(key)
+            if value is not None:
+                yield key, value
