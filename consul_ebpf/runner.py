@@ -16,6 +16,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity import wait_exponential_jitter as exponential_jitter
 
 from consul_ebpf._errors import ConsulEbpfError, KernelError
+from consul_ebpf._events import event
 from consul_ebpf._latest import Latest
 from consul_ebpf._protocols import BootstrapRenderer, MapBackend, WorkloadSource
 from consul_ebpf._threads import finish
@@ -31,6 +32,9 @@ T = TypeVar("T")
 
 TOKEN_CHECK = 2.0
 """Seconds between looks at the proxies' ACL token."""
+
+UPKEEP = 2.0
+"""Seconds between looks at what is attached and pinned, and at namespaces."""
 
 FILES_AGAIN = 5.0
 """Seconds until files that could not be written are tried again."""
@@ -78,15 +82,25 @@ class Runner:
             port=port,
             seed=seed,
         )
+        self._backend = backend
+        self._kernel = asyncio.Lock()
+        """Held by whoever uses the backend: one caller at a time."""
         self._inputs: Latest[Inputs] = Latest()
 
     def __repr__(self) -> str:
         return f"<Runner {self._pool!r} -> {self._converger!r}>"
 
     async def run(
-        self, on_converged: Callable[[Converged], None] | None = None
+        self,
+        on_converged: Callable[[Converged], None] | None = None,
+        on_upkeep: Callable[[], None] | None = None,
     ) -> None:
-        """Serve until cancelled; `on_converged` hears of each change carried out.
+        """Serve until cancelled.
+
+        Args:
+            on_converged: hears of each change carried out.
+            on_upkeep: called every `UPKEEP` seconds while all is well: not while the
+                kernel, a disk or this loop is stuck.
 
         Raises:
             ConsulEbpfError: a part failed for good; what is programmed stays.
@@ -99,6 +113,7 @@ class Runner:
                     ("proxies", self._follow(self._workloads.watch(), "proxies")),
                     ("converge", self._converge_each(on_converged)),
                     ("token", self._follow_token()),
+                    ("upkeep", self._keep_up(on_upkeep)),
                 ):
                     tasks.create_task(task, name=name)
         except BaseExceptionGroup as group:
@@ -119,6 +134,23 @@ class Runner:
             except ConsulEbpfError as error:
                 reasons.report((f"the proxies' ACL token stays as it was: {error}",))
             await asyncio.sleep(TOKEN_CHECK)
+
+    async def _keep_up(self, on_upkeep: Callable[[], None] | None) -> None:
+        """Put back what others took away from the kernel, and say so."""
+        reasons = Reasons(logger)
+        while True:
+            await asyncio.sleep(UPKEEP)
+            try:
+                async with self._kernel:
+                    mended = await finish(self._backend.mend)
+                reasons.report(())
+            except KernelError as error:
+                reasons.report((str(error),))
+            else:
+                for line in mended:
+                    logger.warning("%s", line, extra=event("mended"))
+            if on_upkeep is not None:
+                on_upkeep()
 
     def _put(self, **changed: object) -> None:
         current = self._inputs.value or Inputs()
@@ -151,7 +183,8 @@ class Runner:
             return None
         if self._token is not None and inputs.token is None:
             return None
-        return await finish(lambda: self._converger.converge(inputs))
+        async with self._kernel:
+            return await finish(lambda: self._converger.converge(inputs))
 
 
 def _log_retry(state: RetryCallState) -> None:
