@@ -12,8 +12,10 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from consul_ebpf._errors import ConsulEbpfError, InvalidProxyError
+from consul_ebpf._events import event
 from consul_ebpf._protocols import Applied, BootstrapRenderer, MapBackend
 from consul_ebpf._values import (
+    Binding,
     PlacedProxy,
     PooledServer,
     Proxy,
@@ -22,6 +24,7 @@ from consul_ebpf._values import (
     Table,
     Vip,
 )
+from consul_ebpf.binding import UNBOUND, Bindings, place_of
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.planning.plan import plan
 from consul_ebpf.planning.slots import assign_slots
@@ -39,8 +42,17 @@ class Inputs:
     proxies: tuple[Proxy, ...] | None = None
     token: str | None = field(default=None, repr=False)
     """The proxies' ACL token."""
+    bindings: Bindings = field(default_factory=lambda: UNBOUND)
+    """Of all places the proxies live at."""
     attempt: int = 0
     """Counts the rounds repeated because a file could not be written."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether servers, proxies and whose VIPs are whose are known."""
+        if self.servers is None or self.proxies is None:
+            return False
+        return all(place_of(proxy) in self.bindings for proxy in self.proxies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +123,19 @@ class Converger:
         """
         begun = time.perf_counter()
         refusals: dict[str, str] = {}
-        bootstraps = self._render(self._place(inputs.proxies or (), refusals), refusals)
+        placed = self._place(inputs.proxies or (), refusals)
+        bound = _bound(placed, inputs.bindings, refusals)
+        bootstraps = self._render(list(bound), refusals)
         slotted = assign_slots(
             inputs.servers or (), self._table.servers, self._newest_slot
         )
         refusals.update(_without_a_way(bootstraps, slotted.values()))
         vips = (each.vip for each in bootstraps)
-        table = Table(slotted, plan(vips, slotted, self._table.vips, self._seed))
+        table = Table(
+            slotted,
+            plan(vips, slotted, self._table.vips, self._seed),
+            {each.vip: bound[each] for each in bootstraps if bound[each]},
+        )
         applied = self._backend.apply(table)
         self._newest_slot = _newest(self._table, table, self._newest_slot)
         self._table = table
@@ -185,7 +203,7 @@ class Converger:
         """Log each refusal once, and its end."""
         for proxy_id, reason in refusals.items():
             if self._refusals.get(proxy_id) != reason:
-                logger.error("not served: %s", reason)
+                logger.error("not served: %s", reason, extra=event("proxy_refused"))
         for proxy_id in self._refusals.keys() - refusals.keys():
             logger.info("no longer refused: proxy %s", proxy_id)
         self._refusals = refusals
@@ -203,6 +221,22 @@ class Converger:
                 applied.vips_put,
                 applied.vips_removed,
             )
+
+
+def _bound(
+    placed: Iterable[PlacedProxy], bindings: Bindings, refusals: dict[str, str]
+) -> dict[PlacedProxy, Binding]:
+    """Look up whose each VIP is; a proxy of which that cannot be told is refused."""
+    bound = {}
+    for each in placed:
+        binding = bindings.get(place_of(each.proxy), "not known yet")
+        if isinstance(binding, Binding):
+            bound[each] = binding
+        else:
+            refusals[each.proxy.id] = (
+                f"proxy {each.proxy.id} ({each.proxy.owner}): {binding}"
+            )
+    return bound
 
 
 def _without_a_way(

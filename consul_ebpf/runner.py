@@ -7,10 +7,9 @@ cell, and each change of it is carried out by `converge`.
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Network
-from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity import wait_exponential_jitter as exponential_jitter
@@ -18,8 +17,15 @@ from tenacity import wait_exponential_jitter as exponential_jitter
 from consul_ebpf._errors import ConsulEbpfError, KernelError
 from consul_ebpf._events import event
 from consul_ebpf._latest import Latest
-from consul_ebpf._protocols import BootstrapRenderer, MapBackend, WorkloadSource
+from consul_ebpf._protocols import (
+    BootstrapRenderer,
+    MapBackend,
+    Namespaces,
+    WorkloadSource,
+)
 from consul_ebpf._threads import finish
+from consul_ebpf._values import Proxy
+from consul_ebpf.binding import Binder
 from consul_ebpf.converge import Converged, Converger, Inputs
 from consul_ebpf.discovery.pool import VIP_NETWORK, ServerPool
 from consul_ebpf.discovery.reasons import Reasons
@@ -27,8 +33,6 @@ from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.workloads.memory import VipMemory
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 TOKEN_CHECK = 2.0
 """Seconds between looks at the proxies' ACL token."""
@@ -54,6 +58,7 @@ class Runner:
         memory: remembers which VIP is whose.
         seed: different on each host, the same after a restart.
         token: returns the proxies' ACL token; asked again every few seconds.
+        namespaces: looks into the proxies' network namespaces.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Runner:
         port: int = 8502,
         seed: str = "",
         token: Callable[[], str | None] | None = None,
+        namespaces: Namespaces | None = None,
     ) -> None:
         self._pool = pool
         self._workloads = workloads
@@ -85,6 +91,8 @@ class Runner:
         self._backend = backend
         self._kernel = asyncio.Lock()
         """Held by whoever uses the backend: one caller at a time."""
+        self._binder = Binder(namespaces)
+        self._binding = asyncio.Lock()
         self._inputs: Latest[Inputs] = Latest()
 
     def __repr__(self) -> str:
@@ -109,8 +117,8 @@ class Runner:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for name, task in (
-                    ("servers", self._follow(self._pool.__aiter__(), "servers")),
-                    ("proxies", self._follow(self._workloads.watch(), "proxies")),
+                    ("servers", self._follow_servers()),
+                    ("proxies", self._follow_proxies()),
                     ("converge", self._converge_each(on_converged)),
                     ("token", self._follow_token()),
                     ("upkeep", self._keep_up(on_upkeep)),
@@ -120,10 +128,10 @@ class Runner:
             # One part's failure cancelled the others: it is the one to tell.
             raise group.exceptions[0] from group
 
-    async def _follow(self, values: AsyncIterator[T], name: str) -> None:
-        async for value in values:
-            self._put(**{name: value})
-        raise ConsulEbpfError(f"the source of {name} ended; it never should")
+    async def _follow_servers(self) -> None:
+        async for servers in self._pool:
+            self._put(servers=servers)
+        raise ConsulEbpfError("the pool of servers ended; it never should")
 
     async def _follow_token(self) -> None:
         reasons = Reasons(logger)
@@ -134,6 +142,20 @@ class Runner:
             except ConsulEbpfError as error:
                 reasons.report((f"the proxies' ACL token stays as it was: {error}",))
             await asyncio.sleep(TOKEN_CHECK)
+
+    async def _follow_proxies(self) -> None:
+        async for proxies in self._workloads.watch():
+            await self._bind(proxies)
+        raise ConsulEbpfError("the source of proxies ended; it never should")
+
+    async def _bind(self, proxies: tuple[Proxy, ...] | None = None) -> None:
+        """Take these proxies, or look again at those there are: whose VIP is whose."""
+        async with self._binding:
+            if proxies is None:
+                proxies = (self._inputs.value or Inputs()).proxies
+            if proxies is not None:
+                found = await finish(functools.partial(self._binder.look, proxies))
+                self._put(proxies=proxies, bindings=found)
 
     async def _keep_up(self, on_upkeep: Callable[[], None] | None) -> None:
         """Put back what others took away from the kernel, and say so."""
@@ -149,6 +171,7 @@ class Runner:
             else:
                 for line in mended:
                     logger.warning("%s", line, extra=event("mended"))
+            await self._bind()
             if on_upkeep is not None:
                 on_upkeep()
 
@@ -179,7 +202,7 @@ class Runner:
     async def _converge_newest(self) -> Converged | None:
         """Carry out the inputs as they are now; None while not all are known."""
         inputs = self._inputs.value or Inputs()
-        if inputs.servers is None or inputs.proxies is None:
+        if not inputs.complete:
             return None
         if self._token is not None and inputs.token is None:
             return None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from consul_ebpf._errors import KernelError
-from consul_ebpf._values import KernelState, Preference, SlottedServer, Vip
+from consul_ebpf._values import Binding, KernelState, Preference, SlottedServer, Vip
 from consul_ebpf.kernel import host
 from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.sockets import established_cookies
@@ -49,6 +49,8 @@ class ProxyStatus:
     """Where its newest connect went; empty before the first."""
     active: bool
     """Whether one of its newest connections is established now."""
+    bound: list[str]
+    """To what it is bound: `netns`, `cgroup`; from elsewhere it leads nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,7 @@ def describe(
                     connects=state.vips[vip].connects,
                     server="".join(_endpoints(_current(state, vip), rows)),
                     active=any(c in cookies for c, _ in state.vips[vip].sockets),
+                    bound=_bound(state.table.bindings.get(vip)),
                 )
                 for vip, preference in state.table.vips.items()
             ),
@@ -179,6 +182,14 @@ def describe(
         kernel=kernel,
         controller=controller,
     )
+
+
+def _bound(binding: Binding | None) -> list[str]:
+    return [
+        name
+        for name in ("netns", "cgroup")
+        if binding is not None and getattr(binding, name)
+    ]
 
 
 def _current(state: KernelState, vip: Vip) -> Preference:

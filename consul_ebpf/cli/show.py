@@ -61,12 +61,21 @@ def _print_tables(snapshot: Snapshot) -> None:
             str(server.failures),
         )
     proxies = RichTable(title="Proxies", title_justify="left")
-    for name in ("proxy", "VIP", "last sent to", "connected", "connects", "preference"):
+    for name in (
+        "proxy",
+        "VIP",
+        "bound",
+        "last sent to",
+        "connected",
+        "connects",
+        "preference",
+    ):
         proxies.add_column(name, overflow="fold")
     for proxy in snapshot.proxies:
         proxies.add_row(
             escape(proxy.id or "(unknown)"),
             proxy.vip,
+            "+".join(proxy.bound) or "no",
             proxy.server or "-",
             "yes" if proxy.active else "no",
             str(proxy.connects),

@@ -110,6 +110,10 @@ class ProxyEntry(Section, frozen=True):
     """IPv4 in `vip_cidr`, or IPv4-mapped IPv6; empty: allocated, kept over restarts."""
     admin: str = ""
     """`address:port` of Envoy's admin interface; empty: `[envoy] admin`."""
+    netns: str = ""
+    """Path of its network namespace: the VIP then leads nowhere from any other."""
+    cgroup: str = ""
+    """Path of its cgroup v2 directory, to the same end: for pods in the host's own."""
     credentials: Credentials = Credentials()
     """The proxy's own; `type = ""`: `[consul.credentials]`."""
 

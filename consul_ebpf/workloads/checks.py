@@ -16,6 +16,9 @@ MAX_NAME = 512
 OWN_SUFFIXES = (".json", ".bad", ".tmp")
 """Our own files lie beside the proxies' directories and end so."""
 
+MAX_PATH = 4095
+"""Bytes: the kernel's own limit."""
+
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 TENANCY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -38,6 +41,8 @@ def problems(proxy: Proxy) -> list[tuple[str, str]]:
         "service": _wrong_name(proxy.service),
         "namespace": _wrong_tenancy(proxy.namespace),
         "partition": _wrong_tenancy(proxy.partition),
+        "netns": _wrong_path(proxy.netns),
+        "cgroup": _wrong_path(proxy.cgroup),
     }
     return [(field, text) for field, text in wrong.items() if text]
 
@@ -112,6 +117,12 @@ def _wrong_id(id_: str) -> str:
 
 def _wrong_name(name: str) -> str:
     return _wrong_text(name, MAX_NAME)
+
+
+def _wrong_path(path: str) -> str:
+    if path and not path.startswith("/"):
+        return "is not an absolute path"
+    return _wrong_text(path, MAX_PATH)
 
 
 def _wrong_tenancy(name: str) -> str:

@@ -68,6 +68,8 @@ def _to_proxy(entry: ProxyEntry, index: int, owner: str) -> Proxy:
         vip=vip,
         admin=admin,
         owner=owner,
+        netns=entry.netns,
+        cgroup=entry.cgroup,
     )
     for field, wrong in problems(proxy):
         value = shown(getattr(proxy, field))

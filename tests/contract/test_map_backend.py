@@ -9,6 +9,7 @@ import pytest
 from consul_ebpf import (
     Applied,
     BccMapBackend,
+    Binding,
     MapBackend,
     Preference,
     Server,
@@ -108,6 +109,29 @@ def test_only_what_differs_is_written(backend: MapBackend) -> None:
     changed = Table(servers, {**vips(2), vip(1): (2, 1, 0), vip(9): (1,)})
     assert backend.apply(changed) == Applied(vips_put=2, vips_removed=1)
     assert backend.read().table == changed
+
+
+def test_bindings_are_read_back_and_written_when_they_change(
+    backend: MapBackend,
+) -> None:
+    """Only of the VIPs that are bound; one that changes is one write."""
+    servers = rows(READY)
+    first = Table(
+        servers, vips(3, (0,)), {vip(0): Binding(5), vip(1): Binding(0, 6, 2)}
+    )
+    backend.apply(first)
+    assert backend.read().table == first
+    assert backend.apply(first) == Applied()
+    changed = Table(
+        servers, vips(3, (0,)), {vip(0): Binding(7), vip(1): Binding(0, 6, 2)}
+    )
+    assert backend.apply(changed) == Applied(vips_put=1)
+    assert backend.read().table == changed
+
+
+def test_nothing_is_to_be_mended_at_first(backend: MapBackend) -> None:
+    """All is where it was put."""
+    assert backend.mend() == ()
 
 
 def test_a_servers_death_is_one_write(backend: MapBackend) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from consul_ebpf import (
+    Binding,
     BootstrapFiles,
     EnvoyBootstrap,
     PooledServer,
@@ -13,6 +14,7 @@ from consul_ebpf import (
     Server,
     ServerState,
 )
+from consul_ebpf.binding import UNBOUND, place_of
 from consul_ebpf.converge import Converged, Converger, Inputs
 from consul_ebpf.testing.maps import MemoryMapBackend
 from consul_ebpf.workloads.memory import VipMemory
@@ -88,3 +90,29 @@ def test_a_start_resumes_what_the_kernel_has(tmp_path: Path) -> None:
     assert resumed.servers is not None
     assert [each.server.endpoint for each in resumed.servers] == ["10.0.0.1:8502"]
     assert resumed.proxies is None
+
+
+def test_a_proxy_whose_namespace_is_not_to_be_told_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Bound to nobody it would be everybody's; the others are served, bound or not."""
+    backend = MemoryMapBackend()
+    host = converger(tmp_path, backend)
+    bound = Proxy("bound", "host1", netns="/run/netns/one")
+    gone = Proxy("gone", "host1", owner="test", netns="/run/netns/two")
+    places = {**UNBOUND, place_of(bound): Binding(netns=5), place_of(gone): "no, not"}
+    inputs = Inputs((FOUR,), (WEB, bound, gone), bindings=places)
+    assert inputs.complete
+    assert host.converge(inputs) == Converged(servers=1, proxies=2, refused=1)
+    table = backend.read().table
+    assert list(table.bindings.values()) == [Binding(netns=5)]
+    assert len(table.vips) == 2
+    assert not (tmp_path / "gone").exists()
+    assert "proxy gone (test): no, not" in caplog.text
+
+
+def test_nothing_is_done_before_all_places_are_known() -> None:
+    """A bound proxy must not be left out, nor be anybody's, for a moment."""
+    bound = Proxy("bound", "host1", netns="/run/netns/one")
+    assert not Inputs((FOUR,), (WEB, bound)).complete
+    assert Inputs((FOUR,), (WEB,)).complete

@@ -3,7 +3,15 @@
 import json
 from ipaddress import IPv4Address
 
-from consul_ebpf import KernelState, Server, ServerState, SlottedServer, Table, Vip
+from consul_ebpf import (
+    Binding,
+    KernelState,
+    Server,
+    ServerState,
+    SlottedServer,
+    Table,
+    Vip,
+)
 from consul_ebpf._values import ServerCounters, VipCounters
 from consul_ebpf.status import (
     ControllerStatus,
@@ -29,7 +37,7 @@ def state() -> KernelState:
         4: SlottedServer(4, Server.at("fd00::1", 8503), ServerState.FAILING),
     }
     return KernelState(
-        table=Table(servers, {ONE: (4, 3, 9), TWO: (3,)}),
+        table=Table(servers, {ONE: (4, 3, 9), TWO: (3,)}, {ONE: Binding(netns=7)}),
         servers={3: ServerCounters(5, 2), 4: ServerCounters(1, 1)},
         vips={
             ONE: VipCounters(6, 3, ((111, 3), (222, 4), (333, 3))),
@@ -54,9 +62,9 @@ def test_servers_are_told_with_their_open_connections() -> None:
 def test_proxies_are_told_by_name_and_as_their_bootstrap_says() -> None:
     """One without a name is there all the same; a slot that is empty is not."""
     endpoints = ["[fd00::1]:8503", "10.0.0.1:8502"]
-    nameless = ProxyStatus("", "127.64.0.2", ["10.0.0.1:8502"], 0, "", active=False)
+    nameless = ProxyStatus("", "127.64.0.2", ["10.0.0.1:8502"], 0, "", False, [])
     web = ProxyStatus(
-        "web", "::ffff:127.64.0.1", endpoints, 6, "10.0.0.1:8502", active=True
+        "web", "::ffff:127.64.0.1", endpoints, 6, "10.0.0.1:8502", True, ["netns"]
     )
     assert snapshot(222).proxies == [nameless, web]
 

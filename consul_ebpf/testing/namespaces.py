@@ -1,0 +1,56 @@
+"""The host's network namespaces and sockets as a test says they are."""
+
+from collections.abc import Mapping, Sequence
+
+from consul_ebpf._errors import KernelError
+from consul_ebpf._protocols import Doomed
+from consul_ebpf._values import Server
+
+
+class FakeNamespaces:
+    """A `Namespaces` of dicts: cookies by path, peers of open sockets by cookie.
+
+    Set `failure` to make each call raise it, as without the privilege.
+    """
+
+    def __init__(
+        self,
+        cookies: Mapping[str, int] | None = None,
+        sockets: Mapping[int, Server] | None = None,
+    ) -> None:
+        """Begin with these namespaces and sockets."""
+        self.cookies = dict(cookies or {})
+        self.sockets = dict(sockets or {})
+        self.failure: Exception | None = None
+        self.asked = 0
+        """How often `cookie` was called."""
+        self.closed = False
+
+    def __repr__(self) -> str:
+        return f"<FakeNamespaces {self.cookies} {len(self.sockets)} sockets>"
+
+    def cookie(self, path: str) -> int:
+        """Return what the test says of the path."""
+        self.asked += 1
+        if self.failure is not None:
+            raise self.failure
+        if path not in self.cookies:
+            raise KernelError(f"network namespace {path} is not there")
+        return self.cookies[path]
+
+    def destroy(self, doomed: Sequence[Doomed]) -> int:
+        """Forget the sockets that lead to where the caller says."""
+        if self.failure is not None:
+            raise self.failure
+        found = [each for each in doomed if self._leads_to(each)]
+        for each in found:
+            del self.sockets[each.cookie]
+        return len(found)
+
+    def _leads_to(self, doomed: Doomed) -> bool:
+        peer = self.sockets.get(doomed.cookie)
+        return peer is not None and peer.endpoint == doomed.server.endpoint
+
+    def close(self) -> None:
+        """Remember that it was closed."""
+        self.closed = True
