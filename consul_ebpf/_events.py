@@ -20,7 +20,7 @@ Event = Literal[
     "mended",  # a link, a pin or a table put back
     "proxy_refused",  # a proxy cannot be served
     "resumed",  # began with the last known servers
-    "server_dead",  # a server became failing
+    "server_failing",  # enough probes of a server failed
     "source_failed",  # Consul, or what else names servers or proxies, did not answer
     "state_ignored",  # a state file was damaged or another cluster's
 ]

@@ -25,6 +25,7 @@ from consul_ebpf._values import (
     Vip,
 )
 from consul_ebpf.binding import UNBOUND, Bindings, place_of
+from consul_ebpf.discovery.known import KnownServers
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.planning.plan import plan
 from consul_ebpf.planning.slots import assign_slots
@@ -82,6 +83,7 @@ class Converger:
         renderer: BootstrapRenderer,
         files: BootstrapFiles,
         memory: VipMemory,
+        known: KnownServers | None = None,
         network: IPv4Network,
         port: int,
         seed: str,
@@ -90,6 +92,7 @@ class Converger:
         self._renderer = renderer
         self._files = files
         self._memory = memory
+        self._known = known
         self._network = network
         self._port = port
         self._seed = seed
@@ -140,6 +143,8 @@ class Converger:
         self._newest_slot = _newest(self._table, table, self._newest_slot)
         self._table = table
 
+        if self._known is not None:
+            self._known.save(inputs.servers or ())
         failed = self._write(bootstraps, inputs.token)
         self._report({**refusals, **failed})
         done = Converged(

@@ -27,6 +27,7 @@ from consul_ebpf._threads import finish
 from consul_ebpf._values import Proxy
 from consul_ebpf.binding import Binder
 from consul_ebpf.converge import Converged, Converger, Inputs
+from consul_ebpf.discovery.known import KnownServers
 from consul_ebpf.discovery.pool import VIP_NETWORK, ServerPool
 from consul_ebpf.discovery.reasons import Reasons
 from consul_ebpf.envoy.files import BootstrapFiles
@@ -56,6 +57,7 @@ class Runner:
         network: the VIPs' range.
         port: the VIPs' port.
         memory: remembers which VIP is whose.
+        known: remembers the servers, for a start while Consul is away.
         seed: different on each host, the same after a restart.
         token: returns the proxies' ACL token; asked again every few seconds.
         namespaces: looks into the proxies' network namespaces.
@@ -70,6 +72,7 @@ class Runner:
         renderer: BootstrapRenderer,
         files: BootstrapFiles,
         memory: VipMemory,
+        known: KnownServers | None = None,
         network: IPv4Network = VIP_NETWORK,
         port: int = 8502,
         seed: str = "",
@@ -84,6 +87,7 @@ class Runner:
             renderer=renderer,
             files=files,
             memory=memory,
+            known=known,
             network=network,
             port=port,
             seed=seed,
@@ -134,7 +138,7 @@ class Runner:
         raise ConsulEbpfError("the pool of servers ended; it never should")
 
     async def _follow_token(self) -> None:
-        reasons = Reasons(logger)
+        reasons = Reasons(logger, "files_failed")
         while self._token is not None:
             try:
                 self._put(token=await asyncio.to_thread(self._token))
@@ -159,7 +163,7 @@ class Runner:
 
     async def _keep_up(self, on_upkeep: Callable[[], None] | None) -> None:
         """Put back what others took away from the kernel, and say so."""
-        reasons = Reasons(logger)
+        reasons = Reasons(logger, "kernel_refused")
         while True:
             await asyncio.sleep(UPKEEP)
             try:
@@ -212,4 +216,6 @@ class Runner:
 
 def _log_retry(state: RetryCallState) -> None:
     error = state.outcome and state.outcome.exception()
-    logger.warning("%s (attempt %d)", error, state.attempt_number)
+    logger.warning(
+        "%s (attempt %d)", error, state.attempt_number, extra=event("kernel_refused")
+    )

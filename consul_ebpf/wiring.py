@@ -5,15 +5,17 @@ commands which only look do not need.
 """
 
 import grp
+import os
 import pwd
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consul_ebpf._errors import ConfigError
 from consul_ebpf._protocols import BootstrapRenderer, ServerSource, WorkloadSource
+from consul_ebpf._values import PooledServer
 from consul_ebpf.config.endpoints import parse_endpoint
 from consul_ebpf.config.schema import Config, Credentials
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
@@ -21,6 +23,7 @@ from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.kernel.backend import BccMapBackend
 
 if TYPE_CHECKING:
+    from consul_ebpf.discovery.known import KnownServers
     from consul_ebpf.discovery.pool import ServerPool
     from consul_ebpf.runner import Runner
 
@@ -66,7 +69,26 @@ def server_source(config: Config) -> ServerSource:
     )
 
 
-def server_pool(config: Config) -> "ServerPool":
+def known_servers(config: Config) -> "KnownServers":
+    """Make the file of the last known servers, tied to the configured cluster."""
+    from consul_ebpf.discovery.known import KnownServers, cluster_key  # noqa: PLC0415
+
+    consul = config.consul
+    directory = (
+        config.state.directory
+        or os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+        or config.bootstrap.directory
+    )
+    return KnownServers(
+        Path(directory),
+        cluster_key(
+            consul.source, consul.datacenter, consul.http_addresses, consul.addresses
+        ),
+        IPv4Network(config.kernel.vip_cidr),
+    )
+
+
+def server_pool(config: Config, known: Iterable[PooledServer] = ()) -> "ServerPool":
     """Make the pool: the configured source, probed over gRPC."""
     from consul_ebpf.discovery.pool import PoolSettings, ServerPool  # noqa: PLC0415
     from consul_ebpf.discovery.probe import GrpcProbe  # noqa: PLC0415
@@ -81,6 +103,7 @@ def server_pool(config: Config) -> "ServerPool":
             fall=probe.fall,
             vip_network=IPv4Network(config.kernel.vip_cidr),
         ),
+        known=known,
     )
 
 
@@ -135,13 +158,15 @@ def build_runner(config: Config, backend: BccMapBackend) -> "Runner":
     from consul_ebpf.workloads.memory import VipMemory  # noqa: PLC0415
 
     directory = Path(config.bootstrap.directory)
+    known = known_servers(config)
     return Runner(
-        pool=server_pool(config),
+        pool=server_pool(config, known.resume(backend.read().table)),
         workloads=workload_source(config, directory=directory),
         backend=backend,
         renderer=renderer(config),
         files=bootstrap_files(config),
         memory=VipMemory(directory),
+        known=known,
         network=IPv4Network(config.kernel.vip_cidr),
         port=config.kernel.vip_port,
         seed=host_seed(),

@@ -97,6 +97,13 @@ class Bootstrap(Section, frozen=True):
     """`user` or `user:group` that owns the files; empty: the controller's own."""
 
 
+class State(Section, frozen=True):
+    """`[state]`: what is to be remembered over a reboot."""
+
+    directory: str = ""
+    """Empty: $STATE_DIRECTORY, which systemd sets, else `bootstrap.directory`."""
+
+
 class ProxyEntry(Section, frozen=True):
     """One `[[proxies]]`."""
 
@@ -167,6 +174,7 @@ class Config(Section, frozen=True):
     consul: Consul = Consul()
     kernel: Kernel = Kernel()
     bootstrap: Bootstrap = Bootstrap()
+    state: State = State()
     proxies: list[ProxyEntry] = []
     workloads: Workloads = Workloads()
     envoy: Envoy = Envoy()

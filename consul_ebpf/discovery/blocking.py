@@ -19,6 +19,7 @@ from tenacity import (
 )
 
 from consul_ebpf._errors import ConfigError, ConsulError
+from consul_ebpf._events import event
 from consul_ebpf.discovery.consul_http import ConsulHttp
 from consul_ebpf.discovery.http_address import HttpAddress
 from consul_ebpf.discovery.token import TokenSource, no_token
@@ -167,6 +168,7 @@ class _Watch:
                 self.what,
                 error,
                 "again" if len(self.turns) == 1 else "the next address",
+                extra=event("source_failed"),
             )
         else:
             logger.debug("%s: %s", self.what, error)

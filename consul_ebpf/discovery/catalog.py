@@ -75,7 +75,7 @@ class CatalogSource:
 
     async def watch(self) -> AsyncGenerator[tuple[Server, ...], None]:
         """Yield the whole list at once and again after each change, for ever."""
-        skipped = Reasons(logger)
+        skipped = Reasons(logger, "list_refused")
         answers = watch_query(
             self._addresses,
             _query,

@@ -13,8 +13,10 @@ The rules, all of which live here:
    at once than stayed, the list may be wrong: they keep their state for
    `shrink_grace` seconds, or until their probes fail.
 6. ... but only while a listed server is ready; else those that left go on as they were.
-7. A drained server is forgotten once its probes fail or after `drain_keep` seconds.
-   Listed again before that, it is back as if it had never left.
+7. A drained server is forgotten `dead_keep` seconds after its probes failed, or after
+   `drain_keep` seconds. Listed again before that, it is back as if it had never left.
+8. A server is dead while `fall` failures in a row stand against it and another server
+   answers: it is not us who cannot see.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,6 +35,8 @@ class Rules:
     """Failures in a row that make a ready server failing."""
     drain_keep: float = 300.0
     """Seconds to remember a server that left the list and still answers."""
+    dead_keep: float = 10.0
+    """Seconds to show one of those as failing, so that others hear of its death."""
     shrink_grace: float = 30.0
     """Seconds before the servers a list lost all at once begin to drain."""
 
@@ -56,6 +60,8 @@ class Member:
     """Newest verdicts in a row that agree: n successes, or -n failures."""
     gone: Departure | None = None
     """None while listed."""
+    fell: float = float("-inf")
+    """Clock reading when it became failing."""
 
     @property
     def answers(self) -> bool:
@@ -67,6 +73,17 @@ Members = Mapping[str, Member]
 """By server id."""
 
 
+def of_known(known: Iterable[PooledServer]) -> Members:
+    """Begin with servers an earlier process knew, in the states it knew them in.
+
+    They count as listed until a list comes, and as probed.
+    """
+    return {
+        each.server.id: Member(each.server, up=each.state is not ServerState.FAILING)
+        for each in known
+    }
+
+
 def with_list(
     members: Members, servers: Iterable[Server], now: float, rules: Rules
 ) -> Members:
@@ -74,6 +91,7 @@ def with_list(
     listed = {server.id: server for server in servers}
     if not listed:
         return members
+    members = _renamed(members, listed.values())
     were_listed = {id_ for id_, member in members.items() if member.gone is None}
     leaving = were_listed - listed.keys()
     staying = were_listed & listed.keys()
@@ -87,6 +105,22 @@ def with_list(
     for id_, server in listed.items():
         after[id_] = _listed(members.get(id_), server)
     return settled(after, now, rules)
+
+
+def _renamed(members: Members, servers: Iterable[Server]) -> Members:
+    """Give members the ids that a list has for their endpoints, where it has new ones.
+
+    The kernel's table knows no ids; and a server rebuilt in its place has another.
+    """
+    listed = list(servers)
+    kept = {server.id for server in listed}
+    by_endpoint = {_endpoints(m.server): id_ for id_, m in members.items()}
+    after = dict(members)
+    for server in listed:
+        old = by_endpoint.get(_endpoints(server))
+        if old is not None and old not in kept and server.id not in members:
+            after[server.id] = replace(after.pop(old), server=server)
+    return after
 
 
 def _listed(member: Member | None, server: Server) -> Member:
@@ -125,7 +159,7 @@ def settled(members: Members, now: float, rules: Rules) -> Members:
     after = dict(members)
     if any(member.answers for member in after.values()):
         for id_ in _overdue(after, rules):
-            after[id_] = replace(after[id_], up=False)
+            after[id_] = replace(after[id_], up=False, fell=now)
     elsewhere = _listed_ready(after)
     return {
         id_: member
@@ -133,6 +167,7 @@ def settled(members: Members, now: float, rules: Rules) -> Members:
         if member.gone is None
         or (member.up and not elsewhere)
         or (member.up and now < member.gone.left + rules.drain_keep)
+        or (member.up is False and now < member.fell + rules.dead_keep)
     }
 
 
@@ -154,11 +189,16 @@ def untested(members: Members) -> bool:
     return any(member.up is None for member in members.values())
 
 
-def pooled(members: Members, now: float) -> tuple[PooledServer, ...]:
+def pooled(members: Members, now: float, rules: Rules) -> tuple[PooledServer, ...]:
     """Show the members as their state, sorted by id, at most `MAX_SERVERS`."""
     elsewhere = _listed_ready(members)
+    seen = any(member.answers for member in members.values())
     states = [
-        PooledServer(member.server, _state(member, now, elsewhere=elsewhere))
+        PooledServer(
+            member.server,
+            _state(member, now, elsewhere=elsewhere),
+            dead=seen and not member.up and member.streak <= -rules.fall,
+        )
         for member in members.values()
         if member.up is not None
     ]

@@ -4,13 +4,14 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from types import TracebackType
 from typing import Self
 
 from consul_ebpf._errors import ConsulEbpfError
+from consul_ebpf._events import event
 from consul_ebpf._latest import Latest
 from consul_ebpf._protocols import HealthProbe, ServerSource
 from consul_ebpf._values import PooledServer, Server, ServerState
@@ -57,12 +58,17 @@ class ServerPool:
         probe: HealthProbe,
         *,
         settings: PoolSettings = PoolSettings(),
+        known: Iterable[PooledServer] = (),
     ) -> None:
-        """Join `source` and `probe`; the probe is closed when the pool stops."""
+        """Join `source` and `probe`; the probe is closed when the pool stops.
+
+        `known` are servers and states from an earlier run: the pool begins with them,
+        published at once and probed, whether or not the source answers.
+        """
         self._source = source
         self._probe = probe
         self._settings = settings
-        self._members: membership.Members = {}
+        self._members = membership.of_known(known)
         self._servers: tuple[PooledServer, ...] = ()
         self._cell: Latest[tuple[PooledServer, ...] | _End] = Latest()
         self._users = 0
@@ -70,7 +76,7 @@ class ServerPool:
         self._ending: asyncio.Task[None] | None = None
         self._probers: dict[str, asyncio.Task[None]] = {}
         self._verdicts: dict[str, str] = {}  # newest, in words
-        self._reasons = Reasons(logger)
+        self._reasons = Reasons(logger, "list_refused")
         self._panicking = False
         self._empty = False
 
@@ -139,6 +145,7 @@ class ServerPool:
 
     async def _follow(self, tasks: asyncio.TaskGroup) -> None:
         """Take each new list from the source."""
+        self._settle(tasks)
         async for servers in self._source.watch():
             kept, rejected = sane(servers, self._settings.vip_network)
             self._reasons.report(rejected)
@@ -180,7 +187,7 @@ class ServerPool:
                 )
         if self._cell.value is None and membership.untested(self._members):
             return  # a plan for the first of three servers would be thrown away
-        servers = membership.pooled(self._members, self._now())
+        servers = membership.pooled(self._members, self._now(), self._settings)
         if not servers:
             return
         self._log_changes(servers)
@@ -196,13 +203,15 @@ class ServerPool:
             if was is not None and was.state is state:
                 continue
             failing = state is ServerState.FAILING
+            left = was is not None and was.state is ServerState.DRAINING
             logger.log(
-                logging.WARNING if failing else logging.INFO,
+                logging.WARNING if failing and not left else logging.INFO,
                 "server %s is %s%s%s",
                 _named(server),
                 state.value,
                 f", was {was.state.value}" if was else "",
                 f" ({self._verdicts.get(server.id)})" if failing else "",
+                extra=event("server_failing") if failing else None,
             )
         for pooled in before.values():
             logger.info("server %s has left", _named(pooled.server))
@@ -214,6 +223,7 @@ class ServerPool:
                 "no server answers its probe (%s); keeping their states,"
                 " check this host's network and the servers",
                 next(iter(self._verdicts.values()), "no reason"),
+                extra=event("all_probes_fail"),
             )
         elif self._panicking and not panicking:
             logger.info("servers answer their probes again")
@@ -226,6 +236,7 @@ class ServerPool:
                 " Consul answers so too if the ACL token lacks service:read or"
                 " node:read",
                 len(self._members),
+                extra=event("list_empty"),
             )
         elif self._empty and not empty:
             logger.info("the source lists servers again")

@@ -3,14 +3,17 @@
 import logging
 from collections.abc import Iterable
 
+from consul_ebpf._events import Event, event
+
 SHOWN = 5
 
 
 class Reasons:
     """Remembers which reasons stand, and logs those that are new."""
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: logging.Logger, name: Event) -> None:
         self._logger = logger
+        self._event = event(name)
         self._standing: frozenset[str] = frozenset()
 
     def report(self, reasons: Iterable[str]) -> None:
@@ -18,7 +21,7 @@ class Reasons:
         standing = frozenset(reasons)
         new = sorted(standing - self._standing)
         for reason in new[:SHOWN]:
-            self._logger.warning("%s", reason)
+            self._logger.warning("%s", reason, extra=self._event)
         if len(new) > SHOWN:
             self._logger.warning("%d more such entries", len(new) - SHOWN)
         self._standing = standing

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import msgspec
 
+from consul_ebpf._state_file import JsonFile
 from consul_ebpf._values import Proxy
 from consul_ebpf.discovery.blocking import WAIT, watch_query
 from consul_ebpf.discovery.reasons import Reasons
 from consul_ebpf.discovery.token import TokenSource, no_token
 from consul_ebpf.workloads.following import newest_of
-from consul_ebpf.workloads.memory import JsonFile
 from consul_ebpf.workloads.node_services import proxies_in, query
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class CatalogNodes:
         if known is not None:
             count = len(known)
             yield tuple(record.to_proxy(node, owner) for record in known)
-        problems = Reasons(logger)
+        problems = Reasons(logger, "source_failed")
         answers = watch_query(
             self._addresses,
             lambda consul, index, wait: query(consul, node, index, wait),

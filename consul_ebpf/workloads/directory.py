@@ -71,7 +71,7 @@ class DirectoryWorkloads:
 
     async def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:
         """Yield the whole list at once and again after each change, for ever."""
-        problems = Reasons(logger)
+        problems = Reasons(logger, "source_failed")
         last: tuple[Proxy, ...] | None = None
         async with aclosing(_events(self._path)) as events:
             async for _ in events:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Generic, TypeVar
 
 from consul_ebpf._errors import ConsulEbpfError
+from consul_ebpf._events import event
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,11 @@ class _Following(Generic[T]):
         self._impatient = True
         for name in self._names:
             if name not in self._values:
-                logger.warning("%s: no answer yet; going on without", name)
+                logger.warning(
+                    "%s: no answer yet; going on without",
+                    name,
+                    extra=event("source_failed"),
+                )
         self._changed.set()
 
     def _stop_timer(self) -> None:

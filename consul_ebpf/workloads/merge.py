@@ -44,7 +44,7 @@ class MergedWorkloads:
             f"workload source {number} {source!r}": source.watch()
             for number, source in enumerate(self._sources, 1)
         }
-        duplicates = Reasons(logger)
+        duplicates = Reasons(logger, "proxy_refused")
         last: tuple[Proxy, ...] | None = None
         async with aclosing(newest_of(streams, patience=self._patience)) as newest:
             async for values in newest:

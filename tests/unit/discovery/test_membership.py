@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_ebpf._values import MAX_SERVERS, Server, ServerState
+from consul_ebpf._values import MAX_SERVERS, PooledServer, Server, ServerState
 from consul_ebpf.discovery.membership import (
     Members,
     Rules,
+    of_known,
     panicking,
     pooled,
     untested,
@@ -55,7 +56,12 @@ class Story:
 
     @property
     def states(self) -> dict[str, ServerState]:
-        return {p.server.id: p.state for p in pooled(self.members, self.now)}
+        return {p.server.id: p.state for p in pooled(self.members, self.now, RULES)}
+
+    @property
+    def proven_dead(self) -> set[str]:
+        shown = pooled(self.members, self.now, RULES)
+        return {p.server.id for p in shown if p.dead}
 
 
 def test_a_new_server_is_not_shown_before_its_first_verdict() -> None:
@@ -186,12 +192,16 @@ def test_a_server_that_left_drains() -> None:
 
 
 def test_a_drained_server_is_forgotten_once_it_no_longer_answers() -> None:
-    """It has gone, as it said it would."""
+    """It has gone, as it said it would; for a moment it is shown to be dead."""
     story = Story(A, B)
     story.lists(A)
     story.down(B, B)
     assert {"a": READY, "b": DRAINING} == story.states
     story.down(B)
+    assert {"a": READY, "b": FAILING} == story.states
+    assert {"b"} == story.proven_dead
+    story.now += RULES.dead_keep
+    story.up(A)
     assert {"a": READY} == story.states
     assert {"a"} == story.members.keys()
 
@@ -243,7 +253,7 @@ def test_one_of_a_crowd_that_left_goes_when_its_probes_fail() -> None:
     story = Story(A, B, C, D, E)
     story.lists(A)
     story.dead(B)
-    assert dict.fromkeys("acde", READY) == story.states
+    assert {**dict.fromkeys("acde", READY), "b": FAILING} == story.states
 
 
 def test_a_wrong_list_put_right_within_the_grace_costs_nothing() -> None:
@@ -302,6 +312,66 @@ def test_a_full_list_leaves_no_room_for_those_that_left() -> None:
     story.up(*crowd)
     story.now += RULES.shrink_grace
     assert {s.id: READY for s in crowd} == story.states
+
+
+def test_a_server_is_dead_by_failures_in_a_row_while_another_answers() -> None:
+    """Not by the first one, though a new server is failing by that."""
+    story = Story(A)
+    story.lists(A, B)
+    story.down(B, B)
+    assert {"a": READY, "b": FAILING} == story.states
+    assert set() == story.proven_dead
+    story.down(B)
+    assert {"b"} == story.proven_dead
+    story.up(B)
+    assert set() == story.proven_dead
+
+
+def test_fault_59_nobody_is_dead_while_nobody_answers() -> None:
+    """Not even who was proven dead before: now it may be us."""
+    story = Story(A, B)
+    story.dead(B)
+    assert {"b"} == story.proven_dead
+    story.down(A)
+    assert set() == story.proven_dead
+    story.up(A)
+    assert {"b"} == story.proven_dead
+
+
+def test_known_servers_are_there_before_any_list() -> None:
+    """In the states they were known in; a list that names them changes nothing."""
+    story = Story()
+    story.members = of_known(
+        [PooledServer(A, READY), PooledServer(B, FAILING), PooledServer(C, DRAINING)]
+    )
+    assert {"a": READY, "b": FAILING, "c": READY} == story.states
+    story.dead(A)
+    assert {"a": READY, "b": FAILING, "c": READY} == story.states  # nobody answers
+    story.up(C)
+    assert {"a": FAILING, "b": FAILING, "c": READY} == story.states
+
+
+def test_fault_14_known_servers_all_dead_give_way_to_the_list() -> None:
+    """As soon as one of the new ones answers."""
+    story = Story()
+    story.members = of_known([PooledServer(A, READY), PooledServer(B, READY)])
+    story.dead(A, B)
+    assert {"a": READY, "b": READY} == story.states
+    story.lists(C, D)
+    story.up(C)
+    assert READY == story.states["c"]
+    assert READY not in {story.states.get("a"), story.states.get("b")}
+
+
+def test_a_server_with_a_new_id_at_its_endpoint_is_the_same() -> None:
+    """The kernel knows no ids, and a server rebuilt in its place has another."""
+    nameless = replace(A, id="slot 0")
+    story = Story()
+    story.members = of_known([PooledServer(nameless, READY), PooledServer(B, READY)])
+    story.lists(A, B)
+    assert {"a": READY, "b": READY} == story.states
+    story.lists(replace(A, id="rebuilt"), B)
+    assert {"rebuilt": READY, "b": READY} == story.states
 
 
 SERVERS = (A, B, C, D, E)
@@ -396,3 +466,32 @@ def test_it_takes_fall_failures_to_fall_and_rise_successes_to_rise(
     elif not member.up and member.streak < 0:
         story.up(*[server] * (RULES.rise - 1))
     assert member.up == story.members[server.id].up
+
+
+@given(events)
+def test_the_dead_have_failed_and_somebody_answers(
+    story_line: list[tuple[str, object]],
+) -> None:
+    """By the verdicts as they were given: `fall` failures in a row, newest last."""
+    story = Story()
+    verdicts: dict[str, list[bool]] = {}
+
+    def note(server: Server, alive: bool) -> None:
+        if server.id in story.members:
+            verdicts.setdefault(server.id, []).append(alive)
+
+    for kind, value in story_line:
+        if kind in {"up", "down"}:
+            assert isinstance(value, Server)
+            note(value, kind == "up")
+        elif kind == "outage":
+            assert isinstance(value, int)
+            for server in SERVERS:
+                for _ in range(value):
+                    note(server, alive=False)
+        play(story, (kind, value))
+        verdicts = {i: v for i, v in verdicts.items() if i in story.members}
+        for id_ in story.proven_dead:
+            assert [False] * RULES.fall == verdicts[id_][-RULES.fall :]
+            assert any(v[-1] for v in verdicts.values() if v)
+            assert READY in story.states.values()

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from consul_ebpf._errors import ConsulEbpfError
+from consul_ebpf._state_file import MAX_BYTES, JsonFile
 from consul_ebpf._values import Vip
-from consul_ebpf.workloads.memory import MAX_BYTES, JsonFile, VipMemory
+from consul_ebpf.workloads.memory import VipMemory
 
 VIPS = {
     ("b", "default", "default"): Vip(IPv4Address("127.64.0.9"), 8502),
