@@ -29,6 +29,21 @@ class Latest(Generic[T]):
         """The newest value, None before the first."""
         return self._value
 
+    @property
+    def version(self) -> int:
+        """How often the value has changed."""
+        return self._version
+
+    async def changed_since(self, version: int, patience: float | None) -> bool:
+        """Wait until the value is newer than a version; False after `patience` s."""
+        try:
+            async with asyncio.timeout(patience):
+                while self._version == version:
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
     def set(self, value: T) -> None:
         """Replace the value and wake the readers."""
         if self._version and value == self._value:

@@ -24,9 +24,10 @@ from consul_ebpf._protocols import (
     WorkloadSource,
 )
 from consul_ebpf._threads import finish
-from consul_ebpf._values import Proxy
+from consul_ebpf._values import KernelState, PooledServer, Proxy
 from consul_ebpf.binding import Binder
 from consul_ebpf.converge import Converged, Converger, Inputs
+from consul_ebpf.cutting import Cutter
 from consul_ebpf.discovery.known import KnownServers
 from consul_ebpf.discovery.pool import VIP_NETWORK, ServerPool
 from consul_ebpf.discovery.reasons import Reasons
@@ -61,6 +62,7 @@ class Runner:
         seed: different on each host, the same after a restart.
         token: returns the proxies' ACL token; asked again every few seconds.
         namespaces: looks into the proxies' network namespaces.
+        destroy_sockets: cut connections to dead servers, by `namespaces`.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Runner:
         seed: str = "",
         token: Callable[[], str | None] | None = None,
         namespaces: Namespaces | None = None,
+        destroy_sockets: bool = True,
     ) -> None:
         self._pool = pool
         self._workloads = workloads
@@ -95,6 +98,9 @@ class Runner:
         self._backend = backend
         self._kernel = asyncio.Lock()
         """Held by whoever uses the backend: one caller at a time."""
+        self._cutter = Cutter(self._read, namespaces if destroy_sockets else None)
+        self._programmed: Latest[tuple[PooledServer, ...]] = Latest()
+        """The servers as the kernel has them."""
         self._binder = Binder(namespaces)
         self._binding = asyncio.Lock()
         self._inputs: Latest[Inputs] = Latest()
@@ -126,6 +132,7 @@ class Runner:
                     ("converge", self._converge_each(on_converged)),
                     ("token", self._follow_token()),
                     ("upkeep", self._keep_up(on_upkeep)),
+                    ("cutter", self._cutter.follow(self._programmed)),
                 ):
                     tasks.create_task(task, name=name)
         except BaseExceptionGroup as group:
@@ -211,7 +218,13 @@ class Runner:
         if self._token is not None and inputs.token is None:
             return None
         async with self._kernel:
-            return await finish(lambda: self._converger.converge(inputs))
+            done = await finish(lambda: self._converger.converge(inputs))
+        self._programmed.set(inputs.servers or ())
+        return done
+
+    async def _read(self) -> KernelState:
+        async with self._kernel:
+            return await finish(self._backend.read)
 
 
 def _log_retry(state: RetryCallState) -> None:

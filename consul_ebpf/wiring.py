@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consul_ebpf._errors import ConfigError
-from consul_ebpf._protocols import BootstrapRenderer, ServerSource, WorkloadSource
+from consul_ebpf._protocols import (
+    BootstrapRenderer,
+    Namespaces,
+    ServerSource,
+    WorkloadSource,
+)
 from consul_ebpf._values import PooledServer
 from consul_ebpf.config.endpoints import parse_endpoint
 from consul_ebpf.config.schema import Config, Credentials
@@ -152,7 +157,16 @@ def renderer(config: Config) -> BootstrapRenderer:
     )
 
 
-def build_runner(config: Config, backend: BccMapBackend) -> "Runner":
+def open_namespaces() -> Namespaces:
+    """Start the helper that keeps the privileges for network namespaces."""
+    from consul_ebpf.kernel.namespaces import HelperNamespaces  # noqa: PLC0415
+
+    return HelperNamespaces.start()
+
+
+def build_runner(
+    config: Config, backend: BccMapBackend, namespaces: Namespaces | None = None
+) -> "Runner":
     """Wire everything around an opened backend."""
     from consul_ebpf.runner import Runner  # noqa: PLC0415
     from consul_ebpf.workloads.memory import VipMemory  # noqa: PLC0415
@@ -171,6 +185,8 @@ def build_runner(config: Config, backend: BccMapBackend) -> "Runner":
         port=config.kernel.vip_port,
         seed=host_seed(),
         token=token_source(config.consul.credentials),
+        namespaces=namespaces,
+        destroy_sockets=config.kernel.destroy_sockets,
     )
 
 

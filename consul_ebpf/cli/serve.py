@@ -14,7 +14,12 @@ from consul_ebpf.cli.options import configured
 from consul_ebpf.config.schema import Config
 from consul_ebpf.converge import Converged
 from consul_ebpf.kernel.backend import BccMapBackend
-from consul_ebpf.wiring import bootstrap_files, build_runner, open_backend
+from consul_ebpf.wiring import (
+    bootstrap_files,
+    build_runner,
+    open_backend,
+    open_namespaces,
+)
 
 
 @click.command()
@@ -66,8 +71,10 @@ async def _open_and_run(config: Config, *, detach_on_exit: bool) -> None:
             )
             notify("READY=1", os.environ)
 
+    namespaces = open_namespaces()
     try:
-        await build_runner(config, opened).run(tell)
+        await build_runner(config, opened, namespaces).run(tell)
     finally:
         notify("STOPPING=1", os.environ)
+        namespaces.close()
         let_go(opened)

@@ -88,6 +88,11 @@ class Kernel(Section, frozen=True):
     max_proxies: int = 65536
     """Capacity of the VIP table. Its memory is taken when the tables are made."""
 
+    destroy_sockets: bool = True
+    """Cut the connections of proxies to a server whose probes say it is dead, so that
+    they need not find out by themselves. Needs CAP_NET_ADMIN, and CAP_SYS_ADMIN and
+    CAP_SYS_PTRACE for other network namespaces."""
+
 
 class Bootstrap(Section, frozen=True):
     """`[bootstrap]`: where the files for Envoy go."""

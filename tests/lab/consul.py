@@ -37,6 +37,7 @@ class ConsulCluster(Held):
         acl: bool = False,
         netns: Netns | None = None,
         config: Mapping[str, Any] | None = None,
+        cgroups: Sequence[Path] = (),
     ) -> None:
         """Prepare; nothing is started yet.
 
@@ -47,11 +48,13 @@ class ConsulCluster(Held):
             acl: turn ACLs on, default deny.
             netns: where to run.
             config: more of the agent's configuration, for every server.
+            cgroups: one for each server to run in.
         """
         self._consul = consul
         self._size = size
         self._netns = netns
         self._more = dict(config or {})
+        self._cgroups = tuple(cgroups)
         self._registered = 0
         self.addresses = tuple(addresses)
         self.management_token = str(uuid.uuid4()) if acl else ""
@@ -189,7 +192,10 @@ class ConsulCluster(Held):
         path = self._directory / f"server-{i}.json"
         path.write_text(json.dumps(self._configuration(i, data)))
         argv = [str(self._consul), "agent", f"-config-file={path}"]
-        return Child(f"consul-{i}", argv, self._directory, netns=self._netns)
+        cgroup = self._cgroups[i] if self._cgroups else None
+        return Child(
+            f"consul-{i}", argv, self._directory, cgroup=cgroup, netns=self._netns
+        )
 
     def _configuration(self, i: int, data: Path) -> dict[str, Any]:
         address = self.addresses[i]

@@ -133,6 +133,7 @@ class Mesh(Held):
         *,
         since: float,
         timeout: float,
+        but: int | None = None,
     ) -> dict[str, Connected]:
         """Wait until these proxies (all) have an xDS stream that lasts.
 
@@ -140,10 +141,13 @@ class Mesh(Held):
             proxies: ids.
             since: `time.monotonic()` to count from; the answers are exact to POLL.
             timeout: seconds, from `since`.
+            but: a server that does not count; one that died in silence keeps its
+                connections for a while.
 
         Raises:
             LabError: names those that had none in time.
         """
+        dead = None if but is None else self.cluster.grpc_endpoints[but]
         waiting = list(self.envoys if proxies is None else proxies)
         first_seen: dict[str, Connected] = {}
         done: dict[str, Connected] = {}
@@ -152,7 +156,7 @@ class Mesh(Held):
                 server = _stream(self.envoys[proxy])
                 now = time.monotonic() - since
                 seen = first_seen.get(proxy)
-                if server is None:
+                if server is None or server == dead:
                     first_seen.pop(proxy, None)
                 elif seen is None or seen.server != server:
                     first_seen[proxy] = Connected(server, now)

@@ -8,6 +8,7 @@ from consul_ebpf import (
     EnvoyBootstrap,
     HealthProbe,
     MapBackend,
+    Namespaces,
     ServerPool,
     ServerSource,
     WorkloadSource,
@@ -15,7 +16,9 @@ from consul_ebpf import (
 from consul_ebpf.discovery.catalog import CatalogSource
 from consul_ebpf.discovery.probe import GrpcProbe
 from consul_ebpf.discovery.static import StaticSource
+from consul_ebpf.kernel.namespaces import HelperNamespaces
 from consul_ebpf.testing import (
+    FakeNamespaces,
     FakeProbe,
     FakeServerSource,
     FakeWorkloads,
@@ -40,6 +43,7 @@ workloads: list[WorkloadSource] = [
 ]
 workloads.append(MergedWorkloads(workloads))
 backends: list[MapBackend] = [MemoryMapBackend(), BccMapBackend.open()]
+namespaces: list[Namespaces] = [FakeNamespaces(), HelperNamespaces.start()]
 renderers: list[BootstrapRenderer] = [EnvoyBootstrap()]
 
 

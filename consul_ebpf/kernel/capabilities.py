@@ -1,0 +1,64 @@
+"""This process's capabilities: which it has, and giving them up for good.
+
+By prctl and capset: of the libraries, python-prctl and pylibcap must be compiled, and
+this is two calls. Only the standard library is imported: a child needs it, too.
+"""
+
+import ctypes
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+NUMBERS = {
+    "chown": 0,
+    "dac_override": 1,
+    "dac_read_search": 2,
+    "fowner": 3,
+    "net_admin": 12,
+    "sys_ptrace": 19,
+    "sys_admin": 21,
+    "bpf": 39,
+}
+"""Those we know a use for, by name without CAP_ and lower case."""
+
+_LAST_CAP = Path("/proc/sys/kernel/cap_last_cap")
+_VERSION_3 = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
+_PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+
+
+def effective() -> frozenset[str]:
+    """Return which of those in `NUMBERS` this thread has in effect."""
+    status = Path("/proc/thread-self/status").read_text(encoding="ascii")
+    line = next(line for line in status.splitlines() if line.startswith("CapEff:"))
+    bits = int(line.split()[1], 16)
+    return frozenset(name for name, bit in NUMBERS.items() if bits >> bit & 1)
+
+
+def keep_only(names: Collection[str]) -> frozenset[str]:
+    """Give up all capabilities but these, now and for whatever this thread execs.
+
+    Capabilities are a thread's own: call it before there is another one.
+
+    Returns:
+        Those of `names` that there were to keep.
+    """
+    kept = effective() & frozenset(names)
+    libc = ctypes.CDLL(None, use_errno=True)
+    numbers = {NUMBERS[name] for name in kept}
+    for number in range(int(_LAST_CAP.read_text(encoding="ascii")) + 1):
+        # Refused without CAP_SETPCAP: then no_new_privs keeps execs from gaining any.
+        if number not in numbers:
+            libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
+    libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    bits = sum(1 << number for number in numbers)
+    low, high = bits & 0xFFFFFFFF, bits >> 32
+    header = (ctypes.c_uint32 * 2)(_VERSION_3, 0)
+    # effective, permitted, inheritable; then their upper halves
+    data = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
+    if libc.capset(header, data):
+        number = ctypes.get_errno()
+        raise OSError(number, f"capabilities cannot be given up: {os.strerror(number)}")
+    return kept
