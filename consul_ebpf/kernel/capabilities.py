@@ -7,7 +7,6 @@ this is two calls. Only the standard library is imported: a child needs it, too.
 import ctypes
 import os
 from collections.abc import Collection
-from pathlib import Path
 
 NUMBERS = {
     "chown": 0,
@@ -21,16 +20,20 @@ NUMBERS = {
 }
 """Those we know a use for, by name without CAP_ and lower case."""
 
-_LAST_CAP = Path("/proc/sys/kernel/cap_last_cap")
 _VERSION_3 = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
 
+def _read(path: str) -> str:
+    with open(path, encoding="ascii") as file:  # noqa: PTH123  # pathlib weighs 1 MB
+        return file.read()
+
+
 def effective() -> frozenset[str]:
     """Return which of those in `NUMBERS` this thread has in effect."""
-    status = Path("/proc/thread-self/status").read_text(encoding="ascii")
+    status = _read("/proc/thread-self/status")
     line = next(line for line in status.splitlines() if line.startswith("CapEff:"))
     bits = int(line.split()[1], 16)
     return frozenset(name for name, bit in NUMBERS.items() if bits >> bit & 1)
@@ -47,7 +50,7 @@ def keep_only(names: Collection[str]) -> frozenset[str]:
     kept = effective() & frozenset(names)
     libc = ctypes.CDLL(None, use_errno=True)
     numbers = {NUMBERS[name] for name in kept}
-    for number in range(int(_LAST_CAP.read_text(encoding="ascii")) + 1):
+    for number in range(int(_read("/proc/sys/kernel/cap_last_cap")) + 1):
         # Refused without CAP_SETPCAP: then no_new_privs keeps execs from gaining any.
         if number not in numbers:
             libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)

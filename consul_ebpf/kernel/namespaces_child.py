@@ -8,20 +8,21 @@ standard input, one answer a line on standard output, until the input ends.
     anything wrong                                     -> {"errno": 1, "message": "..."}
 
 It reads nothing else, listens nowhere, and keeps only the capabilities these two need.
-Each request is done in a fork that ends with it, so that what it imports is given back.
+Each request is done in a fork that ends with it, so that what it imports is given back;
+what waits imports next to nothing.
 """
 
-import contextlib
 import ctypes
-import json
 import os
 import signal
 import sys
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
 
 from consul_ebpf.kernel import capabilities
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
 
 PER_SECOND = 200.0
 """Sockets destroyed in a second: a server's proxies do not all return at once, and of
@@ -30,8 +31,10 @@ two hundred of them each has left a dead server within a second."""
 _PR_SET_PDEATHSIG = 1
 
 
-def do(request: Any) -> dict[str, Any]:
+def do(request: "Any") -> "dict[str, Any]":
     """Do one request; the answer's keys are those of the module's table."""
+    from pathlib import Path  # noqa: PLC0415
+
     from consul_ebpf.kernel import sockets  # noqa: PLC0415
 
     if "cookie" in request:
@@ -44,6 +47,8 @@ def do(request: Any) -> dict[str, Any]:
 
 
 def _answer(line: bytes) -> bytes:
+    import json  # noqa: PLC0415
+
     answer: dict[str, Any]
     try:
         answer = do(json.loads(line))
@@ -58,9 +63,10 @@ def _in_a_fork(line: bytes) -> bytes:
     receive, send = os.pipe()
     pid = os.fork()
     if not pid:
-        with contextlib.suppress(BaseException):
+        try:
             os.write(send, _answer(line))
-        os._exit(0)
+        finally:
+            os._exit(0)
     os.close(send)
     with os.fdopen(receive, "rb") as pipe:
         answer = pipe.read()
@@ -68,7 +74,7 @@ def _in_a_fork(line: bytes) -> bytes:
     return answer or b'{"errno": 0, "message": "its fork ended without an answer"}\n'
 
 
-def serve(lines: Iterable[bytes]) -> None:
+def serve(lines: "Iterable[bytes]") -> None:
     """Answer each line."""
     for line in lines:
         sys.stdout.buffer.write(_in_a_fork(line))
