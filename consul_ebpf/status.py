@@ -78,6 +78,8 @@ class ControllerStatus:
 
     running: bool
     pid: int | None
+    events: dict[str, int]
+    """What the newest one met since its start, by the events' names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +100,15 @@ Names = Mapping[Vip, tuple[str, Vip]]
 """Proxy ids, and VIPs as the bootstraps hold them: the kernel knows neither."""
 
 
-def take(bpffs: Path, names: Names) -> Snapshot:
+def take(
+    bpffs: Path, names: Names, events: Mapping[str, int] | None = None
+) -> Snapshot:
     """Read the pinned tables and links.
 
     Args:
         bpffs: where the BPF file system is mounted.
         names: of what proxies are remembered.
+        events: as the controller counted them.
 
     Raises:
         NotRunningError: nothing is pinned.
@@ -131,7 +136,7 @@ def take(bpffs: Path, names: Names) -> Snapshot:
             programs=[Program(name, link.program_id) for name, link in links.items()],
             capacity=capacity,
         ),
-        ControllerStatus(running=holder is not None, pid=holder),
+        ControllerStatus(holder is not None, holder, dict(events or {})),
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consul_ebpf._errors import ConfigError
+from consul_ebpf._event_counts import EventCounts
 from consul_ebpf._protocols import (
     BootstrapRenderer,
     Namespaces,
@@ -155,6 +156,11 @@ def renderer(config: Config) -> BootstrapRenderer:
         datacenter=config.consul.datacenter,
         token_file=bootstrap_files(config).token_path if has_token else None,
     )
+
+
+def event_counts(config: Config) -> EventCounts:
+    """Make the file of what the controller met, beside the bootstraps."""
+    return EventCounts(Path(config.bootstrap.directory))
 
 
 def open_namespaces() -> Namespaces:

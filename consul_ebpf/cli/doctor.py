@@ -10,12 +10,20 @@ from pathlib import Path
 
 import click
 
-from consul_ebpf._errors import ConsulEbpfError, KernelFeatureError, PrivilegeError
+from consul_ebpf._errors import (
+    ConsulEbpfError,
+    KernelFeatureError,
+    NotRunningError,
+    PrivilegeError,
+)
 from consul_ebpf._values import Server
 from consul_ebpf.cli.options import configured
+from consul_ebpf.cli.show import names_of
 from consul_ebpf.config.schema import Config
-from consul_ebpf.kernel import host
+from consul_ebpf.kernel import capabilities, host, privileges
 from consul_ebpf.kernel.loading import bcc_version
+from consul_ebpf.status import take
+from consul_ebpf.wiring import bootstrap_files
 
 MINIMUM_KERNEL = (5, 7)
 MINIMUM_BCC = (0, 25)
@@ -24,11 +32,17 @@ CONSUL_TIMEOUT = 5.0  # seconds for the source's first answer
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found; `error` is None where all is well."""
+    """What a check found; `error` is None where all is well, or well enough."""
 
     name: str
     text: str
     error: ConsulEbpfError | None = None
+    warn: bool = False
+    """One can do without it."""
+
+    def __str__(self) -> str:
+        mark = "FAIL" if self.error else "warn" if self.warn else "ok  "
+        return f"{mark} {self.name}: {self.text}"
 
 
 @click.command()
@@ -39,13 +53,13 @@ def doctor(config: Config) -> None:
         _find("kernel", _kernel),
         _find("cgroup v2", lambda: f"{host.find_cgroup(config.kernel.cgroup)}"),
         _find("bpffs", lambda: _bpffs(Path(config.kernel.bpffs))),
-        _find("capabilities", _capabilities),
+        *_capabilities(config),
         _find("BCC", _bcc),
+        *_host(config),
         *asyncio.run(_consul(config)),
     ]
     for finding in findings:
-        mark = "ok  " if finding.error is None else "FAIL"
-        click.echo(f"{mark} {finding.name}: {finding.text}")
+        click.echo(str(finding))
     codes = [each.error.exit_code for each in findings if each.error is not None]
     sys.exit(max(codes, default=0))
 
@@ -72,16 +86,53 @@ def _bpffs(path: Path) -> str:
     return str(path)
 
 
-def _capabilities() -> str:
-    have = host.capabilities()
-    missing = {"sys_admin", "net_admin"} - have
-    if missing:
-        named = ", ".join(sorted(f"CAP_{name.upper()}" for name in missing))
-        raise PrivilegeError(
-            f"{named} missing, to load and attach: run as root, or grant them in the "
-            "unit file"
-        )
-    return ", ".join(sorted(f"CAP_{name.upper()}" for name in have))
+def _capabilities(config: Config) -> list[Finding]:
+    """Say for each feature what it needs, and what of that is there."""
+    have = capabilities.effective()
+    needed = dict(privileges.NEEDED)
+    if bootstrap_files(config).owner is not None:
+        needed["write files for bootstrap.owner"] = frozenset(privileges.FILES)
+    findings = []
+    for number, (feature, names) in enumerate(needed.items()):
+        missing = ", ".join(f"CAP_{name.upper()}" for name in sorted(names - have))
+        named = ", ".join(f"CAP_{name.upper()}" for name in sorted(names))
+        name = f"to {feature}" if feature[0] != "." else feature
+        if not missing:
+            findings.append(Finding(name, named))
+        elif number == 0:
+            error = PrivilegeError(
+                f"{missing} missing: run as root, or grant it in the unit file"
+            )
+            findings.append(Finding(name, str(error), error))
+        else:
+            text = f"{missing} missing: goes on without"
+            findings.append(Finding(name, text, warn=True))
+    return findings
+
+
+def _host(config: Config) -> list[Finding]:
+    """Say what is attached here, who sees to it, and whose VIPs are whose."""
+    try:
+        snapshot = take(Path(config.kernel.bpffs), names_of(config))
+    except NotRunningError:
+        return [Finding("attached", "nothing yet; run attaches")]
+    except ConsulEbpfError as error:
+        return [Finding("attached", str(error), error)]
+    kernel, controller = snapshot.kernel, snapshot.controller
+    where = f"at {kernel.cgroup}" if kernel.attached else "NOT attached: start run"
+    running = f"pid {controller.pid}" if controller.running else "not running"
+    free = [each.id or each.vip for each in snapshot.proxies if not each.bound]
+    bound = len(snapshot.proxies) - len(free)
+    named = f"; anybody's: {', '.join(free[:10])}" if free else ""
+    more = " ..." if len(free) > 10 else ""
+    return [
+        Finding("attached", where, warn=not kernel.attached),
+        Finding("controller", running, warn=not controller.running),
+        Finding(
+            "VIPs",
+            f"{bound} of {len(snapshot.proxies)} bound to their pods{named}{more}",
+        ),
+    ]
 
 
 def _bcc() -> str:

@@ -4,11 +4,15 @@ import logging
 
 from pythonjsonlogger.json import JsonFormatter
 
+from consul_ebpf._events import EventCounter
 from consul_ebpf.config.schema import Log
 
 
-def set_up(config: Log) -> None:
-    """Send this package's log there as configured; other libraries' from warning on."""
+def set_up(config: Log) -> EventCounter:
+    """Send this package's log there as configured; other libraries' from warning on.
+
+    Returns what counts the events in it.
+    """
     handler = logging.StreamHandler()
     if config.format == "json":
         formatter: logging.Formatter = JsonFormatter(
@@ -22,6 +26,11 @@ def set_up(config: Log) -> None:
     formatter.default_msec_format = "%s.%03d"
     handler.setFormatter(formatter)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    counter = EventCounter()
+    root.handlers[:] = [handler, counter]
     root.setLevel(logging.WARNING)
-    logging.getLogger("consul_ebpf").setLevel(config.level.upper())
+    level = logging.getLevelNamesMapping()[config.level.upper()]
+    handler.setLevel(level)
+    # Events are counted whether or not they are shown.
+    logging.getLogger("consul_ebpf").setLevel(min(level, logging.INFO))
+    return counter

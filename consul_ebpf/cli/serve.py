@@ -2,24 +2,30 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 
 import click
 
-from consul_ebpf._threads import finish
+from consul_ebpf._events import EventCounter
 from consul_ebpf.cli import logs
-from consul_ebpf.cli.notify import notify
+from consul_ebpf.cli.notify import Notifier
 from consul_ebpf.cli.options import configured
 from consul_ebpf.config.schema import Config
 from consul_ebpf.converge import Converged
+from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.kernel import capabilities, privileges
 from consul_ebpf.kernel.backend import BccMapBackend
 from consul_ebpf.wiring import (
     bootstrap_files,
     build_runner,
+    event_counts,
     open_backend,
     open_namespaces,
 )
+
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -31,15 +37,17 @@ from consul_ebpf.wiring import (
 @configured(serving=True)
 def run(config: Config, *, detach_on_exit: bool) -> None:
     """Serve this host's proxies until SIGTERM or SIGINT."""
-    logs.set_up(config.log)
-    asyncio.run(_serve(config, detach_on_exit=detach_on_exit))
+    counter = logs.set_up(config.log)
+    asyncio.run(_serve(config, counter, detach_on_exit=detach_on_exit))
 
 
-async def _serve(config: Config, *, detach_on_exit: bool) -> None:
+async def _serve(
+    config: Config, counter: EventCounter, *, detach_on_exit: bool
+) -> None:
     """Serve in a task that the first signal cancels, at whatever it is doing."""
     loop = asyncio.get_running_loop()
     serving = asyncio.create_task(
-        _open_and_run(config, detach_on_exit=detach_on_exit), name="serve"
+        _open_and_run(config, counter, detach_on_exit=detach_on_exit), name="serve"
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, serving.cancel)
@@ -47,34 +55,64 @@ async def _serve(config: Config, *, detach_on_exit: bool) -> None:
         await serving
 
 
-async def _open_and_run(config: Config, *, detach_on_exit: bool) -> None:
-    def let_go(opened: BccMapBackend) -> None:
+async def _open_and_run(
+    config: Config, counter: EventCounter, *, detach_on_exit: bool
+) -> None:
+    files = bootstrap_files(config)  # refuses an unknown owner before the kernel does
+    # Here and now, before there is another thread: capabilities are a thread's own. A
+    # signal meanwhile cancels at the next await, so a start is carried through.
+    opened = open_backend(config)
+    namespaces = open_namespaces()
+    notifier = Notifier(os.environ)
+    counts = event_counts(config)
+
+    def upkeep() -> None:
+        notifier.alive()
+        counts.save(counter.counts)
+
+    try:
+        _give_up_privileges(config, files)
+        await asyncio.sleep(0)
+        runner = build_runner(config, opened, namespaces)
+        await runner.run(_Ready(opened, notifier), upkeep)
+    finally:
+        notifier.stopping()
+        counts.save(counter.counts)
+        namespaces.close()
         if detach_on_exit:
             opened.detach()
         else:
             opened.close()
 
-    bootstrap_files(config)  # refuses an unknown owner before the kernel is touched
-    # `finish`: a start that was begun is carried through, so that nothing half done
-    # stays in the kernel; the cancellation comes right after.
-    opened = await finish(lambda: open_backend(config), undo=let_go)
-    said = False
 
-    def tell(done: Converged) -> None:
-        nonlocal said
-        if not said:
-            said = True
+def _give_up_privileges(config: Config, files: BootstrapFiles) -> None:
+    read = (config.consul.credentials.token_file, config.workloads.directory)
+    wanted = privileges.to_keep(files.owner, read, os.geteuid())
+    kept = capabilities.keep_only(wanted)
+    for name in sorted(kept):
+        logger.info("kept CAP_%s: %s", name.upper(), wanted[name])
+    if not kept:
+        logger.info("gave up all capabilities")
+
+
+class _Ready:
+    """Says so when the first table is programmed; then keeps systemd's status."""
+
+    def __init__(self, opened: BccMapBackend, notifier: Notifier) -> None:
+        self._opened = opened
+        self._notifier = notifier
+        self._said = False
+
+    def __call__(self, done: Converged) -> None:
+        if not self._said:
+            self._said = True
             click.echo(
                 f"ready: {done.servers} servers, {done.proxies} proxies"
-                f" ({done.refused} refused), attached at {opened.cgroup},"
+                f" ({done.refused} refused), attached at {self._opened.cgroup},"
                 f" pid {os.getpid()}"
             )
-            notify("READY=1", os.environ)
-
-    namespaces = open_namespaces()
-    try:
-        await build_runner(config, opened, namespaces).run(tell)
-    finally:
-        notify("STOPPING=1", os.environ)
-        namespaces.close()
-        let_go(opened)
+            self._notifier.ready()
+        self._notifier.status(
+            f"{done.servers} servers ready, {done.proxies} proxies,"
+            f" {done.refused} refused"
+        )

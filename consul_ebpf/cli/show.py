@@ -11,8 +11,8 @@ from consul_ebpf._errors import ConsulEbpfError
 from consul_ebpf._values import PlacedProxy, Proxy
 from consul_ebpf.cli.options import configured
 from consul_ebpf.config.schema import Config
-from consul_ebpf.status import Names, Snapshot, take
-from consul_ebpf.wiring import renderer, workload_source
+from consul_ebpf.status import ControllerStatus, Names, Snapshot, take
+from consul_ebpf.wiring import event_counts, renderer, workload_source
 from consul_ebpf.workloads.memory import VipMemory
 from consul_ebpf.workloads.vips import allocate
 
@@ -24,14 +24,17 @@ WORKLOADS_TIMEOUT = 10.0  # seconds until each source of proxies must have answe
 @configured(serving=False)
 def status(config: Config, *, as_json: bool) -> None:
     """Show what the kernel holds and counted, with or without a controller."""
-    snapshot = take(Path(config.kernel.bpffs), _names(config))
+    snapshot = take(
+        Path(config.kernel.bpffs), names_of(config), event_counts(config).read()
+    )
     if as_json:
         click.echo(json.dumps(snapshot.to_json(), indent=2))
     else:
         _print_tables(snapshot)
 
 
-def _names(config: Config) -> Names:
+def names_of(config: Config) -> Names:
+    """Return the remembered proxies' ids, by VIP; none if the file is damaged."""
     try:
         remembered = VipMemory(Path(config.bootstrap.directory)).read()
     except ConsulEbpfError as error:
@@ -88,10 +91,15 @@ def _print_tables(snapshot: Snapshot) -> None:
     running = f"running, pid {controller.pid}" if controller.running else "not running"
     console.print(
         f"kernel: {where}: {hooks}; {len(snapshot.proxies)} of {kernel.capacity} VIPs\n"
-        f"controller: {running}",
+        f"controller: {running}{_happened(controller)}",
         highlight=False,
         markup=False,
     )
+
+
+def _happened(controller: ControllerStatus) -> str:
+    events = ", ".join(f"{name} {count}" for name, count in controller.events.items())
+    return f"; since its start: {events}" if events else ""
 
 
 @click.command()

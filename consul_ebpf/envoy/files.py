@@ -45,6 +45,11 @@ class BootstrapFiles:
         self._directory = directory
         self._owner = owner
 
+    @property
+    def owner(self) -> tuple[int, int] | None:
+        """Whose the files are; None: the process's own."""
+        return self._owner
+
     def __repr__(self) -> str:
         return f"<BootstrapFiles {self._directory}>"
 

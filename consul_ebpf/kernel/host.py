@@ -17,9 +17,6 @@ STANDARD_BPFFS = Path("/sys/fs/bpf")
 TRUE_ROOT_INODE = 1
 """Of the directory of cgroup v2's root; a cgroup namespace shows another directory."""
 
-CAPABILITIES = {"net_admin": 12, "sys_admin": 21, "bpf": 39}
-"""What loading, attaching and opening objects by id need, by number."""
-
 
 @dataclass(frozen=True, slots=True)
 class Mount:
@@ -135,14 +132,6 @@ def ensure_bpffs(path: Path) -> None:
         )
         if done.returncode:
             raise BpffsError(f"{error} ({done.stderr.strip()})") from error
-
-
-def capabilities() -> frozenset[str]:
-    """Return which of `CAPABILITIES` this process has in effect."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    line = next(line for line in status.splitlines() if line.startswith("CapEff:"))
-    bits = int(line.split()[1], 16)
-    return frozenset(name for name, bit in CAPABILITIES.items() if bits >> bit & 1)
 
 
 def lock_holder(path: Path) -> int | None:

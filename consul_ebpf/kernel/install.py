@@ -165,8 +165,8 @@ def _tables(pins: Pins, left: _Left, max_vips: int) -> tuple[Tables, Rows]:
     except OSError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
             raise PrivilegeError(
-                "making the tables needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN: "
-                f"run as root, or grant them in the unit file ({error.strerror})"
+                "making the tables needs CAP_SYS_ADMIN: run as root, or grant it "
+                f"in the unit file ({error.strerror})"
             ) from error
         raise KernelError(
             f"the tables cannot be made: {error.strerror}; with ENOMEM on kernels "

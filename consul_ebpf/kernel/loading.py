@@ -17,7 +17,7 @@ from consul_ebpf._errors import (
     PrivilegeError,
 )
 from consul_ebpf._steps import step
-from consul_ebpf.kernel import host
+from consul_ebpf.kernel import capabilities
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def load_program(job: dict[str, Any]) -> None:
     step("load the program")
     answer, stderr = _ask_loader(job)
     if answer:
-        raise explain(answer, stderr, host.capabilities())
+        raise explain(answer, stderr, capabilities.effective())
 
 
 def bcc_version() -> str:
@@ -54,7 +54,7 @@ def bcc_version() -> str:
     """
     answer, stderr = _ask_loader(None)
     if "version" not in answer:
-        raise explain(answer, stderr, host.capabilities())
+        raise explain(answer, stderr, capabilities.effective())
     return str(answer["version"])
 
 
@@ -84,14 +84,14 @@ def _ask_loader(job: dict[str, Any] | None) -> tuple[dict[str, Any], str]:
 
 
 def explain(
-    answer: dict[str, Any], stderr: str, capabilities: frozenset[str]
+    answer: dict[str, Any], stderr: str, have: frozenset[str]
 ) -> ConsulEbpfError:
     """Turn the child's answer into one of our errors; pure but for the debug log.
 
     Args:
         answer: its `kind`, `message` and perhaps `errno`.
         stderr: what it and BCC wrote there.
-        capabilities: what this process has, as `host.capabilities` names them.
+        have: what this process has, as `capabilities.effective` names them.
     """
     message = answer["message"]
     telling = [line for line in stderr.splitlines() if "error" in line.lower()]
@@ -102,7 +102,7 @@ def explain(
             f"BCC cannot be imported ({message}): apt-get install python3-bpfcc, and "
             "use the distribution's Python or a venv with --system-site-packages"
         )
-    missing = {"sys_admin", "net_admin"} - capabilities
+    missing = {"sys_admin"} - have
     if missing and (
         answer.get("errno") in (errno.EPERM, errno.EACCES) or answer["kind"] == "bcc"
     ):

@@ -56,10 +56,8 @@ def test_six_proxies_start_two_on_each_server(mesh: Mesh) -> None:
     assert dict.fromkeys(mesh.cluster.grpc_endpoints, 2) == per_server
 
     status = mesh.controller.status()
-    assert status["controller"] == {
-        "running": True,
-        "pid": mesh.controller.child.pid,
-    }
+    assert status["controller"]["running"]
+    assert status["controller"]["pid"] == mesh.controller.child.pid
     assert status["kernel"]["attached"]
     assert status["kernel"]["cgroup"] == str(mesh.cgroup)
     active = {f"{s['address']}:{s['port']}": s["active"] for s in status["servers"]}

@@ -58,6 +58,8 @@ def schema(section: type[Section], value: Any, path: str) -> Iterator[tuple[str,
 
 def shape(type_: Any) -> Any:
     """Return the keys of a dataclass's JSON, nested."""
+    if typing.get_origin(type_) is dict:
+        return {}
     if is_dataclass(type_):
         hints = typing.get_type_hints(type_)
         return {field.name: shape(hints[field.name]) for field in fields(type_)}

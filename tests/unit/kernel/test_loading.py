@@ -42,7 +42,7 @@ EVERYTHING = frozenset({"sys_admin", "net_admin", "bpf"})
             {"kind": "bcc", "message": "Failed to load"},
             frozenset(),
             PrivilegeError,
-            ["CAP_NET_ADMIN, CAP_SYS_ADMIN"],
+            ["CAP_SYS_ADMIN"],
         ),
     ],
 )
