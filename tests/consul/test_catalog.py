@@ -43,10 +43,10 @@ async def test_all_servers_are_found_with_their_grpc_ports(
     assert all(server.name for server in servers)
 
 
-async def test_a_server_that_leaves_goes_from_the_list_and_comes_back(
+async def test_fault_03_a_server_that_leaves_goes_from_the_list_and_comes_back(
     cluster: ConsulCluster,
 ) -> None:
-    """Fault 3: a blocking query says so, from an agent that stays."""
+    """A blocking query says so, from an agent that stays."""
     source = CatalogSource(cluster.http_addresses[:1])
     async with aclosing(source.watch()) as watching:
         await until(watching, cluster.grpc_endpoints)
@@ -69,8 +69,8 @@ async def test_the_next_address_is_asked_when_one_dies(cluster: ConsulCluster) -
             cluster.restart(1)
 
 
-async def test_without_a_token_acls_hide_all_servers(consul_bin: Path) -> None:
-    """Fault 18: 200 and an empty list, which the pool must survive."""
+async def test_fault_18_without_a_token_acls_hide_all_servers(consul_bin: Path) -> None:
+    """200 and an empty list, which the pool must survive."""
     with ConsulCluster(consul_bin, size=1, acl=True) as cluster:
         async with aclosing(CatalogSource(cluster.http_addresses).watch()) as watching:
             assert () == await anext(watching)

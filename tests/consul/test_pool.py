@@ -46,8 +46,10 @@ async def test_all_are_ready_within_seconds(cluster: ConsulCluster) -> None:
     assert await until(new_pool(cluster), cluster, READY, READY, READY) < 3
 
 
-async def test_a_hung_server_is_failing_and_comes_back(cluster: ConsulCluster) -> None:
-    """Fault 8: stopped, it still accepts connections."""
+async def test_fault_08_a_hung_server_is_failing_and_comes_back(
+    cluster: ConsulCluster,
+) -> None:
+    """Stopped, it still accepts connections."""
     async with new_pool(cluster) as pool:
         await until(pool, cluster, READY, READY, READY)
         cluster.freeze(1)
@@ -58,10 +60,10 @@ async def test_a_hung_server_is_failing_and_comes_back(cluster: ConsulCluster) -
         assert await until(pool, cluster, READY, READY, READY) < 6
 
 
-async def test_a_killed_server_is_failing_and_comes_back(
+async def test_fault_01_a_killed_server_is_failing_and_comes_back(
     cluster: ConsulCluster,
 ) -> None:
-    """Fault 1: though it was the one whose catalog was watched."""
+    """Though it was the one whose catalog was watched."""
     async with new_pool(cluster) as pool:
         await until(pool, cluster, READY, READY, READY)
         cluster.kill(0)
@@ -70,8 +72,10 @@ async def test_a_killed_server_is_failing_and_comes_back(
         assert await until(pool, cluster, READY, READY, READY) < 6
 
 
-async def test_with_all_servers_dead_nothing_changes(cluster: ConsulCluster) -> None:
-    """Fault 12: the last known states stay, and it goes on when they are back."""
+async def test_fault_12_with_all_servers_dead_nothing_changes(
+    cluster: ConsulCluster,
+) -> None:
+    """The last known states stay, and it goes on when they are back."""
     async with new_pool(cluster) as pool:
         await until(pool, cluster, READY, READY, READY)
         for i in range(3):

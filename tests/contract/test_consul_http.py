@@ -131,8 +131,8 @@ async def test_the_token_is_asked_for_with_each_request() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_not_followed(status: int) -> None:
-    """Fault 55: the token would go along. The error says where it pointed."""
+async def test_fault_55_a_redirect_is_not_followed(status: int) -> None:
+    """The token would go along. The error says where it pointed."""
     strangers: list[web.Request] = []
 
     async def stranger(request: web.Request) -> web.StreamResponse:
@@ -147,8 +147,8 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
     assert [] == strangers
 
 
-async def test_an_endless_answer_is_cut_off() -> None:
-    """Fault 54: at the cap, long before the deadline."""
+async def test_fault_54_an_endless_answer_is_cut_off() -> None:
+    """At the cap, long before the deadline."""
     sent = 0
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -186,8 +186,8 @@ async def test_a_packed_answer_is_capped_unpacked() -> None:
     ],
     ids=["empty", "truncated", "html", "not-utf8", "deep", "trailing", "number"],
 )
-async def test_what_is_not_json_is_an_error(body: bytes) -> None:
-    """Fault 53: and the error does not repeat the body."""
+async def test_fault_53_what_is_not_json_is_an_error(body: bytes) -> None:
+    """And the error does not repeat the body."""
     error = await refused(lambda: answer(body))
     assert "is not the JSON it should be" in str(error)
     assert len("".join(traceback.format_exception(error))) < 20_000
@@ -210,8 +210,8 @@ async def test_a_body_shorter_than_it_says_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("index", [None, "", "-1", "x", "1.5"])
-async def test_an_index_that_is_none_is_zero(index: str | None) -> None:
-    """Fault 50: the data is good; py-consul alone would raise."""
+async def test_fault_50_an_index_that_is_none_is_zero(index: str | None) -> None:
+    """The data is good; py-consul alone would raise."""
     assert ("0", []) == await asked(lambda: answer(X_Consul_Index=index))
 
 
@@ -260,8 +260,8 @@ async def test_no_error_holds_the_token(caplog: pytest.LogCaptureFixture) -> Non
     assert SECRET not in caplog.text
 
 
-async def test_an_answer_emptied_by_acls_is_an_error() -> None:
-    """Fault 17: it says nothing about the servers."""
+async def test_fault_17_an_answer_emptied_by_acls_is_an_error() -> None:
+    """It says nothing about the servers."""
 
     def filtered(body: str) -> web.Response:
         return answer(body, X_Consul_Results_Filtered_By_ACLs="true")
@@ -288,8 +288,8 @@ async def test_a_proxy_in_the_environment_is_not_used(
     assert ("3", []) == await asked(lambda: answer(X_Consul_Index="3"))
 
 
-async def test_a_server_that_hangs_or_drips_meets_the_deadline() -> None:
-    """Fault 52 and 54, for a blocking query too: the wait and 10 s, in real time."""
+async def test_fault_52_a_server_that_hangs_or_drips_meets_the_deadline() -> None:
+    """For a blocking query too: the wait and 10 s, in real time."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

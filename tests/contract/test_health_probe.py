@@ -133,8 +133,10 @@ async def test_a_server_that_answers_is_alive(world: World) -> None:
         assert (await world.probe.check(world.server)).alive
 
 
-async def test_a_server_that_hangs_is_dead_within_the_deadline(world: World) -> None:
-    """Fault 8: it accepts TCP connections. When it goes on it is alive again."""
+async def test_fault_08_a_server_that_hangs_is_dead_within_the_deadline(
+    world: World,
+) -> None:
+    """It accepts TCP connections. When it goes on it is alive again."""
     await world.probe.check(world.server)
     await world.hang()
     begun = asyncio.get_running_loop().time()
@@ -146,8 +148,8 @@ async def test_a_server_that_hangs_is_dead_within_the_deadline(world: World) -> 
     await settle(world, alive=True)
 
 
-async def test_a_server_that_is_gone_is_dead_at_once(world: World) -> None:
-    """Fault 6: refused. When it is back it is alive again."""
+async def test_fault_06_a_server_that_is_gone_is_dead_at_once(world: World) -> None:
+    """Refused. When it is back it is alive again."""
     await world.probe.check(world.server)
     await world.kill()
     begun = asyncio.get_running_loop().time()

@@ -70,12 +70,19 @@ class ControllerProcess(Held):
         """Write the configuration file; a running controller does not look."""
         self._file.write_text(toml(config))
 
-    def start(self, timeout: float = 30.0) -> None:
-        """Start it (again) and wait for its ready line."""
+    def start(
+        self, timeout: float = 30.0, env: Mapping[str, str] | None = None
+    ) -> None:
+        """Start it (again) and wait for its ready line.
+
+        `env` is put on top of our own: another version's, from `versions.py`.
+        """
         argv = [*COMMAND, "run", "--config", str(self._file), *self._args]
         said = self._directory / "controller.stdout"
         before = said.stat().st_size if said.exists() else 0
-        self.child = Child("controller", argv, self._directory, netns=self._netns)
+        self.child = Child(
+            "controller", argv, self._directory, netns=self._netns, env=env
+        )
 
         def ready() -> bool:
             self.child.must_run()

@@ -86,8 +86,8 @@ async def test_an_unchanged_index_blocks_for_the_wait() -> None:
     assert [None, 5, 5] == script.indexes
 
 
-async def test_an_index_that_goes_backwards_is_reset() -> None:
-    """Fault 50: the data is good, the index is not."""
+async def test_fault_50_an_index_that_goes_backwards_is_reset() -> None:
+    """The data is good, the index is not."""
     script = Script((9, "a"), (4, "b"), (4, "c"), (5, "d"))
     assert ["a", "b", "c", "d"] == [data for _, data in await take(4, watched(script))]
     assert [None, 9, None, 4] == script.indexes

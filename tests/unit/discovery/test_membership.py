@@ -114,8 +114,8 @@ def test_a_failing_server_rises_after_enough_successes_in_a_row() -> None:
     assert {"a": READY, "b": READY} == story.states
 
 
-def test_a_server_that_flaps_each_second_keeps_its_state() -> None:
-    """Fault 58: neither count is ever reached."""
+def test_fault_58_a_server_that_flaps_each_second_keeps_its_state() -> None:
+    """Neither count is ever reached."""
     story = Story(A, B)
     for _ in range(100):
         story.down(B)
@@ -123,8 +123,8 @@ def test_a_server_that_flaps_each_second_keeps_its_state() -> None:
         assert {"a": READY, "b": READY} == story.states
 
 
-def test_when_every_probe_fails_nothing_changes() -> None:
-    """Fault 59: it is more likely us than all of them."""
+def test_fault_59_when_every_probe_fails_nothing_changes() -> None:
+    """It is more likely us than all of them."""
     story = Story(A, B, C)
     for _ in range(10):
         story.down(A, B, C)
@@ -169,8 +169,8 @@ def test_with_no_server_ever_alive_all_are_failing() -> None:
     assert not panicking(story.members, RULES)
 
 
-def test_an_empty_list_changes_nothing() -> None:
-    """Fault 18: an empty answer is more likely a missing permission."""
+def test_fault_18_an_empty_list_changes_nothing() -> None:
+    """An empty answer is more likely a missing permission."""
     story = Story(A, B)
     story.lists()
     assert {"a": READY, "b": READY} == story.states
@@ -183,8 +183,8 @@ def test_an_empty_pool_stays_empty_on_an_empty_list() -> None:
     assert {} == story.states
 
 
-def test_a_server_that_left_drains() -> None:
-    """Fault 3: new connects avoid it, though it still answers."""
+def test_fault_03_a_server_that_left_drains() -> None:
+    """New connects avoid it, though it still answers."""
     story = Story(A, B)
     story.lists(A)
     story.up(B)
@@ -226,8 +226,8 @@ def test_a_drained_server_listed_again_is_back_at_once() -> None:
     assert {"a": READY, "b": READY} == story.states
 
 
-def test_a_server_does_not_drain_while_no_listed_one_is_ready() -> None:
-    """Fault 13: all addresses are replaced, and the new ones do not answer yet."""
+def test_fault_13_a_server_does_not_drain_while_no_listed_one_is_ready() -> None:
+    """All addresses are replaced, and the new ones do not answer yet."""
     story = Story(A, B)
     story.lists(C, D)
     story.now += 1e6
@@ -237,8 +237,8 @@ def test_a_server_does_not_drain_while_no_listed_one_is_ready() -> None:
     assert {"c": READY, "d": FAILING} == story.states
 
 
-def test_servers_that_leave_in_a_crowd_stay_ready_for_a_grace() -> None:
-    """Fault 20: 5 -> 1 in one step is more likely a wrong list than a right one."""
+def test_fault_20_servers_that_leave_in_a_crowd_stay_ready_for_a_grace() -> None:
+    """5 -> 1 in one step is more likely a wrong list than a right one."""
     story = Story(A, B, C, D, E)
     story.lists(A)
     assert dict.fromkeys("abcde", READY) == story.states
