@@ -133,7 +133,7 @@ async def test_node_gone(
         assert await watch.ids() == []
 
 
-async def test_token_lost(cluster: ConsulCluster, node: str) -> None:
+async def test_fault_15_token_lost(cluster: ConsulCluster, node: str) -> None:
     """A token lost or refused takes no proxy away; found again, it works."""
     cluster.register_proxy("a", node=node)
     token = Token(cluster.management_token)

@@ -83,3 +83,18 @@ async def test_fault_12_with_all_servers_dead_nothing_changes(
         await asyncio.sleep(6)
         assert {READY} == {pooled.state for pooled in pool.servers}
         assert 3 == len(pool.servers)
+
+
+async def test_fault_11_without_a_quorum_the_survivor_goes_on(consul_bin: Path) -> None:
+    """Two of three dead: the list stays, probes decide, the one that is left serves."""
+    with ConsulCluster(consul_bin) as cluster:
+        async with new_pool(cluster) as pool:
+            await until(pool, cluster, READY, READY, READY)
+            cluster.kill(0)
+            cluster.kill(1)
+            assert await until(pool, cluster, FAILING, FAILING, READY) < 6
+            await asyncio.sleep(5)  # no leader: Consul answers 500, and no list
+            assert {p.server.endpoint for p in pool.servers} == set(
+                cluster.grpc_endpoints
+            )
+            assert [p.dead for p in pool.servers].count(True) == 2

@@ -165,7 +165,7 @@ async def test_fault_54_an_endless_answer_is_cut_off() -> None:
     assert sent < 8 * MAX_BODY
 
 
-async def test_a_packed_answer_is_capped_unpacked() -> None:
+async def test_fault_54_a_packed_answer_is_capped_unpacked() -> None:
     """A small gzip file can hold a gigabyte."""
     packed = gzip.compress(b" " * (4 * MAX_BODY))
     assert len(packed) < MAX_BODY / 100
@@ -193,7 +193,7 @@ async def test_fault_53_what_is_not_json_is_an_error(body: bytes) -> None:
     assert len("".join(traceback.format_exception(error))) < 20_000
 
 
-async def test_a_body_shorter_than_it_says_is_an_error() -> None:
+async def test_fault_53_a_body_shorter_than_it_says_is_an_error() -> None:
     """The connection ended in the middle of it."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -312,7 +312,7 @@ async def test_fault_52_a_server_that_hangs_or_drips_meets_the_deadline() -> Non
     assert ["10 s", "10 s", "11 s"] == [str(e).rpartition("within ")[2] for e in errors]
 
 
-async def test_a_watch_goes_through_the_faults_to_the_address_that_answers() -> None:
+async def test_fault_10_a_watch_goes_on_to_the_address_that_answers() -> None:
     """Its log names who failed and who answers, without a token."""
     lists = iter(['[{"Node": "a", "Address": "10.0.0.1"}]', "[]"])
 

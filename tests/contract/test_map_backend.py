@@ -160,7 +160,7 @@ def test_a_server_that_is_gone_is_emptied(backend: MapBackend) -> None:
     assert backend.read().table == fewer
 
 
-def test_more_than_fits_is_refused_whole(backend: MapBackend) -> None:
+def test_fault_30_more_than_fits_is_refused_whole(backend: MapBackend) -> None:
     """The error says what to raise, and what was there is still there."""
     servers = rows(READY)
     backend.apply(Table(servers, vips(CAPACITY, (0,))))

@@ -53,7 +53,7 @@ def new_token(cluster: ConsulCluster) -> tuple[str, str]:
     return token["AccessorID"], token["SecretID"]
 
 
-def test_the_token_file_lets_it_in_and_may_change(
+def test_fault_16_the_token_file_lets_it_in_and_may_change(
     secured: ConsulCluster, envoy_bin: Path, tmp_path: Path
 ) -> None:
     """Envoy runs on, with the new token, when the old one is replaced and deleted."""

@@ -134,7 +134,7 @@ def test_logs_are_json_by_choice(base: dict[str, Any]) -> None:
     assert all({"time", "level", "logger"} <= record.keys() for record in records)
 
 
-def test_a_second_controller_ends_with_4(base: dict[str, Any]) -> None:
+def test_fault_44_a_second_controller_ends_with_4(base: dict[str, Any]) -> None:
     """One line that names the holder's pid; the first goes on."""
     with ControllerProcess(base) as controller:
         pid = controller.child.pid

@@ -127,3 +127,19 @@ def test_fault_02_without_a_controller_keepalive_finds_a_dead_server(
         times = sorted(round(each.after, 2) for each in moved.values())
         print(f"{len(times)} proxies found out by themselves: {times}")
         assert times[-1] <= KEEPALIVE
+
+
+def test_fault_05_a_filtered_port_costs_one_connect_timeout(
+    cluster: ConsulCluster, cgroups: list[Path], envoy_bin: Path
+) -> None:
+    """SYNs to one server vanish, and no controller is there: all proxies start."""
+    with Mesh(cluster, envoy_bin) as mesh:
+        for proxy in (f"web-{n}-sidecar-proxy" for n in range(1, 7)):
+            mesh.controller.bootstrap(proxy)
+        mesh.controller.kill()
+        with powered_off(cgroups[0]):
+            started = mesh.start_envoys(timeout=10)
+        times = sorted(round(each.after, 2) for each in started.values())
+        print(f"6 proxies started with one of three servers filtered: {times}")
+        assert cluster.grpc_endpoints[0] not in {e.server for e in started.values()}
+        assert times[-1] < LIMIT

@@ -68,7 +68,7 @@ def test_six_proxies_start_two_on_each_server(mesh: Mesh) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_kills_with_and_without_a_controller(mesh: Mesh) -> None:
+def test_fault_01_kills_with_and_without_a_controller(mesh: Mesh) -> None:
     """A dozen SIGKILLs of servers, every other one with the controller dead too.
 
     Six more proxies are registered and never started: with six alone each server has
@@ -109,7 +109,9 @@ def test_a_restarted_controller_touches_no_connection(mesh: Mesh) -> None:
     assert before == after
 
 
-def test_a_full_server_is_left_behind(cluster: ConsulCluster, envoy_bin: Path) -> None:
+def test_fault_04_a_full_server_is_left_behind(
+    cluster: ConsulCluster, envoy_bin: Path
+) -> None:
     """Six proxies all prefer one server with room for three: the rest move on.
 
     The controller is not there: the kernel alone does it.
@@ -156,7 +158,9 @@ def test_a_full_server_is_left_behind(cluster: ConsulCluster, envoy_bin: Path) -
         assert max(per_server.values()) <= capacity
 
 
-def test_ipv6_proxies_reach_ipv6_servers(consul_bin: Path, envoy_bin: Path) -> None:
+def test_fault_22_ipv6_proxies_reach_ipv6_servers(
+    consul_bin: Path, envoy_bin: Path
+) -> None:
     """The IPv4-mapped VIP in real bootstraps, real servers on IPv6 addresses."""
     addresses = ["fd64::1", "fd64::2", "fd64::3"]
     with (

@@ -150,8 +150,8 @@ def survive(*steps: tuple[str, dict[str, str]]) -> list[list[str]]:
 
 def test_connections_survive_kill_and_restart() -> None:
     """Twice each: not one of 200 loses a byte."""
-    steps = [("kill", {}), ("restart", {})] * 2
-    assert survive(*steps) == [[OLD]] * 4
+    steps: list[tuple[str, dict[str, str]]] = [("kill", {}), ("restart", {})]
+    assert survive(*steps, *steps) == [[OLD]] * 4
 
 
 def test_fault_46_connections_survive_an_upgrade(tmp_path: Path) -> None:

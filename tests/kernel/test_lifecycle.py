@@ -1,6 +1,7 @@
 """Opening, restarting, closing, detaching, and each way it can be refused."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,12 +16,13 @@ from consul_ebpf import (
     BpffsError,
     CgroupError,
     ConfigError,
+    KernelError,
     NotRunningError,
     Server,
     Table,
     Vip,
 )
-from consul_ebpf.kernel import libbpf
+from consul_ebpf.kernel import codec, libbpf
 from consul_ebpf.kernel.pins import Pins
 from tests.kernel.conftest import VIP, Kernel, connect, endpoint, rows, table
 from tests.kernel.test_redirect import peers
@@ -256,3 +258,78 @@ def test_the_controller_maps_no_llvm(kernel: Kernel) -> None:
     assert "libbpf" in maps
     assert "LLVM" not in maps
     assert "libbcc" not in maps
+
+
+def test_fault_45_the_lock_lasts_as_long_as_any_descriptor_of_it(
+    kernel: Kernel,
+) -> None:
+    """A dead holder's child that inherited it holds the host, until it ends."""
+    backend = kernel.open()
+    heir = os.fork()
+    if not heir:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        backend.close()
+        with pytest.raises(AlreadyRunningError):
+            kernel.open()
+    finally:
+        os.kill(heir, signal.SIGKILL)
+        os.waitpid(heir, 0)
+    kernel.open().close()
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        pytest.param(libbpf.MapShape(1, 4, 4), id="another size"),
+        pytest.param(libbpf.MapShape(2, 4, 64), id="another type"),
+        None,
+    ],
+)
+def test_fault_48_what_is_no_table_of_ours_is_put_aside(
+    kernel: Kernel,
+    servers: list[Server],
+    caplog: pytest.LogCaptureFixture,
+    foreign: libbpf.MapShape | None,
+) -> None:
+    """A map of another shape, or a link: tables are made anew from those in use."""
+    with kernel.open() as backend:
+        backend.apply(table(servers))
+        kernel.call(connect)
+        before = backend.read()
+    pins = Pins(kernel.bpffs)
+    pin = pins.current / "vips"
+    pin.unlink()
+    if foreign is None:
+        fd = libbpf.obj_get(pins.current / "connect4")
+    else:
+        fd = libbpf.map_create("foreign", foreign, 1)
+    libbpf.obj_pin(fd, pin)
+    os.close(fd)
+    with kernel.open() as backend:
+        assert backend.read() == before
+        assert kernel.call(connect) == endpoint(servers[1])
+        assert backend.mend() == ()
+    assert pins.aside.exists()
+    (record,) = [each for each in caplog.records if hasattr(each, "event")]
+    assert record.__dict__["event"] == "state_ignored"
+    with kernel.open() as backend:  # what is aside is in nobody's way
+        assert kernel.call(connect) == endpoint(servers[2])
+        backend.detach()
+    assert not pins.root.exists()
+
+
+def test_fault_74_a_batch_that_fails_midway_is_made_good(
+    kernel: Kernel, servers: list[Server]
+) -> None:
+    """The error is the entry's own, and the next apply reads what is there."""
+    with kernel.open(max_proxies=4) as backend:
+        backend.apply(table(servers))
+        stranger = codec.encode_key(Vip(VIP.address + 99, 1))
+        backend._vips.update(stranger, codec.encode_vip((0,)))  # somebody's scribble
+        full = {Vip(VIP.address + n, 8502): (0, 1, 2) for n in range(4)}
+        with pytest.raises(KernelError, match="trying again"):
+            backend.apply(Table(rows(servers), full))
+        backend.apply(Table(rows(servers), full))
+        assert backend.read().table.vips == full

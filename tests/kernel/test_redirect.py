@@ -37,7 +37,7 @@ def peers(count: int) -> list[Peer]:
 
 
 @pytest.mark.parametrize("name", IPV4_CLIENTS)
-def test_every_kind_of_ipv4_client_is_redirected(
+def test_fault_73_every_kind_of_ipv4_client_is_redirected(
     kernel: Kernel, servers: list[Server], name: str
 ) -> None:
     """Address and port are the server's, however the program connects."""
@@ -50,7 +50,9 @@ def test_every_kind_of_ipv4_client_is_redirected(
 
 
 @pytest.mark.parametrize("name", IPV6_CLIENTS)
-def test_every_kind_of_ipv6_client_is_redirected(kernel: Kernel, name: str) -> None:
+def test_fault_71_every_kind_of_ipv6_client_is_redirected(
+    kernel: Kernel, name: str
+) -> None:
     """The IPv4-mapped VIP leads AF_INET6 sockets, V6ONLY or not, to IPv6 servers."""
     if reason := why_missing(name):
         pytest.skip(reason)
@@ -61,7 +63,9 @@ def test_every_kind_of_ipv6_client_is_redirected(kernel: Kernel, name: str) -> N
 
 
 @pytest.mark.parametrize("name", UDP_CLIENTS)
-def test_udp_is_left_alone(kernel: Kernel, servers: list[Server], name: str) -> None:
+def test_fault_72_udp_is_left_alone(
+    kernel: Kernel, servers: list[Server], name: str
+) -> None:
     """A datagram socket's peer is the VIP itself."""
     with kernel.open() as backend:
         backend.apply(table(servers))
@@ -154,7 +158,7 @@ def test_a_server_that_is_not_ready_gets_no_connect(
 
 
 @pytest.mark.parametrize("address", ["127.64.0.1", "::ffff:127.64.0.1"])
-def test_nothing_ready_is_refused_at_once(
+def test_fault_12_nothing_ready_is_refused_at_once(
     kernel: Kernel, servers: list[Server], address: str
 ) -> None:
     """EPERM from connect(), and nobody on the VIP itself is reached."""
@@ -177,7 +181,7 @@ def test_a_vip_without_choices_is_refused(kernel: Kernel) -> None:
             kernel.call(connect)
 
 
-def test_a_server_of_the_other_family_is_passed_over(
+def test_fault_22_a_server_of_the_other_family_is_passed_over(
     kernel: Kernel, servers: list[Server]
 ) -> None:
     """An IPv4 socket cannot reach an IPv6 server: the next one is taken."""
@@ -238,7 +242,7 @@ def test_a_new_first_choice_gets_the_next_connect(
         assert kernel.call(connect) == endpoint(servers[2])
 
 
-def test_readers_see_the_old_or_the_new_table(kernel: Kernel) -> None:
+def test_fault_75_readers_see_the_old_or_the_new_table(kernel: Kernel) -> None:
     """While servers and preferences change, each connect reaches a real server."""
     with (
         listening("127.0.12.21") as a,

@@ -1,12 +1,14 @@
-"""A server that is alive by the probe's account, without a Consul."""
+"""Servers of a test's own: alive by the probe's account, echoing, or in between."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from threading import Thread
 
 import grpc
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @contextmanager
@@ -24,43 +26,84 @@ def live_server(address: str, port: int = 0) -> Iterator[str]:
 @contextmanager
 def live_echo(address: str) -> Iterator[str]:
     """Be alive, and give back every byte to whoever does not speak HTTP/2."""
-    with live_server(address) as grpc_endpoint, ExitStack() as stack:
-        host, _, port = grpc_endpoint.rpartition(":")
-        runner = stack.enter_context(
-            asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        )
-        loop = runner.get_loop()
 
-        async def pump(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-        ) -> None:
-            try:
-                while data := await reader.read(65536):
-                    writer.write(data)
-                    await writer.drain()
-            except OSError:
-                pass
-            finally:
-                writer.close()
+    async def handle(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        first = await reader.read(65536)
+        if first.startswith(b"PRI"):
+            await _connect_through(grpc_endpoint, first, reader, writer)
+        else:
+            writer.write(first)
+            await _pump(reader, writer)
 
-        async def serve(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-        ) -> None:
-            first = await reader.read(65536)
-            if not first.startswith(b"PRI"):
-                writer.write(first)
-                await pump(reader, writer)
-                return
-            upstream, downstream = await asyncio.open_connection(host, int(port))
-            downstream.write(first)
-            await asyncio.gather(pump(reader, downstream), pump(upstream, writer))
+    with live_server(address) as grpc_endpoint, _serving(handle, address, 0) as port:
+        yield f"{address}:{port}"
 
-        server = loop.run_until_complete(asyncio.start_server(serve, address, 0))
-        thread = Thread(target=loop.run_forever)
-        thread.start()
-        try:
-            yield f"{address}:{server.sockets[0].getsockname()[1]}"
-        finally:
-            loop.call_soon_threadsafe(server.close)
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
+
+@contextmanager
+def forwarder(address: str, port: int, to: str, delay: float = 0.0) -> Iterator[None]:
+    """Pass connections on to `address:port`, each answer `delay` seconds late."""
+
+    async def handle(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await _connect_through(to, b"", reader, writer, delay)
+
+    with _serving(handle, address, port):
+        yield
+
+
+@contextmanager
+def _serving(handle: Handler, address: str, port: int) -> Iterator[int]:
+    """Serve in a thread; at the end all connections are closed."""
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(asyncio.start_server(handle, address, port))
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+
+    async def close() -> None:
+        server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        asyncio.run_coroutine_threadsafe(close(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _connect_through(
+    to: str,
+    first: bytes,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    delay: float = 0.0,
+) -> None:
+    host, _, port = to.rpartition(":")
+    try:
+        upstream, downstream = await asyncio.open_connection(host, int(port))
+    except OSError:
+        writer.close()
+        return
+    downstream.write(first)
+    await asyncio.gather(_pump(reader, downstream), _pump(upstream, writer, delay))
+
+
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float = 0.0
+) -> None:
+    try:
+        while data := await reader.read(65536):
+            await asyncio.sleep(delay)
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    finally:
+        writer.close()

@@ -37,7 +37,7 @@ def converger(directory: Path, backend: MemoryMapBackend) -> Converger:
     )
 
 
-def test_a_file_that_cannot_be_written_is_tried_again(
+def test_fault_64_a_file_that_cannot_be_written_is_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The others are written; the round says it is not complete; then it is."""

@@ -213,7 +213,7 @@ async def test_nothing_is_done_before_all_is_known(tmp_path: Path) -> None:
         await host.until_served(WEB)
 
 
-async def test_a_kernel_that_refuses_is_asked_again(
+async def test_fault_31_a_kernel_that_refuses_is_asked_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With back-off, and with the newest inputs by then."""
@@ -240,7 +240,7 @@ async def test_a_death_is_one_write(tmp_path: Path) -> None:
     assert [Applied(servers=1)] == host.writes
 
 
-async def test_if_every_probe_fails_nothing_changes(tmp_path: Path) -> None:
+async def test_fault_59_if_every_probe_fails_nothing_changes(tmp_path: Path) -> None:
     """It is us, or there is nowhere better to go."""
     async with Host(tmp_path, WEB).serving() as host:
         await host.until_served(WEB)
@@ -324,7 +324,7 @@ async def test_a_refused_proxy_hurts_no_other_and_is_told_once(
     assert [tmp_path / "vips.json", tmp_path / "web"] == sorted(tmp_path.iterdir())
 
 
-async def test_two_that_want_one_vip_are_told_of_each_other(
+async def test_fault_27_two_that_want_one_vip_are_told_of_each_other(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The first has it."""
@@ -337,7 +337,7 @@ async def test_two_that_want_one_vip_are_told_of_each_other(
     assert "two.toml" in told
 
 
-async def test_a_full_table_keeps_who_is_in_it(
+async def test_fault_30_a_full_table_keeps_who_is_in_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever the order of the list; there is room when one goes."""
@@ -356,7 +356,7 @@ async def test_a_full_table_keeps_who_is_in_it(
     assert "kernel.max_proxies" in told
 
 
-async def test_the_token_is_written_and_rotated_and_never_told(
+async def test_fault_16_the_token_is_written_and_rotated_and_never_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A new one is in the file within seconds; the bootstrap stays as it is."""

@@ -283,7 +283,7 @@ def test_not_utf8(tmp_path: Path) -> None:
         ("[[proxies]]\nid = 'a'\nadmin = ':1'", "proxies[0].admin: "),
     ],
 )
-def test_impossible(tmp_path: Path, text: str, said: str) -> None:
+def test_fault_28_impossible(tmp_path: Path, text: str, said: str) -> None:
     """What no version could use is refused by its key."""
     message = refusal(tmp_path, text)
     assert said in message, message

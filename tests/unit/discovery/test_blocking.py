@@ -93,13 +93,13 @@ async def test_fault_50_an_index_that_goes_backwards_is_reset() -> None:
     assert [None, 9, None, 4] == script.indexes
 
 
-async def test_a_missing_index_becomes_polling() -> None:
+async def test_fault_50_a_missing_index_becomes_polling() -> None:
     """It reads as 0; one query a second, not thousands."""
     taken = await take(5, watched(Script((0, "a"))))
     assert [0.0, 1.0, 2.0, 3.0, 4.0] == [at for at, _ in taken]
 
 
-async def test_an_index_that_swings_does_not_spin() -> None:
+async def test_fault_50_an_index_that_swings_does_not_spin() -> None:
     """Backwards and forwards for ever is at most two queries a second."""
     script = Script(*[(9, "a"), (4, "b")] * 50)
     taken = await take(40, watched(script))
@@ -121,7 +121,7 @@ async def test_the_next_address_is_tried_at_once_and_kept() -> None:
     assert [None, 5, None, None, 3] == script.indexes
 
 
-async def test_back_off_grows_to_a_minute() -> None:
+async def test_fault_51_back_off_grows_to_a_minute() -> None:
     """Between half a second and a minute, all addresses asked equally often."""
     script = Script(ConsulError("down"))
     with pytest.raises(TimeoutError):
@@ -135,7 +135,7 @@ async def test_back_off_grows_to_a_minute() -> None:
         assert 60 <= len(times) <= 240
 
 
-async def test_retry_after_is_honoured() -> None:
+async def test_fault_51_retry_after_is_honoured() -> None:
     """By the address that asked for it, without holding up the others."""
 
     def answer(where: str) -> Any:

@@ -56,7 +56,7 @@ def test_with_tls_the_tls_port_is_taken() -> None:
     assert (["10.0.0.1:8503"], ()) == read(entry(), tls=True)
 
 
-def test_ports_are_each_servers_own() -> None:
+def test_fault_26_ports_are_each_servers_own() -> None:
     """Two servers may serve gRPC on different ports."""
     other = entry("s2", Address="10.0.0.2", ServiceMeta={"grpc_port": "9502"})
     assert (["10.0.0.1:8502", "10.0.0.2:9502"], ()) == read(entry(), other)
@@ -78,26 +78,26 @@ def test_without_ports_anywhere_the_default_is_taken(meta: Any) -> None:
 
 
 @pytest.mark.parametrize("port", ["x", "-1", "8502.0", " 8502", "\u0661", "9" * 5000])
-def test_a_port_that_is_no_number_skips_the_server(port: str) -> None:
+def test_fault_26_a_port_that_is_no_number_skips_the_server(port: str) -> None:
     """With the reason."""
     endpoints, (reason,) = read(entry(ServiceMeta={"grpc_port": port}))
     assert [] == endpoints
     assert "is no port" in reason
 
 
-def test_the_other_family_comes_from_the_tagged_addresses() -> None:
+def test_fault_25_the_other_family_comes_from_the_tagged_addresses() -> None:
     """A dual-stack server has both, its main address first in its own family."""
     tagged = {"lan_ipv4": "10.9.9.9", "lan_ipv6": "fd00::1", "wan_ipv6": "2001:db8::1"}
     ((server,), _) = servers_in([entry(TaggedAddresses=tagged)], grpc_port=1, tls=False)
     assert ("10.0.0.1", "fd00::1") == (str(server.ipv4), str(server.ipv6))
 
 
-def test_tagged_addresses_may_be_null() -> None:
+def test_fault_25_tagged_addresses_may_be_null() -> None:
     """As they are for a moment after a server registered."""
     assert (["10.0.0.1:8502"], ()) == read(entry(TaggedAddresses=None))
 
 
-def test_a_host_name_is_skipped_with_a_reason() -> None:
+def test_fault_23_a_host_name_is_skipped_with_a_reason() -> None:
     """Nothing here resolves names."""
     strange = entry(Address="consul.example", TaggedAddresses=None)
     endpoints, (reason,) = read(strange)
@@ -136,7 +136,7 @@ json = st.recursive(
 
 
 @given(st.lists(json | st.builds(entry, Address=json, ServiceMeta=json, ID=json)))
-def test_no_list_is_too_strange(data: list[Any]) -> None:
+def test_fault_53_no_list_is_too_strange(data: list[Any]) -> None:
     """Each entry ends as a server or as a reason."""
     servers, skipped = servers_in(data, grpc_port=1, tls=False)
     assert len(data) == len(servers) + len(skipped)

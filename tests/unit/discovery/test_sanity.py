@@ -44,7 +44,7 @@ def test_an_ordinary_address_is_kept(address: str) -> None:
         ("::ffff:0.0.0.0", "IPv4-mapped"),
     ],
 )
-def test_an_absurd_address_is_rejected_with_the_reason(
+def test_fault_24_an_absurd_address_is_rejected_with_the_reason(
     address: str, fault: str
 ) -> None:
     """Addresses that lead nowhere, to many, or back to the VIP are no servers."""
@@ -56,7 +56,7 @@ def test_an_absurd_address_is_rejected_with_the_reason(
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536, 10**9])
-def test_an_impossible_port_is_rejected(port: int) -> None:
+def test_fault_26_an_impossible_port_is_rejected(port: int) -> None:
     """Only 1..65535 are ports."""
     kept, rejected = sane([replace(GOOD, port=port)], VIPS)
     assert () == kept
@@ -87,7 +87,7 @@ def test_an_id_listed_twice_is_one_server() -> None:
     assert 1 == len(rejected)
 
 
-def test_thousands_of_servers_are_cut_to_the_same_few() -> None:
+def test_fault_21_thousands_of_servers_are_cut_to_the_same_few() -> None:
     """The subset depends on the set alone, and somebody is told."""
     many = [Server.at(f"10.1.{i // 250}.{i % 250 + 1}", 8502) for i in range(10_000)]
     kept, rejected = sane(many, VIPS)

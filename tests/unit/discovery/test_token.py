@@ -46,7 +46,7 @@ def test_a_file_is_read_again_when_it_changes(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", "two words", b"\xff\xfe"])
-def test_the_last_token_is_kept_while_the_file_is_no_good(
+def test_fault_15_the_last_token_is_kept_while_the_file_is_no_good(
     path: Path, content: str | bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And it is said at most once, without the file's content."""

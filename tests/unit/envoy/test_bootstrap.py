@@ -158,7 +158,7 @@ def test_bad_admin_address_is_refused(admin: tuple[str, int]) -> None:
     "hostile",
     ["", ".", "..", "../x", "a/b", "a\0b", "a\nb", "a\u2028b", "x" * 2**20, "\ud800"],
 )
-def test_hostile_ids_are_refused(hostile: str) -> None:
+def test_fault_63_hostile_ids_are_refused(hostile: str) -> None:
     """In one short line, whatever the id holds."""
     with pytest.raises(InvalidProxyError) as caught:
         PLAIN.render(PlacedProxy(Proxy(id=hostile, node="n"), VIP))

@@ -91,7 +91,9 @@ def test_new_owner_is_written(top: Path) -> None:
     assert BootstrapFiles(top).write(WEB, DATA) is not None
 
 
-def test_link_in_place_of_the_file_is_replaced(top: Path, tmp_path: Path) -> None:
+def test_fault_63_link_in_place_of_the_file_is_replaced(
+    top: Path, tmp_path: Path
+) -> None:
     """What it leads to is neither read nor written."""
     other = tmp_path / "other"
     other.write_text(json.dumps(DATA, indent=2) + "\n")
@@ -139,7 +141,9 @@ def test_directory_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hostile", ["", ".", "..", "../x", "a/b", "a\0b", "x" * 300])
-def test_hostile_ids_leave_nothing(top: Path, tmp_path: Path, hostile: str) -> None:
+def test_fault_63_hostile_ids_leave_nothing(
+    top: Path, tmp_path: Path, hostile: str
+) -> None:
     """Refused before anything is made or removed."""
     files = BootstrapFiles(top)
     (tmp_path / "bootstrap.json").write_text("somebody's")

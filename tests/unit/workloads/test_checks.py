@@ -48,7 +48,7 @@ def test_harmless(proxy: Proxy) -> None:
         "proxies.json.bad",
     ],
 )
-def test_hostile_ids(id_: str) -> None:
+def test_fault_63_hostile_ids(id_: str) -> None:
     """An id that cannot be a directory's name is refused, in one short line."""
     with pytest.raises(InvalidProxyError) as caught:
         check_proxy(replace(GOOD, id=id_))
@@ -71,7 +71,7 @@ def test_hostile_ids(id_: str) -> None:
         ("partition", "a\n"),
     ],
 )
-def test_hostile_names(field: str, value: str) -> None:
+def test_fault_63_hostile_names(field: str, value: str) -> None:
     """Other names hold no control characters, tenancy only its own letters."""
     proxy = replace(GOOD, **{field: value})  # type: ignore[arg-type]
     with pytest.raises(InvalidProxyError, match=f": {field} "):

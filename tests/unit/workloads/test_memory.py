@@ -64,7 +64,7 @@ ENTRY = (
         b" " * (MAX_BYTES + 1),
     ],
 )
-def test_damaged(
+def test_fault_65_damaged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
     """A damaged or foreign file is moved aside with one log line, and forgotten."""
@@ -83,7 +83,9 @@ def test_damaged(
     assert VipMemory(tmp_path).load() == VIPS
 
 
-def test_cannot_write(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_fault_64_cannot_write(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A disk that takes nothing is logged once; when it does again, all is written."""
     directory = tmp_path / "run"
     directory.write_text("in the way")
