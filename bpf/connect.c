@@ -37,21 +37,22 @@ static __always_inline bool reachable(const struct server *server, bool from_ipv
   return from_ipv6 || server->ipv4;
 }
 
-/* The first ready server of the preference, beginning at the cursor. A connect soon
- * after the last one is a retry: whatever is wrong with that server (refused,
- * black-holed, full, draining), begin behind it. */
+/* The first ready server of the preference, beginning at the cursor. A proxy has one
+ * connection and makes another because the last is no good, whatever is wrong with that
+ * server (refused, black-holed, full, draining, hung): begin behind it. */
 static __always_inline struct server *pick(struct vip *vip, u64 cookie,
                                            bool from_ipv6) {
   u64 preference = *(volatile u64 *)&vip->preference;
   u64 now = bpf_jiffies64(); /* inlined by the verifier, unlike other clocks */
-  bool retry = vip->last && now - vip->last < RETRY_WINDOW;
   u64 cursor = vip->cursor;
 
-  if (retry) {
-    u32 left = (preference >> ((cursor % CHOICES) * 8)) & 0xff;
-    struct server *server = servers.lookup(&left);
-    if (server)
-      __sync_fetch_and_add(&server->failures, 1);
+  if (vip->last) {
+    if (now - vip->last < RETRY_WINDOW) {
+      u32 left = (preference >> ((cursor % CHOICES) * 8)) & 0xff;
+      struct server *server = servers.lookup(&left);
+      if (server)
+        __sync_fetch_and_add(&server->failures, 1);
+    }
     cursor++;
   }
 #pragma unroll
@@ -69,7 +70,7 @@ static __always_inline struct server *pick(struct vip *vip, u64 cookie,
     vip->last = now;
     return server;
   }
-  vip->last = 0; /* nothing was tried: the next connect is no retry */
+  vip->last = 0; /* nothing was tried: the next connect begins here */
   return NULL;
 }
 

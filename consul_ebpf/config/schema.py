@@ -82,8 +82,8 @@ class Kernel(Section, frozen=True):
     """Cannot leave the host, whatever happens. IPv4."""
     vip_port: int = 8502
     retry_window: float = 35.0
-    """Seconds. A connect from a VIP this soon after its last one is a retry and gets
-    the next server. Longer than what Envoy may need to give up on a server that accepts
+    """Seconds. A connect from a VIP this soon after its last one counts as a failure of
+    the server it leaves. Longer than what Envoy may need to give up on one that accepts
     and never answers: keepalive (20 + 5 s), connect timeout (1 s), back-off (2 s)."""
     max_proxies: int = 65536
     """Capacity of the VIP table. Its memory is taken when the tables are made."""

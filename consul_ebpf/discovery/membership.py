@@ -108,18 +108,21 @@ def with_list(
 
 
 def _renamed(members: Members, servers: Iterable[Server]) -> Members:
-    """Give members the ids that a list has for their endpoints, where it has new ones.
+    """Give members the ids that a list has for their endpoints, each one member's.
 
     The kernel's table knows no ids; and a server rebuilt in its place has another.
     """
     listed = list(servers)
     kept = {server.id for server in listed}
-    by_endpoint = {_endpoints(m.server): id_ for id_, m in members.items()}
+    there = {_endpoints(m.server): id_ for id_, m in members.items() if id_ not in kept}
     after = dict(members)
     for server in listed:
-        old = by_endpoint.get(_endpoints(server))
-        if old is not None and old not in kept and server.id not in members:
-            after[server.id] = replace(after.pop(old), server=server)
+        old = there.get(_endpoints(server))
+        if old is None:
+            continue
+        known, mine = after.pop(old), after.get(server.id)
+        if mine is None or _endpoints(mine.server) != _endpoints(server):
+            after[server.id] = replace(known, server=server)
     return after
 
 

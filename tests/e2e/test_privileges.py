@@ -300,8 +300,10 @@ def test_the_units_capabilities_are_enough(
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze")
 def test_the_unit_is_sound_and_hardened(tmp_path: Path) -> None:
     """By systemd's own judgement: every setting is known, exposure at most 3.5."""
+    here = tmp_path / UNIT.name  # with a command that is there
+    here.write_text(UNIT.read_text().replace("/opt/consul-ebpf/bin/", "/bin/env "))
     checked = subprocess.run(
-        ["systemd-analyze", "verify", UNIT], capture_output=True, text=True, check=False
+        ["systemd-analyze", "verify", here], capture_output=True, text=True, check=False
     )
     assert (checked.returncode, checked.stderr) == (0, "")
     judged = subprocess.run(

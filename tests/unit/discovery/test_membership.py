@@ -374,6 +374,16 @@ def test_a_server_with_a_new_id_at_its_endpoint_is_the_same() -> None:
     assert {"rebuilt": READY, "b": READY} == story.states
 
 
+def test_two_ids_are_never_at_one_endpoint() -> None:
+    """Found by the hunt: known without an id, moved away, and back at the old place."""
+    story = Story()
+    story.members = of_known([PooledServer(replace(A, id="slot 0"), READY)])
+    story.lists(replace(A, ipv4=IPv4Address("10.9.9.9")), B)
+    story.up(B)
+    story.lists(A, B)
+    assert {"a": READY, "b": READY} == story.states
+
+
 SERVERS = (A, B, C, D, E)
 events = st.lists(
     st.one_of(
