@@ -118,8 +118,12 @@ def test_systemd_is_told(base: dict[str, Any], tmp_path: Path) -> None:
         try:
             with ControllerProcess(base) as controller:
                 assert listener.recv(100) == b"READY=1"
+                assert listener.recv(100).startswith(b"STATUS=3 servers ready, 0 pro")
                 assert controller.terminate() == 0
-                assert listener.recv(100) == b"STOPPING=1"
+                told = [b""]
+                while told[-1] != b"STOPPING=1":
+                    told.append(listener.recv(100))
+                assert all(each.startswith(b"STATUS=") for each in told[1:-1])
         finally:
             del os.environ["NOTIFY_SOCKET"]
 
