@@ -6,6 +6,7 @@ one that is gone takes its proxy's VIP with it.
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -24,7 +25,8 @@ UNBOUND: Bindings = {("", ""): Binding()}
 """Of proxies of which no place is known: their VIPs are anybody's."""
 
 _Seen = tuple[int, int, int]
-"""What tells one namespace at a path from the next: device, inode, time of it."""
+"""What tells one namespace at a path from the next: device, inode and time of it, or
+its process and when that started."""
 
 
 def place_of(proxy: Proxy) -> Place:
@@ -78,7 +80,7 @@ class Binder:
 
 
 def _seen(path: str) -> _Seen | None:
-    """Look which namespace is at a path now; None where that is not ours to see.
+    """Look which namespace is at a path now; None where that cannot be told cheaply.
 
     Raises:
         KernelError: there is none.
@@ -86,13 +88,29 @@ def _seen(path: str) -> _Seen | None:
     try:
         status = Path(path).stat()
     except PermissionError:
-        return None
+        return _process(path)
     except OSError as error:
-        raise KernelError(
-            f"network namespace {path} is not there ({error.strerror}): its VIP leads "
-            "nowhere until it is"
-        ) from error
+        raise _gone(path, error) from error
     return status.st_dev, status.st_ino, status.st_ctime_ns
+
+
+def _process(path: str) -> _Seen | None:
+    """Tell /proc/PID/ns/net, not ours to see without privileges, by its process."""
+    found = re.fullmatch(r"/proc/(\d+)/ns/net", path)
+    if found is None:
+        return None
+    try:
+        text = Path(f"/proc/{found[1]}/stat").read_text(encoding="utf-8")
+    except OSError as error:
+        raise _gone(path, error) from error
+    return 0, int(found[1]), int(text.rpartition(")")[2].split()[19])
+
+
+def _gone(path: str, error: OSError) -> KernelError:
+    return KernelError(
+        f"network namespace {path} is not there ({error.strerror}): its VIP leads "
+        "nowhere until it is"
+    )
 
 
 def cgroup_of(path: str) -> tuple[int, int]:

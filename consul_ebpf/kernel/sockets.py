@@ -4,6 +4,7 @@ Namespaces this process may not enter are left out: without CAP_SYS_ADMIN and
 CAP_SYS_PTRACE that is all but its own.
 """
 
+import ctypes
 import errno
 import functools
 import os
@@ -24,6 +25,7 @@ _CONNECTED = 0xFFF & ~(1 << 10 | 1 << 7 | 1 << 6 | 1 << 3)
 """All states but LISTEN, CLOSE, TIME_WAIT and SYN_RECV: ends of a connection."""
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
+_CLONE_NEWNET = 0x40000000
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DESTROY = 21
 _REQUEST_ACK = 1 | 4  # NLM_F_REQUEST | NLM_F_ACK
@@ -184,10 +186,12 @@ def _inside(namespace: Path | None, work: Callable[[], T], nothing: T) -> T:
 
 
 def _enter(namespace: Path) -> None:
-    from pyroute2.netns import setns  # noqa: PLC0415
-
+    """Enter a network namespace with this thread; os.setns comes with Python 3.12."""
+    libc = ctypes.CDLL(None, use_errno=True)
     descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        setns(descriptor)
+        if libc.setns(descriptor, _CLONE_NEWNET):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
     finally:
         os.close(descriptor)

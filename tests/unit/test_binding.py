@@ -1,14 +1,17 @@
 """Whose VIP is whose, as a host changes. Files stand in for namespaces: only their
 identity matters."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from consul_ebpf import Binding, KernelError, PrivilegeError, Proxy
 from consul_ebpf.binding import Binder, cgroup_of
+from consul_ebpf.kernel import capabilities
 from consul_ebpf.testing import FakeNamespaces
-from tests.lab.scratch import cgroup2_mount, scratch_cgroup
+from tests.lab.scratch import cgroup2_mount, scratch_cgroup, scratch_netns
 
 FREE = Proxy("free", "host1")
 
@@ -75,6 +78,43 @@ def test_a_failure_to_look_is_told(netns: Path) -> None:
     namespaces.failure = PrivilegeError("CAP_SYS_ADMIN is missing")
     assert "CAP_SYS_ADMIN" in str(Binder(namespaces).look([web])[str(netns), ""])
     assert str(netns) in str(Binder(None).look([web])[str(netns), ""])
+
+
+@pytest.mark.kernel
+def test_a_namespace_that_is_not_ours_to_see_is_told_by_its_process() -> None:
+    """As a controller without privileges meets a pod's: asked for once, too."""
+    namespaces = FakeNamespaces()
+    with scratch_netns() as netns:
+        web = Proxy("web", "host1", netns=str(netns.path))
+        namespaces.cookies[str(netns.path)] = 77
+
+        def look() -> None:
+            binder = Binder(namespaces)
+            for _ in range(3):
+                assert binder.look([web])[str(netns.path), ""] == Binding(netns=77)
+            assert namespaces.asked == 1
+
+        unprivileged(look)
+    unprivileged(lambda: named_as_gone(namespaces, web))
+
+
+def named_as_gone(namespaces: FakeNamespaces, web: Proxy) -> None:
+    told = Binder(namespaces).look([web])[web.netns, ""]
+    assert "is not there" in str(told)
+
+
+def unprivileged(work: Callable[[], None]) -> None:
+    """Do it in a child without capabilities."""
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            capabilities.keep_only(())
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 @pytest.mark.kernel
