@@ -59,14 +59,12 @@ class Cutter:
 
     async def _cut(self, pending: Pending) -> bool:
         """Cut once; whether that was done, or never can be."""
-        if self._namespaces is None:
-            return True
-        sockets = doomed(await self._read(), pending)
-        if not sockets:
-            return True
         namespaces = self._namespaces
+        if namespaces is None:
+            return True
         try:
-            count = await finish(lambda: namespaces.destroy(sockets))
+            sockets = doomed(await self._read(), pending)
+            count = await finish(lambda: namespaces.destroy(sockets)) if sockets else 0
         except UnsupportedError as error:
             logger.warning(
                 "%s; Envoy's keepalive finds a dead server within 30 s",

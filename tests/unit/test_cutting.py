@@ -42,9 +42,12 @@ class Host:
         self.ring: tuple[tuple[int, int], ...] = ((1, 0), (2, 0), (3, 1))
         self.servers: Latest[tuple[PooledServer, ...]] = Latest()
         self.reads = 0
+        self.unreadable = False
 
     async def read(self) -> KernelState:
         self.reads += 1
+        if self.unreadable:
+            raise KernelError("reading the tables failed")
         rows = {n: SlottedServer(n, s, READY) for n, s in enumerate((ONE, TWO))}
         table = Table(rows, {VIP: (0, 1)})
         return KernelState(table, {}, {VIP: VipCounters(3, 0, self.ring)})
@@ -143,6 +146,19 @@ async def test_fault_61_what_the_kernel_cannot_is_said_once(
     (line,) = caplog.records
     assert "CAP_NET_ADMIN; Envoy's keepalive" in line.getMessage()
     assert line.__dict__["event"] == "cut_failed"
+
+
+async def test_tables_that_cannot_be_read_are_tried_again() -> None:
+    """Nothing ends by it."""
+    host = Host()
+    host.unreadable = True
+    async with host.cutting():
+        host.servers.set(DEAD)
+        await asyncio.sleep(2 * AGAIN)
+        assert host.open == {1, 2, 3, 4}
+        host.unreadable = False
+        await asyncio.sleep(AGAIN)
+        assert host.open == {3, 4}
 
 
 async def test_what_failed_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
