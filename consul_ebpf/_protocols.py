@@ -9,7 +9,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from consul_ebpf._values import KernelState, PlacedProxy, Proxy, Server, Table
+from consul_ebpf._values import (
+    BootstrapParams,
+    KernelState,
+    PlacedProxy,
+    Proxy,
+    Server,
+    Table,
+)
 
 
 class ServerSource(Protocol):
@@ -152,8 +159,12 @@ class Namespaces(Protocol):
 class BootstrapRenderer(Protocol):
     """Makes an Envoy bootstrap. Pure: same input, same output, no I/O."""
 
-    def render(self, placed: PlacedProxy) -> Mapping[str, Any]:
+    def render(
+        self, placed: PlacedProxy, params: BootstrapParams | None = None
+    ) -> Mapping[str, Any]:
         """Return the bootstrap as JSON-ready data.
+
+        `params` is what Consul says of it; None: not asked for, or not supported.
 
         Raises:
             InvalidProxyError: the proxy holds what no bootstrap may hold.

@@ -8,6 +8,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
 
 MAX_SERVERS = 64
 """Most servers a pool keeps: what the kernel's server table is planned for."""
@@ -115,6 +116,52 @@ class Vip:
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """A login at an auth method: what consul-dataplane's `-login-*` flags say.
+
+    `bearer_token_file` is read at each login, so that it may change. `namespace`,
+    `partition` and `datacenter` are the auth method's; `meta` is put on the token.
+    """
+
+    auth_method: str
+    bearer_token: str = field(default="", repr=False)
+    bearer_token_file: str = ""
+    namespace: str = ""
+    partition: str = ""
+    datacenter: str = ""
+    meta: tuple[tuple[str, str], ...] = ()
+    token_ttl: float = 0.0
+    """Seconds the token lives, where Consul's HTTP API cannot be asked; 0: unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How to get an ACL token: one of these is set."""
+
+    token: str = field(default="", repr=False)
+    token_file: str = ""
+    login: Login | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapParams:
+    """What Consul says of a proxy's bootstrap: `GetEnvoyBootstrapParams`' answer.
+
+    `identity` is the service a sidecar is a proxy of, or a gateway's own service.
+    `config` is the central configuration (proxy-defaults, service-defaults) as JSON
+    data, `access_logs` are JSON texts of Envoy's AccessLog.
+    """
+
+    identity: str = ""
+    namespace: str = ""
+    partition: str = ""
+    datacenter: str = ""
+    node_name: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    access_logs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Proxy:
     """One Envoy to serve: a proxy service registered in Consul.
 
@@ -123,7 +170,8 @@ class Proxy:
     who asked for this proxy: "configuration", a drop-in file's path, a catalog node.
     `netns` and `cgroup` are paths of the proxy's network namespace (such as
     /run/netns/web-1 or /proc/4711/ns/net) and cgroup v2 directory, where known: its
-    VIP then leads nowhere from elsewhere.
+    VIP then leads nowhere from elsewhere. `credentials` are its own; None: those of
+    the whole host.
     """
 
     id: str
@@ -136,6 +184,9 @@ class Proxy:
     owner: str = ""
     netns: str = ""
     cgroup: str = ""
+    credentials: Credentials | None = None
+    ready: tuple[str, int] | None = None
+    """Address and port of a listener that only serves Envoy's /ready."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,12 @@ class Tls(Section, frozen=True):
     """Client certificate, PEM file, where the servers ask for one."""
     key: str = ""
     server_name: str = ""
-    """SNI and the name to find in the certificate."""
+    """SNI of gRPC and the name to find in the servers' certificates; empty:
+    `server.<consul.datacenter>.<consul.domain>`."""
+    http_server_name: str = ""
+    """The same for HTTPS; empty: the host in `consul.http_addresses`."""
     insecure_skip_verify: bool = False
+    """Take any certificate. Whoever can answer in a server's place gets the tokens."""
 
 
 class Credentials(Section, frozen=True):
@@ -43,6 +47,9 @@ class Credentials(Section, frozen=True):
     datacenter: str = ""
     meta: dict[str, str] = {}
     """Put on the token that a login makes."""
+    token_ttl: float = 0.0
+    """Seconds such a token lives (the auth method's MaxTokenTTL), where the HTTP API
+    cannot be asked. 0: unknown; it is then replaced when it is refused."""
 
     def __repr__(self) -> str:
         """Hide the secrets: a configuration ends up in logs and tracebacks."""
@@ -67,6 +74,11 @@ class Consul(Section, frozen=True):
     """Where the source gives no port."""
     datacenter: str = ""
     """Empty: the datacenter of the agent that answers."""
+    domain: str = "consul"
+    """The cluster's DNS domain, for the name in the servers' certificates."""
+    refresh: float = 60.0
+    """Seconds after which `exec` is run again, and a name that came without a TTL
+    (from /etc/hosts) is looked up again."""
     tls: Tls = Tls()
     credentials: Credentials = Credentials()
 
@@ -100,6 +112,9 @@ class Bootstrap(Section, frozen=True):
     directory: str = "/run/consul-ebpf"
     owner: str = ""
     """`user` or `user:group` that owns the files; empty: the controller's own."""
+    refresh: float = 60.0
+    """Seconds from one question to Consul about a proxy's bootstrap to the next: so
+    long may a change of central configuration go unnoticed."""
 
 
 class State(Section, frozen=True):
@@ -122,6 +137,8 @@ class ProxyEntry(Section, frozen=True):
     """IPv4 in `vip_cidr`, or IPv4-mapped IPv6; empty: allocated, kept over restarts."""
     admin: str = ""
     """`address:port` of Envoy's admin interface; empty: `[envoy] admin`."""
+    ready: str = ""
+    """`address:port` of a listener for /ready alone; empty: `[envoy] ready`."""
     netns: str = ""
     """Path of its network namespace: the VIP then leads nowhere from any other."""
     cgroup: str = ""
@@ -143,7 +160,52 @@ class Envoy(Section, frozen=True):
     """`[envoy]`: defaults for every proxy's Envoy, as consul-dataplane's."""
 
     admin: str = "127.0.0.1:19000"
+    ready: str = ""
+    """`address:port` of a listener that serves /ready and nothing else."""
     executable: str = "envoy"
+    concurrency: int = 2
+    """Worker threads: what `envoy` starts Envoy with, as are the next two."""
+    drain_time: int = 30
+    """Seconds."""
+    drain_strategy: Literal["immediate", "gradual"] = "immediate"
+    wait: float = 60.0
+    """Seconds that `envoy` waits for the bootstrap, and `wait` for what it is told."""
+
+
+class Prometheus(Section, frozen=True):
+    """`[telemetry.prometheus]`: of the listener for scrapers.
+
+    Central configuration asks for it with `envoy_prometheus_bind_addr`.
+    """
+
+    scrape_path: str = "/metrics"
+    backend_port: int = 0
+    """Port on 127.0.0.1 that is scraped through it; 0: Envoy's own admin."""
+    ca_certs: str = ""
+    """PEM file or directory for clients' certificates; all three or none."""
+    cert: str = ""
+    key: str = ""
+
+
+class Telemetry(Section, frozen=True):
+    """`[telemetry]`: Envoy's own metrics."""
+
+    use_central_config: bool = True
+    """Carry out the `envoy_*` keys of proxy-defaults and service-defaults."""
+    prometheus: Prometheus = Prometheus()
+
+
+class Api(Section, frozen=True):
+    """`[api]`: the controller's local HTTP endpoint."""
+
+    enabled: bool = True
+    socket: str = ""
+    """Path of the unix socket; empty: `api.sock` in `bootstrap.directory`."""
+    listen: str = ""
+    """`address:port` to serve reads and metrics on, too; empty: nowhere."""
+    users: list[str] = []
+    """Who may register proxies over the socket besides root and the controller's own
+    user: names or uids."""
 
 
 class Probe(Section, frozen=True):
@@ -183,6 +245,8 @@ class Config(Section, frozen=True):
     proxies: list[ProxyEntry] = []
     workloads: Workloads = Workloads()
     envoy: Envoy = Envoy()
+    telemetry: Telemetry = Telemetry()
+    api: Api = Api()
     probe: Probe = Probe()
     dns: Dns = Dns()
     log: Log = Log()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from consul_ebpf._errors import InvalidProxyError
-from consul_ebpf._values import PlacedProxy, Proxy, Vip
+from consul_ebpf._values import BootstrapParams, PlacedProxy, Proxy, Vip
 from consul_ebpf.envoy.stats_tags import stats_tags
 from consul_ebpf.envoy.token import token_filters
 from consul_ebpf.workloads.checks import check_proxy, shown
@@ -49,7 +49,11 @@ class EnvoyBootstrap:
         with_token = "a" if self._token_file else "no"
         return f"<EnvoyBootstrap {with_token} token, admin {self._admin}>"
 
-    def render(self, placed: PlacedProxy) -> Mapping[str, Any]:
+    def render(
+        self,
+        placed: PlacedProxy,
+        params: BootstrapParams | None = None,  # noqa: ARG002  # see issue 5
+    ) -> Mapping[str, Any]:
         """Return the bootstrap as JSON-ready data.
 
         Raises:
