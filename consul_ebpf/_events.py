@@ -23,6 +23,7 @@ Event = Literal[
     "server_failing",  # enough probes of a server failed
     "source_failed",  # Consul, or what else names servers or proxies, did not answer
     "state_ignored",  # a state file was damaged or another cluster's
+    "tls_failed",  # TLS files that cannot be used; the last good ones are kept
 ]
 """Names of events, as `status` counts them."""
 

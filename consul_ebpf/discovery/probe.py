@@ -5,7 +5,6 @@ Only an answer in gRPC counts: a server that hangs still accepts TCP connections
 
 import asyncio
 from collections.abc import Callable
-from ipaddress import IPv6Address
 
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -13,6 +12,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from consul_ebpf._protocols import Health
 from consul_ebpf._values import Server
+from consul_ebpf.rpc.channels import ChannelFactory, insecure_channel, target_of
 
 FEATURES = "/hashicorp.consul.dataplane.DataplaneService/GetSupportedDataplaneFeatures"
 """Consul serves no grpc.health.v1; this call costs it nothing."""
@@ -34,25 +34,6 @@ whose host went away and came back."""
 
 IDLE = 30.0
 """Seconds after which the channel of a server that is no longer probed is closed."""
-
-OPTIONS = (
-    ("grpc.enable_retries", 0),
-    ("grpc.enable_http_proxy", 0),  # $http_proxy is for other things
-    ("grpc.use_local_subchannel_pool", 1),  # no sharing: a new channel reconnects
-    # A server that comes back is to be seen at the next probe.
-    ("grpc.initial_reconnect_backoff_ms", 500),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.min_reconnect_backoff_ms", 5000),  # in fact a connect's own deadline
-    ("grpc.max_receive_message_length", 64 * 1024),
-)
-
-ChannelFactory = Callable[[str], grpc.aio.Channel]
-"""Makes a channel to a gRPC target such as `ipv4:10.0.0.1:8502`."""
-
-
-def insecure_channel(target: str) -> grpc.aio.Channel:
-    """Make a plaintext channel that reconnects quickly."""
-    return grpc.aio.insecure_channel(target, options=OPTIONS)
 
 
 class _Link:
@@ -78,10 +59,16 @@ class GrpcProbe:
         *,
         timeout: float = 1.0,
         channel_factory: ChannelFactory = insecure_channel,
+        explain: Callable[[str], str] = lambda _: "",
     ) -> None:
-        """Give each server `timeout` seconds to answer."""
+        """Give each server `timeout` seconds to answer.
+
+        `explain` is asked for a target that does not answer: what the channels know
+        and gRPC does not, like a certificate that was not accepted.
+        """
         self._timeout = timeout
         self._channel_factory = channel_factory
+        self._explain = explain
         self._links: dict[str, _Link] = {}
 
     def __repr__(self) -> str:
@@ -91,7 +78,7 @@ class GrpcProbe:
         """Probe once, within the timeout; a server that is dead raises nothing."""
         now = asyncio.get_running_loop().time()
         await self._close_idle(now)
-        target = _target(server)
+        target = target_of(server)
         link = self._links.get(target)
         if link is None:
             link = self._links[target] = _Link(self._channel_factory(target))
@@ -101,6 +88,8 @@ class GrpcProbe:
         link.misses = link.misses + 1 if missed else 0
         if not health.alive:
             link.has_health = True  # it may come back as a newer one
+            if why := self._explain(target):
+                health = Health(alive=False, reason=why)
         if link.misses >= MISSES_PER_CHANNEL and self._links.get(target) is link:
             del self._links[target]
             await link.channel.close()
@@ -136,12 +125,6 @@ class GrpcProbe:
         links, self._links = list(self._links.values()), {}
         for link in links:
             await link.channel.close()
-
-
-def _target(server: Server) -> str:
-    """Name the endpoint so that gRPC resolves nothing."""
-    family = "ipv6" if isinstance(server.address, IPv6Address) else "ipv4"
-    return f"{family}:{server.endpoint}"
 
 
 def _read(answer: HealthCheckResponse) -> Health:

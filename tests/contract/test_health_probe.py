@@ -20,6 +20,7 @@ from consul_ebpf._protocols import Health, HealthProbe
 from consul_ebpf._values import Server
 from consul_ebpf.discovery import probe as probe_module
 from consul_ebpf.discovery.probe import FEATURES, GrpcProbe
+from consul_ebpf.rpc.channels import insecure_channel
 from consul_ebpf.testing import FakeProbe
 
 TIMEOUT = 0.5
@@ -347,7 +348,7 @@ async def test_channels_are_made_by_the_factory_and_one_per_server() -> None:
 
     def factory(target: str) -> grpc.aio.Channel:
         targets.append(target)
-        return probe_module.insecure_channel(target)
+        return insecure_channel(target)
 
     probe = GrpcProbe(timeout=TIMEOUT, channel_factory=factory)
     for _ in range(3):
@@ -366,7 +367,7 @@ async def test_a_new_connection_is_tried_after_some_missed_deadlines() -> None:
         def factory(target: str) -> grpc.aio.Channel:
             nonlocal made
             made += 1
-            return probe_module.insecure_channel(target)
+            return insecure_channel(target)
 
         probe = GrpcProbe(timeout=0.1, channel_factory=factory)
         server = Server.at("127.0.0.1", listener.getsockname()[1])
