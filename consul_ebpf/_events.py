@@ -11,18 +11,24 @@ from typing import Literal, TypedDict
 
 Event = Literal[
     "all_probes_fail",  # no server answers; their states are kept
+    "bootstrap_changed",  # a bootstrap that an Envoy may have started from
     "cut",  # sockets to a dead server destroyed; counts sockets
     "cut_failed",  # ... which could not be
     "files_failed",  # a bootstrap, a token or a state file could not be written
     "kernel_refused",  # a write to a table or a repair failed
     "list_empty",  # the source lists no usable server; the last list is kept
     "list_refused",  # entries of a list that no server can have
+    "logged_in",  # a new ACL token by a login
+    "login_failed",  # ... which was refused, or nobody answered
     "mended",  # a link, a pin or a table put back
+    "not_verified",  # consul.tls.insecure_skip_verify is set
     "proxy_refused",  # a proxy cannot be served
     "resumed",  # began with the last known servers
     "server_failing",  # enough probes of a server failed
     "source_failed",  # Consul, or what else names servers or proxies, did not answer
     "state_ignored",  # a state file was damaged or another cluster's
+    "token_refused",  # the servers no longer accept a login's token
+    "token_rotated",  # proxies moved to a new token, the old one logged out
     "tls_failed",  # TLS files that cannot be used; the last good ones are kept
 ]
 """Names of events, as `status` counts them."""

@@ -5,7 +5,7 @@ Nothing here does I/O. The parts shipped with the project implement them in
 `consul_ebpf.testing`.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from consul_ebpf._values import (
     Proxy,
     Server,
     Table,
+    Vip,
 )
 
 
@@ -94,6 +95,16 @@ class MapBackend(Protocol):
 
     def read(self) -> KernelState:
         """Read both tables and their counters."""
+        ...
+
+    def stay(self, vips: Iterable[Vip]) -> None:
+        """Make the next connect of each VIP go where its last one went.
+
+        For a connection that is to be made anew though its server is well.
+
+        Raises:
+            KernelError: the kernel refused a write; it then goes to the next server.
+        """
         ...
 
     def mend(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 from consul_ebpf._errors import ConsulEbpfError, InvalidProxyError
 from consul_ebpf._events import event
 from consul_ebpf._protocols import Applied, BootstrapRenderer, MapBackend
+from consul_ebpf._tls import TlsMaterial
 from consul_ebpf._values import (
     Binding,
     PlacedProxy,
@@ -25,6 +26,8 @@ from consul_ebpf._values import (
     Vip,
 )
 from consul_ebpf.binding import UNBOUND, Bindings, place_of
+from consul_ebpf.central import Params
+from consul_ebpf.credentials.keeper import Tokens, key_of
 from consul_ebpf.discovery.known import KnownServers
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.planning.plan import plan
@@ -34,6 +37,9 @@ from consul_ebpf.workloads.vips import ProxyKey, allocate
 
 logger = logging.getLogger(__name__)
 
+ASKING = "Consul is being asked for it"
+"""Why a bootstrap waits, before there is an answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
@@ -41,8 +47,12 @@ class Inputs:
 
     servers: tuple[PooledServer, ...] | None = None
     proxies: tuple[Proxy, ...] | None = None
-    token: str | None = field(default=None, repr=False)
-    """The proxies' ACL token."""
+    tokens: Tokens | None = None
+    """The proxies' ACL tokens; None: the servers ask for none."""
+    params: Params | None = None
+    """What Consul says of their bootstraps; None: it is not asked."""
+    tls: TlsMaterial | None = None
+    """What Envoys verify servers with; None: plaintext."""
     bindings: Bindings = field(default_factory=lambda: UNBOUND)
     """Of all places the proxies live at."""
     attempt: int = 0
@@ -68,6 +78,10 @@ class Converged:
     """Proxies that cannot be served, or not yet; the log says why."""
     complete: bool = True
     """Whether every file was written; if not, the runner soon tries again."""
+    placed: tuple[PlacedProxy, ...] = field(default=(), compare=False, repr=False)
+    """The programmed proxies and their VIPs."""
+    refusals: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """Proxy id to why it is not served, or not yet."""
 
 
 class Converger:
@@ -128,16 +142,19 @@ class Converger:
         refusals: dict[str, str] = {}
         placed = self._place(inputs.proxies or (), refusals)
         bound = _bound(placed, inputs.bindings, refusals)
-        bootstraps = self._render(list(bound), refusals)
+        held = _held(bound, inputs)
+        bootstraps = self._render([p for p in bound if p not in held], inputs, refusals)
+        programmed = {p: bound[p] for p in bound if p in held or p in bootstraps}
+        refusals.update({each.proxy.id: why for each, why in held.items()})
         slotted = assign_slots(
             inputs.servers or (), self._table.servers, self._newest_slot
         )
-        refusals.update(_without_a_way(bootstraps, slotted.values()))
-        vips = (each.vip for each in bootstraps)
+        refusals.update(_without_a_way(programmed, slotted.values()))
+        vips = (each.vip for each in programmed)
         table = Table(
             slotted,
             plan(vips, slotted, self._table.vips, self._seed),
-            {each.vip: bound[each] for each in bootstraps if bound[each]},
+            {each.vip: binding for each, binding in programmed.items() if binding},
         )
         applied = self._backend.apply(table)
         self._newest_slot = _newest(self._table, table, self._newest_slot)
@@ -145,13 +162,16 @@ class Converger:
 
         if self._known is not None:
             self._known.save(inputs.servers or ())
-        failed = self._write(bootstraps, inputs.token)
+        failed = self._write(bootstraps, inputs)
+        failed.update(self._prune(each.proxy.id for each in programmed))
         self._report({**refusals, **failed})
         done = Converged(
             servers=sum(each.state is ServerState.READY for each in slotted.values()),
-            proxies=len(bootstraps),
+            proxies=len(programmed),
             refused=len({**refusals, **failed}),
             complete=not failed,
+            placed=tuple(programmed),
+            refusals={**refusals, **failed},
         )
         self._log(applied, done, time.perf_counter() - begun)
         return done
@@ -176,36 +196,57 @@ class Converger:
         return placed[:capacity]
 
     def _render(
-        self, placed: list[PlacedProxy], refusals: dict[str, str]
+        self, placed: list[PlacedProxy], inputs: Inputs, refusals: dict[str, str]
     ) -> dict[PlacedProxy, Mapping[str, Any]]:
         bootstraps = {}
+        params = inputs.params or Params()
         for each in placed:
             try:
-                bootstraps[each] = self._renderer.render(each)
+                found = params.found.get(each.proxy.id)
+                bootstraps[each] = self._renderer.render(each, found)
             except InvalidProxyError as error:
                 refusals[each.proxy.id] = str(error)
         return bootstraps
 
     def _write(
-        self, bootstraps: Mapping[PlacedProxy, Mapping[str, Any]], token: str | None
+        self, bootstraps: Mapping[PlacedProxy, Mapping[str, Any]], inputs: Inputs
     ) -> dict[str, str]:
-        """Write what changed and remove what is gone; return why some could not be."""
+        """Write what changed; return why some could not be."""
         failed: dict[str, str] = {}
         for each, bootstrap in bootstraps.items():
+            proxy = each.proxy
             try:
-                if token is not None:  # Envoy does not start without that file
-                    self._files.write_token(each.proxy, token)
-                self._files.write(each, bootstrap)
+                # Envoy does not start without the files that its bootstrap names.
+                if secret := _secret(inputs, proxy):
+                    self._files.write_token(proxy, secret)
+                self._files.write_tls(proxy, inputs.tls)
+                known = self._files.bootstrap_path(proxy).exists()
+                if self._files.write(each, bootstrap) and known:
+                    logger.warning(
+                        "proxy %s: its bootstrap has changed; its Envoy takes that up"
+                        " when it is restarted",
+                        proxy.id,
+                        extra=event("bootstrap_changed"),
+                    )
             except ConsulEbpfError as error:
-                failed[each.proxy.id] = str(error)
-        try:
-            self._files.prune({each.proxy.id for each in bootstraps})
-        except ConsulEbpfError as error:
-            failed[""] = str(error)
+                failed[proxy.id] = str(error)
         return failed
+
+    def _prune(self, keep: Iterable[str]) -> dict[str, str]:
+        """Remove the files of proxies that are gone; return why that failed."""
+        try:
+            self._files.prune(set(keep))
+        except ConsulEbpfError as error:
+            return {"": str(error)}
+        return {}
 
     def _report(self, refusals: dict[str, str]) -> None:
         """Log each refusal once, and its end."""
+        refusals = {
+            proxy_id: why
+            for proxy_id, why in refusals.items()
+            if not why.endswith(ASKING)  # each new proxy waits for a moment
+        }
         for proxy_id, reason in refusals.items():
             if self._refusals.get(proxy_id) != reason:
                 logger.error("not served: %s", reason, extra=event("proxy_refused"))
@@ -226,6 +267,28 @@ class Converger:
                 applied.vips_put,
                 applied.vips_removed,
             )
+
+
+def _secret(inputs: Inputs, proxy: Proxy) -> str:
+    tokens = inputs.tokens
+    return tokens.secrets.get(key_of(proxy), "") if tokens else ""
+
+
+def _held(bound: Iterable[PlacedProxy], inputs: Inputs) -> dict[PlacedProxy, str]:
+    """Say whose bootstrap has to wait, and what for; what is there stays."""
+    held = {}
+    tokens, params = inputs.tokens or Tokens(), inputs.params
+    for each in bound:
+        proxy = each.proxy
+        key = key_of(proxy)
+        why = ""
+        if key in tokens.needed and key not in tokens.secrets:
+            why = f"no ACL token yet: {tokens.waiting.get(key, ASKING)}"
+        elif params is not None and proxy.id not in params.found:
+            why = params.waiting.get(proxy.id, ASKING)
+        if why:
+            held[each] = f"proxy {proxy.id} ({proxy.owner}): no bootstrap yet: {why}"
+    return held
 
 
 def _bound(

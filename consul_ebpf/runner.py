@@ -7,7 +7,7 @@ cell, and each change of it is carried out by `converge`.
 import asyncio
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Network
 
@@ -24,20 +24,24 @@ from consul_ebpf._protocols import (
     WorkloadSource,
 )
 from consul_ebpf._threads import finish
-from consul_ebpf._values import KernelState, PooledServer, Proxy
+from consul_ebpf._tls import TlsMaterial
+from consul_ebpf._values import KernelState, PooledServer, Proxy, Vip
 from consul_ebpf.binding import Binder
+from consul_ebpf.central import CentralConfig
 from consul_ebpf.converge import Converged, Converger, Inputs
+from consul_ebpf.credentials.keeper import TokenKeeper, Tokens, key_of
 from consul_ebpf.cutting import Cutter
 from consul_ebpf.discovery.known import KnownServers
 from consul_ebpf.discovery.pool import VIP_NETWORK, ServerPool
 from consul_ebpf.discovery.reasons import Reasons
 from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.rotation import Rotator, Written
 from consul_ebpf.workloads.memory import VipMemory
 
 logger = logging.getLogger(__name__)
 
-TOKEN_CHECK = 2.0
-"""Seconds between looks at the proxies' ACL token."""
+TLS_CHECK = 1.0
+"""Seconds between looks at the TLS files."""
 
 UPKEEP = 2.0
 """Seconds between looks at what is attached and pinned, and at namespaces."""
@@ -60,7 +64,9 @@ class Runner:
         memory: remembers which VIP is whose.
         known: remembers the servers, for a start while Consul is away.
         seed: different on each host, the same after a restart.
-        token: returns the proxies' ACL token; asked again every few seconds.
+        keeper: keeps the proxies' ACL tokens; None: the servers ask for none.
+        central: asks Consul about the bootstraps; None: they are made without.
+        tls: returns what Envoys verify servers with; None: plaintext.
         namespaces: looks into the proxies' network namespaces.
         destroy_sockets: cut connections to dead servers, by `namespaces`.
     """
@@ -78,13 +84,17 @@ class Runner:
         network: IPv4Network = VIP_NETWORK,
         port: int = 8502,
         seed: str = "",
-        token: Callable[[], str | None] | None = None,
+        keeper: TokenKeeper | None = None,
+        central: CentralConfig | None = None,
+        tls: Callable[[], TlsMaterial] | None = None,
         namespaces: Namespaces | None = None,
         destroy_sockets: bool = True,
     ) -> None:
         self._pool = pool
         self._workloads = workloads
-        self._token = token
+        self._keeper = keeper
+        self._central = central
+        self._tls = tls
         self._converger = Converger(
             backend=backend,
             renderer=renderer,
@@ -104,6 +114,14 @@ class Runner:
         self._binder = Binder(namespaces)
         self._binding = asyncio.Lock()
         self._inputs: Latest[Inputs] = Latest()
+        self._rotator: Rotator | None = None
+        if keeper is not None:
+            self._rotator = Rotator(
+                keeper,
+                self._read,
+                self._stay,
+                namespaces if destroy_sockets else None,
+            )
 
     def __repr__(self) -> str:
         return f"<Runner {self._pool!r} -> {self._converger!r}>"
@@ -124,16 +142,26 @@ class Runner:
             ConsulEbpfError: a part failed for good; what is programmed stays.
         """
         self._inputs.set(await finish(self._converger.resume))
+        work = {
+            "servers": self._follow_servers(),
+            "proxies": self._follow_proxies(),
+            "converge": self._converge_each(on_converged),
+            "upkeep": self._keep_up(on_upkeep),
+            "cutter": self._cutter.follow(self._programmed),
+        }
+        if self._tls is not None:
+            self._put(tls=await asyncio.to_thread(self._tls))
+            work["tls"] = self._follow_tls(self._tls)
+        if self._keeper is not None and self._rotator is not None:
+            work["tokens"] = self._keeper.run()
+            work["new tokens"] = self._follow_tokens(self._keeper)
+            work["rotation"] = self._rotator.run()
+        if self._central is not None:
+            work["central configuration"] = self._central.run()
+            work["new bootstraps"] = self._follow_central(self._central)
         try:
             async with asyncio.TaskGroup() as tasks:
-                for name, task in (
-                    ("servers", self._follow_servers()),
-                    ("proxies", self._follow_proxies()),
-                    ("converge", self._converge_each(on_converged)),
-                    ("token", self._follow_token()),
-                    ("upkeep", self._keep_up(on_upkeep)),
-                    ("cutter", self._cutter.follow(self._programmed)),
-                ):
+                for name, task in work.items():
                     tasks.create_task(task, name=name)
         except BaseExceptionGroup as group:
             # One part's failure cancelled the others: it is the one to tell.
@@ -144,19 +172,41 @@ class Runner:
             self._put(servers=servers)
         raise ConsulEbpfError("the pool of servers ended; it never should")
 
-    async def _follow_token(self) -> None:
-        reasons = Reasons(logger, "files_failed")
-        while self._token is not None:
-            try:
-                self._put(token=await asyncio.to_thread(self._token))
-                reasons.report(())
-            except ConsulEbpfError as error:
-                reasons.report((f"the proxies' ACL token stays as it was: {error}",))
-            await asyncio.sleep(TOKEN_CHECK)
+    async def _follow_tls(self, tls: Callable[[], TlsMaterial]) -> None:
+        while True:
+            await asyncio.sleep(TLS_CHECK)
+            self._put(tls=await asyncio.to_thread(tls))
+
+    async def _follow_tokens(self, keeper: TokenKeeper) -> None:
+        async for tokens in keeper.tokens.changes():
+            self._put(tokens=tokens)
+            self._ask_consul()
+
+    async def _follow_central(self, central: CentralConfig) -> None:
+        async for params in central.params.changes():
+            self._put(params=params)
+
+    def _ask_consul(self) -> None:
+        """Have Consul asked about the proxies that have their token."""
+        inputs = self._inputs.value or Inputs()
+        if self._central is None or inputs.proxies is None:
+            return
+        tokens = inputs.tokens or Tokens()
+        self._central.want(
+            {
+                proxy: tokens.secrets.get(key_of(proxy), "")
+                for proxy in inputs.proxies
+                if key_of(proxy) not in tokens.needed or key_of(proxy) in tokens.secrets
+            }
+        )
 
     async def _follow_proxies(self) -> None:
         async for proxies in self._workloads.watch():
+            if self._keeper is not None:
+                self._keeper.want(proxies)
+                self._put(tokens=self._keeper.tokens.value)
             await self._bind(proxies)
+            self._ask_consul()
         raise ConsulEbpfError("the source of proxies ended; it never should")
 
     async def _bind(self, proxies: tuple[Proxy, ...] | None = None) -> None:
@@ -215,16 +265,31 @@ class Runner:
         inputs = self._inputs.value or Inputs()
         if not inputs.complete:
             return None
-        if self._token is not None and inputs.token is None:
-            return None
         async with self._kernel:
             done = await finish(lambda: self._converger.converge(inputs))
         self._programmed.set(inputs.servers or ())
+        if self._rotator is not None and done.complete:
+            self._rotator.written.set(_written(done, inputs.tokens or Tokens()))
         return done
+
+    async def _stay(self, vips: Sequence[Vip]) -> None:
+        async with self._kernel:
+            await finish(lambda: self._backend.stay(vips))
 
     async def _read(self) -> KernelState:
         async with self._kernel:
             return await finish(self._backend.read)
+
+
+def _written(done: Converged, tokens: Tokens) -> Written:
+    """Return which token is in the files, and whose VIPs those are."""
+    vips: dict[str, list[Vip]] = {}
+    for each in done.placed:
+        vips.setdefault(key_of(each.proxy), []).append(each.vip)
+    return Written(
+        {key: secret for key, secret in tokens.secrets.items() if key in vips},
+        {key: tuple(each) for key, each in vips.items()},
+    )
 
 
 def _log_retry(state: RetryCallState) -> None:

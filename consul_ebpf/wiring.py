@@ -8,32 +8,45 @@ import grp
 import os
 import pwd
 import socket
+import ssl
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consul_ebpf._errors import ConfigError
+from consul_ebpf._errors import ConfigError, ConsulError
 from consul_ebpf._event_counts import EventCounts
 from consul_ebpf._protocols import (
     BootstrapRenderer,
+    HealthProbe,
     Namespaces,
     ServerSource,
     WorkloadSource,
 )
-from consul_ebpf._values import PooledServer
+from consul_ebpf._tls import TlsFiles
+from consul_ebpf._values import PooledServer, Proxy, Server, ServerState
 from consul_ebpf.config.endpoints import parse_endpoint
-from consul_ebpf.config.schema import Config, Credentials
+from consul_ebpf.config.schema import Config, Tls
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
 from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.envoy.tls import XdsTls
 from consul_ebpf.kernel.backend import BccMapBackend
+from consul_ebpf.workloads import entries
 
 if TYPE_CHECKING:
+    from consul_ebpf.central import CentralConfig
+    from consul_ebpf.credentials.keeper import TokenKeeper
+    from consul_ebpf.credentials.memory import TokenMemory
+    from consul_ebpf.discovery.consul_http import Https
     from consul_ebpf.discovery.known import KnownServers
     from consul_ebpf.discovery.pool import ServerPool
+    from consul_ebpf.discovery.token import TokenSource
+    from consul_ebpf.rpc.calls import ServerCalls
+    from consul_ebpf.rpc.channels import ChannelFactory
     from consul_ebpf.runner import Runner
 
-TokenSource = Callable[[], str | None]
+SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def open_backend(config: Config) -> BccMapBackend:
@@ -48,31 +61,196 @@ def open_backend(config: Config) -> BccMapBackend:
     )
 
 
-def token_source(credentials: Credentials) -> TokenSource | None:
-    """Return where the ACL token comes from, None if there is none."""
-    from consul_ebpf.discovery.token import StaticToken, TokenFile  # noqa: PLC0415
+class Parts:
+    """What asks Consul, made of one configuration: sources, probes, calls, tokens.
 
-    if credentials.token_file:
-        return TokenFile(credentials.token_file)
-    return StaticToken(credentials.token) if credentials.token else None
+    The parts share the TLS files, which are read again when they change, and the
+    controller's ACL token, which `keeper` renews while it runs.
+    """
 
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.tls = _tls_files(config.consul.tls)
+        self.pool: ServerPool | None = None
 
-def server_source(config: Config) -> ServerSource:
-    """Make the source named by `consul.source`."""
-    from consul_ebpf.discovery.static import StaticSource  # noqa: PLC0415
+    def __repr__(self) -> str:
+        return f"<Parts {self._config.consul.source}>"
 
-    consul = config.consul
-    if consul.source == "static":
-        return StaticSource(consul.addresses, consul.grpc_port)
-    from consul_ebpf.discovery.catalog import CatalogSource  # noqa: PLC0415
-    from consul_ebpf.discovery.token import no_token  # noqa: PLC0415
+    @cached_property
+    def server_name(self) -> str:
+        """The name in every server's certificate."""
+        consul = self._config.consul
+        return consul.tls.server_name or f"server.{consul.datacenter}.{consul.domain}"
 
-    return CatalogSource(
-        consul.http_addresses,
-        datacenter=consul.datacenter,
-        token=token_source(consul.credentials) or no_token,
-        grpc_port=consul.grpc_port,
-    )
+    @cached_property
+    def https(self) -> "Https":
+        """How to verify https addresses."""
+        from consul_ebpf.discovery.consul_http import Https  # noqa: PLC0415
+
+        return Https(self.tls, self._config.consul.tls.http_server_name or None)
+
+    @cached_property
+    def channels(self) -> "tuple[ChannelFactory, Callable[[str], str]]":
+        """What makes channels to servers, and says why there is none to a target."""
+        from consul_ebpf.rpc.channels import (  # noqa: PLC0415
+            TlsChannels,
+            insecure_channel,
+        )
+
+        if self._config.consul.tls.disabled:
+            return insecure_channel, lambda _: ""
+        channels = TlsChannels(self.tls, self.server_name)
+        return channels, channels.explain
+
+    @cached_property
+    def calls(self) -> "ServerCalls":
+        """Calls to the pool's ready servers."""
+        from consul_ebpf.rpc.calls import ServerCalls  # noqa: PLC0415
+
+        return ServerCalls(self._ready, *self.channels)
+
+    @cached_property
+    def keeper(self) -> "TokenKeeper":
+        """The proxies' tokens and the controller's own."""
+        from consul_ebpf.credentials.acl import ConsulAcl  # noqa: PLC0415
+        from consul_ebpf.credentials.keeper import TokenKeeper  # noqa: PLC0415
+
+        consul = self._config.consul
+        acl = ConsulAcl(
+            self.calls,
+            consul.http_addresses,
+            https=self.https,
+            datacenter=consul.datacenter,
+        )
+        return TokenKeeper(
+            acl, self._token_memory, entries.to_credentials(consul.credentials)
+        )
+
+    @cached_property
+    def _token_memory(self) -> "TokenMemory":
+        from consul_ebpf.credentials.memory import TokenMemory  # noqa: PLC0415
+
+        return TokenMemory(Path(self._config.bootstrap.directory))
+
+    def kept_token(self) -> str | None:
+        """Return the controller's token for a command that looks while it runs.
+
+        Raises:
+            ConsulError: it is a login's, and the controller has not logged in.
+        """
+        from consul_ebpf.credentials.keeper import HOST  # noqa: PLC0415
+        from consul_ebpf.discovery.token import TokenFile  # noqa: PLC0415
+
+        credentials = self._config.consul.credentials
+        if credentials.token_file:
+            return TokenFile(credentials.token_file)()
+        if credentials.type != "login":
+            return credentials.token or None
+        sessions, _ = self._token_memory.load()
+        if HOST not in sessions:
+            raise ConsulError("no ACL token: the controller (run) has not logged in")
+        return sessions[HOST].secret
+
+    def server_source(self, token: "TokenSource") -> ServerSource:
+        """Make the source named by `consul.source`."""
+        from consul_ebpf.discovery.static import StaticSource  # noqa: PLC0415
+
+        consul = self._config.consul
+        if consul.source == "static":
+            return StaticSource(consul.addresses, consul.grpc_port)
+        from consul_ebpf.discovery.catalog import CatalogSource  # noqa: PLC0415
+
+        return CatalogSource(
+            consul.http_addresses,
+            datacenter=consul.datacenter,
+            token=token,
+            grpc_port=consul.grpc_port,
+            tls=not consul.tls.disabled,
+            https=self.https,
+        )
+
+    def probe(self) -> HealthProbe:
+        """Make the probe of the servers' gRPC port."""
+        from consul_ebpf.discovery.probe import GrpcProbe  # noqa: PLC0415
+
+        factory, explain = self.channels
+        return GrpcProbe(
+            timeout=self._config.probe.timeout, channel_factory=factory, explain=explain
+        )
+
+    def server_pool(self, known: Iterable[PooledServer] = ()) -> "ServerPool":
+        """Make the pool: the configured source, probed over gRPC."""
+        from consul_ebpf.discovery.pool import PoolSettings, ServerPool  # noqa: PLC0415
+
+        probe = self._config.probe
+        self.pool = ServerPool(
+            self.server_source(self.keeper.host_token),
+            self.probe(),
+            settings=PoolSettings(
+                interval=probe.interval,
+                rise=probe.rise,
+                fall=probe.fall,
+                vip_network=IPv4Network(self._config.kernel.vip_cidr),
+            ),
+            known=known,
+        )
+        return self.pool
+
+    def workload_source(
+        self, token: "TokenSource", *, directory: Path | None = None
+    ) -> WorkloadSource:
+        """Make the sources of `[[proxies]]` and `[workloads]`, merged.
+
+        `directory` is where the catalog's last known proxies are kept; only the
+        controller, not a command that looks, writes there.
+        """
+        from consul_ebpf.workloads.merge import MergedWorkloads  # noqa: PLC0415
+        from consul_ebpf.workloads.static import StaticWorkloads  # noqa: PLC0415
+
+        config = self._config
+        sources: list[WorkloadSource] = [
+            StaticWorkloads(config.proxies, default=config.consul.credentials)
+        ]
+        if config.workloads.directory:
+            from consul_ebpf.workloads.directory import (  # noqa: PLC0415
+                DirectoryWorkloads,
+            )
+
+            sources.append(
+                DirectoryWorkloads(
+                    Path(config.workloads.directory), config.consul.credentials
+                )
+            )
+        if config.workloads.catalog_nodes:
+            from consul_ebpf.workloads.catalog_nodes import (  # noqa: PLC0415
+                CatalogNodes,
+            )
+
+            sources.append(
+                CatalogNodes(
+                    config.consul.http_addresses,
+                    config.workloads.catalog_nodes,
+                    datacenter=config.consul.datacenter,
+                    token=token,
+                    https=self.https,
+                    directory=directory,
+                )
+            )
+        return MergedWorkloads(sources)
+
+    def central(self) -> "CentralConfig":
+        """Make what asks Consul about the bootstraps."""
+        from consul_ebpf.central import CentralConfig  # noqa: PLC0415
+        from consul_ebpf.rpc.dataplane import bootstrap_params  # noqa: PLC0415
+
+        return CentralConfig(
+            lambda proxy, token: bootstrap_params(self.calls, proxy, token),
+            self._config.bootstrap.refresh,
+        )
+
+    def _ready(self) -> "list[Server]":
+        servers = self.pool.servers if self.pool else ()
+        return [each.server for each in servers if each.state is ServerState.READY]
 
 
 def known_servers(config: Config) -> "KnownServers":
@@ -94,54 +272,6 @@ def known_servers(config: Config) -> "KnownServers":
     )
 
 
-def server_pool(config: Config, known: Iterable[PooledServer] = ()) -> "ServerPool":
-    """Make the pool: the configured source, probed over gRPC."""
-    from consul_ebpf.discovery.pool import PoolSettings, ServerPool  # noqa: PLC0415
-    from consul_ebpf.discovery.probe import GrpcProbe  # noqa: PLC0415
-
-    probe = config.probe
-    return ServerPool(
-        server_source(config),
-        GrpcProbe(timeout=probe.timeout),
-        settings=PoolSettings(
-            interval=probe.interval,
-            rise=probe.rise,
-            fall=probe.fall,
-            vip_network=IPv4Network(config.kernel.vip_cidr),
-        ),
-        known=known,
-    )
-
-
-def workload_source(config: Config, *, directory: Path | None = None) -> WorkloadSource:
-    """Make the sources of `[[proxies]]` and `[workloads]`, merged.
-
-    `directory` is where the catalog's last known proxies are kept; only the
-    controller, not a command that looks, writes there.
-    """
-    from consul_ebpf.workloads.merge import MergedWorkloads  # noqa: PLC0415
-    from consul_ebpf.workloads.static import StaticWorkloads  # noqa: PLC0415
-
-    sources: list[WorkloadSource] = [StaticWorkloads(config.proxies)]
-    if config.workloads.directory:
-        from consul_ebpf.workloads.directory import DirectoryWorkloads  # noqa: PLC0415
-
-        sources.append(DirectoryWorkloads(Path(config.workloads.directory)))
-    if config.workloads.catalog_nodes:
-        from consul_ebpf.workloads.catalog_nodes import CatalogNodes  # noqa: PLC0415
-
-        sources.append(
-            CatalogNodes(
-                config.consul.http_addresses,
-                config.workloads.catalog_nodes,
-                datacenter=config.consul.datacenter,
-                token=token_source(config.consul.credentials),
-                directory=directory,
-            )
-        )
-    return MergedWorkloads(sources)
-
-
 def bootstrap_files(config: Config) -> BootstrapFiles:
     """Make the writer of `[bootstrap] directory`."""
     bootstrap = config.bootstrap
@@ -149,12 +279,26 @@ def bootstrap_files(config: Config) -> BootstrapFiles:
 
 
 def renderer(config: Config) -> BootstrapRenderer:
-    """Make the renderer of bootstraps, with the token's file if there is a token."""
-    has_token = token_source(config.consul.credentials) is not None
+    """Make the renderer of bootstraps, with the files that `run` writes beside them."""
+    files = bootstrap_files(config)
+    has_token = bool(config.consul.credentials.type)
+    tls = config.consul.tls
+    xds = XdsTls(
+        server_name=Parts(config).server_name,
+        verify=not tls.insecure_skip_verify,
+        ca_file=files.tls_ca_path if tls.ca_certs else None,
+        cert_file=files.tls_cert_path if tls.cert else None,
+        system_roots=ssl.get_default_verify_paths().cafile or SYSTEM_ROOTS,
+    )
+
+    def token_file(proxy: Proxy) -> Path | None:
+        return files.token_path(proxy) if has_token or proxy.credentials else None
+
     return EnvoyBootstrap(
         admin=_endpoint(config.envoy.admin),
         datacenter=config.consul.datacenter,
-        token_file=bootstrap_files(config).token_path if has_token else None,
+        token_file=token_file,
+        tls=None if tls.disabled else xds,
     )
 
 
@@ -179,9 +323,10 @@ def build_runner(
 
     directory = Path(config.bootstrap.directory)
     known = known_servers(config)
+    parts = Parts(config)
     return Runner(
-        pool=server_pool(config, known.resume(backend.read().table)),
-        workloads=workload_source(config, directory=directory),
+        pool=parts.server_pool(known.resume(backend.read().table)),
+        workloads=parts.workload_source(parts.keeper.host_token, directory=directory),
         backend=backend,
         renderer=renderer(config),
         files=bootstrap_files(config),
@@ -190,9 +335,20 @@ def build_runner(
         network=IPv4Network(config.kernel.vip_cidr),
         port=config.kernel.vip_port,
         seed=host_seed(),
-        token=token_source(config.consul.credentials),
+        keeper=parts.keeper,
+        central=parts.central(),
+        tls=None if config.consul.tls.disabled else parts.tls.material,
         namespaces=namespaces,
         destroy_sockets=config.kernel.destroy_sockets,
+    )
+
+
+def _tls_files(tls: Tls) -> TlsFiles:
+    return TlsFiles(
+        ca_certs=tls.ca_certs,
+        cert=tls.cert,
+        key=tls.key,
+        verify=not tls.insecure_skip_verify,
     )
 
 

@@ -30,7 +30,7 @@ if __name__ == "__main__":
     config = load(Path(sys.argv[1]), env={})
     with wiring.open_backend(config) as opened:
         runner = Runner(
-            pool=wiring.server_pool(config),
+            pool=wiring.Parts(config).server_pool(),
             workloads=Files(sys.argv[2]),
             backend=opened,
             renderer=wiring.renderer(config),

@@ -23,7 +23,7 @@ from consul_ebpf.config.schema import Config
 from consul_ebpf.kernel import capabilities, host, privileges
 from consul_ebpf.kernel.loading import bcc_version
 from consul_ebpf.status import take
-from consul_ebpf.wiring import bootstrap_files
+from consul_ebpf.wiring import Parts, bootstrap_files
 
 MINIMUM_KERNEL = (5, 7)
 MINIMUM_BCC = (0, 25)
@@ -146,14 +146,12 @@ def _bcc() -> str:
 
 async def _consul(config: Config) -> list[Finding]:
     """Ask the configured source once, and probe each server it names."""
-    from consul_ebpf.discovery.probe import GrpcProbe  # noqa: PLC0415
-    from consul_ebpf.wiring import server_source  # noqa: PLC0415
-
+    parts = Parts(config)
     name = f"Consul ({config.consul.source})"
     servers: tuple[Server, ...] = ()
     try:
         async with asyncio.timeout(CONSUL_TIMEOUT):
-            servers = await anext(aiter(server_source(config).watch()))
+            servers = await anext(aiter(parts.server_source(parts.kept_token).watch()))
     except (TimeoutError, ConsulEbpfError) as cause:
         error = ConsulEbpfError(
             f"no answer in {CONSUL_TIMEOUT:g} s from "
@@ -168,7 +166,7 @@ async def _consul(config: Config) -> list[Finding]:
         )
         return [Finding(name, str(error), error)]
     findings = [Finding(name, f"{len(servers)} servers")]
-    probe = GrpcProbe(timeout=config.probe.timeout)
+    probe = parts.probe()
     try:
         for server in servers:
             health = await probe.check(server)

@@ -8,7 +8,7 @@ import signal
 
 import click
 
-from consul_ebpf._events import EventCounter
+from consul_ebpf._events import EventCounter, event
 from consul_ebpf.cli import logs
 from consul_ebpf.cli.notify import Notifier
 from consul_ebpf.cli.options import configured
@@ -18,6 +18,7 @@ from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.kernel import capabilities, privileges
 from consul_ebpf.kernel.backend import BccMapBackend
 from consul_ebpf.wiring import (
+    Parts,
     bootstrap_files,
     build_runner,
     event_counts,
@@ -59,6 +60,7 @@ async def _open_and_run(
     config: Config, counter: EventCounter, *, detach_on_exit: bool
 ) -> None:
     files = bootstrap_files(config)  # refuses an unknown owner before the kernel does
+    _check_tls(config)
     # Here and now, before there is another thread: capabilities are a thread's own. A
     # signal meanwhile cancels at the next await, so a start is carried through.
     opened = open_backend(config)
@@ -85,8 +87,30 @@ async def _open_and_run(
             opened.close()
 
 
+def _check_tls(config: Config) -> None:
+    """Refuse files that cannot be used before anything is attached."""
+    tls = config.consul.tls
+    if not tls.disabled or any(
+        u.startswith("https:") for u in config.consul.http_addresses
+    ):
+        Parts(config).tls.material()
+    if tls.insecure_skip_verify:
+        logger.warning(
+            "consul.tls.insecure_skip_verify: no certificate is verified, by the"
+            " controller or by any Envoy: whoever answers in a server's place gets"
+            " the ACL tokens",
+            extra=event("not_verified"),
+        )
+
+
 def _give_up_privileges(config: Config, files: BootstrapFiles) -> None:
-    read = (config.consul.credentials.token_file, config.workloads.directory)
+    tls, credentials = config.consul.tls, config.consul.credentials
+    read = [
+        *(tls.ca_certs, tls.cert, tls.key, config.workloads.directory),
+        *(credentials.token_file, credentials.bearer_token_file),
+        *(each.credentials.token_file for each in config.proxies),
+        *(each.credentials.bearer_token_file for each in config.proxies),
+    ]
     wanted = privileges.to_keep(files.owner, read, os.geteuid())
     kept = capabilities.keep_only(wanted)
     for name in sorted(kept):

@@ -12,7 +12,7 @@ from consul_ebpf._values import PlacedProxy, Proxy
 from consul_ebpf.cli.options import configured
 from consul_ebpf.config.schema import Config
 from consul_ebpf.status import ControllerStatus, Names, Snapshot, take
-from consul_ebpf.wiring import event_counts, renderer, workload_source
+from consul_ebpf.wiring import Parts, event_counts, renderer
 from consul_ebpf.workloads.memory import VipMemory
 from consul_ebpf.workloads.vips import allocate
 
@@ -122,7 +122,8 @@ async def _proxies(config: Config) -> tuple[Proxy, ...]:
     """Return the first whole answer of the configured sources."""
     try:
         async with asyncio.timeout(WORKLOADS_TIMEOUT):
-            async for proxies in workload_source(config).watch():
+            parts = Parts(config)
+            async for proxies in parts.workload_source(parts.kept_token).watch():
                 return proxies
     except TimeoutError as error:
         raise ConsulEbpfError(

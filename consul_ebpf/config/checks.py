@@ -11,7 +11,7 @@ from pathlib import PurePath
 
 from consul_ebpf._errors import ConfigError
 from consul_ebpf.config.endpoints import parse_endpoint
-from consul_ebpf.config.schema import Config, Consul, Credentials, Kernel
+from consul_ebpf.config.schema import Config, Consul, Kernel
 from consul_ebpf.discovery.http_address import HttpAddress
 from consul_ebpf.workloads import entries
 from consul_ebpf.workloads.checks import check_vip, shown
@@ -32,7 +32,9 @@ def check(config: Config) -> None:
     """
     for key, wrong in _checks(config):
         raise ConfigError(f"{key}: {wrong}")
-    for index, proxy in enumerate(entries.to_proxies(config.proxies, "configuration")):
+    for index, proxy in enumerate(
+        entries.to_proxies(config.proxies, "configuration", config.consul.credentials)
+    ):
         if proxy.vip is not None:
             try:
                 check_vip(proxy.vip, IPv4Network(config.kernel.vip_cidr))
@@ -43,21 +45,20 @@ def check(config: Config) -> None:
 
 
 def check_available(config: Config) -> None:
-    """Refuse what the contract has and this version does not carry out.
+    """Refuse what cannot be served: incomplete, or not carried out by this version.
 
     Raises:
         ConfigError: names the key and what to use instead.
     """
-    for key, wrong in _not_yet(config):
+    for key, wrong in _not_served(config):
         raise ConfigError(f"{key}: {wrong}")
-    entries.check_available(config.proxies)
 
 
 def _checks(config: Config) -> Problems:
     yield from _consul(config.consul)
-    yield from _credentials(config.consul.credentials, "consul.credentials")
-    for index, proxy in enumerate(config.proxies):
-        yield from _credentials(proxy.credentials, f"proxies[{index}].credentials")
+    for key, wrong in entries.wrong_credentials(config.consul.credentials):
+        yield f"consul.credentials{key}", wrong
+    yield from _tls(config)
     yield from _kernel(config.kernel, _server_addresses(config.consul))
     yield from _paths(config)
     yield from _numbers(config)
@@ -88,16 +89,18 @@ def _consul(consul: Consul) -> Problems:
         yield "consul.datacenter", f"{shown(consul.datacenter)} is not a datacenter"
 
 
-def _credentials(credentials: Credentials, key: str) -> Problems:
-    """Say what is wrong without repeating a token."""
-    given = [name for name in ("token", "token_file") if getattr(credentials, name)]
-    if credentials.type == "static" and len(given) != 1:
-        have = "both are" if given else "neither is"
-        yield key, f'type = "static" needs token or token_file; {have} given'
-    elif credentials.type != "static" and given:
-        yield f"{key}.type", f'must be "static" where {given[0]} is given'
-    if not (credentials.token.isascii() and credentials.token.isprintable()):
-        yield f"{key}.token", "holds more than printable ASCII; copy it again"
+def _tls(config: Config) -> Problems:
+    tls = config.consul.tls
+    key = "consul.tls"
+    for name in ("ca_certs", "cert", "key"):
+        path = getattr(tls, name)
+        if path and not path.startswith("/"):
+            yield f"{key}.{name}", f"{shown(path)} is not an absolute path"
+    if tls.key and not tls.cert:
+        yield f"{key}.key", "is given without consul.tls.cert"
+    for name in (tls.server_name, tls.http_server_name, config.consul.domain):
+        if not re.fullmatch(r"[A-Za-z0-9._-]*", name):
+            yield f"{key}.server_name", f"{shown(name)} is not a name"
 
 
 def _kernel(kernel: Kernel, consul: dict[IPv4Address, str]) -> Problems:
@@ -174,22 +177,18 @@ def _numbers(config: Config) -> Problems:
             yield key, f"is not 1 to {most}"
 
 
-def _not_yet(config: Config) -> Problems:
+def _not_served(config: Config) -> Problems:
     consul = config.consul
     if consul.source in {"watch", "dns", "exec"}:
         yield (
             "consul.source",
             f'"{consul.source}" is not in this version; use "catalog" or "static"',
         )
-    if not consul.tls.disabled:
+    tls = consul.tls
+    if not (tls.disabled or tls.server_name or consul.datacenter):
         yield (
-            "consul.tls.disabled",
-            "TLS to the servers is not in this version; set consul.tls.disabled = true",
-        )
-    if consul.credentials.type == "login":
-        yield (
-            "consul.credentials.type",
-            '"login" is not in this version; use "static" and a token_file',
+            "consul.tls.server_name",
+            "is empty, as is consul.datacenter; give one, or set tls.disabled = true",
         )
     if config.dns.enabled:
         yield "dns.enabled", "DNS is not in this version; write enabled = false"

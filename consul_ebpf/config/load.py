@@ -19,14 +19,14 @@ from consul_ebpf.discovery.http_address import HttpAddress
 
 DEFAULT_HTTP_ADDRESS = "http://127.0.0.1:8500"
 
-HTTPS_VARIABLES = (
-    "CONSUL_CACERT",
-    "CONSUL_CAPATH",
-    "CONSUL_CLIENT_CERT",
-    "CONSUL_CLIENT_KEY",
-    "CONSUL_TLS_SERVER_NAME",
-)
-"""Standard, for HTTPS, and not carried out yet."""
+HTTPS_VARIABLES = {
+    "CONSUL_CACERT": "consul.tls.ca_certs",
+    "CONSUL_CAPATH": "consul.tls.ca_certs",
+    "CONSUL_CLIENT_CERT": "consul.tls.cert",
+    "CONSUL_CLIENT_KEY": "consul.tls.key",
+    "CONSUL_TLS_SERVER_NAME": "consul.tls.http_server_name",
+}
+"""Consul's own, to our keys; the first of two for one key wins."""
 
 
 def load(
@@ -76,7 +76,7 @@ def complete(
         check(config)
         if serving:
             check_available(config)
-            _refuse_unused(config, env)
+            _refuse_unused(env)
     except ConfigError as error:
         wrong = str(error)
         for key, origin in origins.items():
@@ -109,6 +109,11 @@ def _changes(
     """Yield (where it comes from, key path, value), in the order to apply them."""
     if address := env.get("CONSUL_HTTP_ADDR"):
         yield "CONSUL_HTTP_ADDR", "consul.http_addresses", [address]
+    seen = set()
+    for name, key in HTTPS_VARIABLES.items():
+        if (value := env.get(name)) and key not in seen:
+            seen.add(key)
+            yield name, key, value
     # With both, the file wins, as in Consul's own commands.
     for name, key in {
         "CONSUL_HTTP_TOKEN_FILE": "token_file",
@@ -160,20 +165,14 @@ def _is_true(env: Mapping[str, str], name: str) -> bool:
     raise ConfigError(f"{name}: must be true or false")
 
 
-def _refuse_unused(config: Config, env: Mapping[str, str]) -> None:
+def _refuse_unused(env: Mapping[str, str]) -> None:
     """Refuse variables that somebody relies on and that would do nothing."""
     if env.get("CONSUL_HTTP_AUTH"):
         raise ConfigError("CONSUL_HTTP_AUTH is not in this version; unset it")
-    if not any(url.startswith("https:") for url in config.consul.http_addresses):
-        return
-    for name in HTTPS_VARIABLES:
-        if env.get(name):
-            raise ConfigError(
-                f"{name} is not in this version; unset it, or use an http address"
-            )
     if env.get("CONSUL_HTTP_SSL_VERIFY") and not _is_true(
         env, "CONSUL_HTTP_SSL_VERIFY"
     ):
         raise ConfigError(
-            "CONSUL_HTTP_SSL_VERIFY: certificates are always verified; unset it"
+            "CONSUL_HTTP_SSL_VERIFY: unset it; consul.tls.insecure_skip_verify = true"
+            " leaves certificates unverified, for HTTP and gRPC"
         )

@@ -60,6 +60,9 @@ class Credentials(Section, frozen=True):
         return [("type", self.type), ("token_file", self.token_file)]
 
 
+NO_CREDENTIALS = Credentials()
+
+
 class Consul(Section, frozen=True):
     """`[consul]`: where the servers are and how to ask."""
 

@@ -20,7 +20,7 @@ from tenacity import (
 
 from consul_ebpf._errors import ConfigError, ConsulError
 from consul_ebpf._events import event
-from consul_ebpf.discovery.consul_http import ConsulHttp
+from consul_ebpf.discovery.consul_http import ConsulHttp, Https
 from consul_ebpf.discovery.http_address import HttpAddress
 from consul_ebpf.discovery.token import TokenSource, no_token
 
@@ -49,6 +49,7 @@ async def watch_query(
     what: str,
     datacenter: str = "",
     token: TokenSource = no_token,
+    https: Https | None = None,
     wait: float = WAIT,
 ) -> AsyncGenerator[T, None]:
     """Yield the decoded answer at once and again whenever Consul says it changed.
@@ -65,6 +66,7 @@ async def watch_query(
         what: for log lines, like "the servers in the catalog".
         datacenter: empty for the datacenter of the agent that answers.
         token: asked before each query.
+        https: how to verify https addresses; None: by the system's certificates.
         wait: seconds a query blocks when nothing changes.
 
     Raises:
@@ -76,7 +78,7 @@ async def watch_query(
         turns = [
             _Turn(
                 await stack.enter_async_context(
-                    ConsulHttp(address, datacenter=datacenter, token=token)
+                    ConsulHttp(address, datacenter=datacenter, token=token, https=https)
                 ),
                 str(address),
             )

@@ -10,7 +10,7 @@ import msgspec
 
 from consul_ebpf._values import Server
 from consul_ebpf.discovery.blocking import WAIT, watch_query
-from consul_ebpf.discovery.consul_http import ConsulHttp
+from consul_ebpf.discovery.consul_http import ConsulHttp, Https
 from consul_ebpf.discovery.reasons import Reasons
 from consul_ebpf.discovery.token import TokenSource, no_token
 
@@ -51,6 +51,7 @@ class CatalogSource:
         token: TokenSource = no_token,
         grpc_port: int = 8502,
         tls: bool = False,
+        https: Https | None = None,
         wait: float = WAIT,
     ) -> None:
         """Ask `http_addresses` in turn, with a `token` that is asked for each time.
@@ -61,6 +62,7 @@ class CatalogSource:
             token: needs service:read on "consul" and node:read.
             grpc_port: where no server's metadata says a port.
             tls: take the servers' TLS port instead of the plaintext one.
+            https: how to verify https addresses; None: by the system's certificates.
             wait: seconds a query blocks when nothing changes.
         """
         self._addresses = tuple(http_addresses)
@@ -68,6 +70,7 @@ class CatalogSource:
         self._token = token
         self._grpc_port = grpc_port
         self._tls = tls
+        self._https = https
         self._wait = wait
 
     def __repr__(self) -> str:
@@ -83,6 +86,7 @@ class CatalogSource:
             what="the servers in the catalog",
             datacenter=self._datacenter,
             token=self._token,
+            https=self._https,
             wait=self._wait,
         )
         async with aclosing(answers):

@@ -5,10 +5,11 @@ an answer from the network may hang, never end, lead elsewhere or lack a header,
 none of that may hang, fill or mislead the controller, or give a token away.
 """
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 import consul.aio
@@ -17,6 +18,7 @@ from consul import ConsulException
 from yarl import URL
 
 from consul_ebpf._errors import ConsulError
+from consul_ebpf._tls import TlsFiles
 from consul_ebpf.discovery.http_address import HttpAddress
 from consul_ebpf.discovery.token import TokenSource, no_token
 
@@ -43,6 +45,14 @@ def deadline(wait: float | None) -> float:
     return PLAIN_DEADLINE + (wait * 1.1 + wait / 16 if wait else 0.0)
 
 
+class Https(NamedTuple):
+    """How to verify an https address."""
+
+    files: TlsFiles
+    server_name: str | None = None
+    """The name to find in the certificate; None: the address's host."""
+
+
 class ConsulHttp(consul.aio.Consul):  # type: ignore[misc]  # py-consul is untyped
     """One agent or server. Reads are stale ones: any server may answer them.
 
@@ -55,7 +65,9 @@ class ConsulHttp(consul.aio.Consul):  # type: ignore[misc]  # py-consul is untyp
         *,
         datacenter: str = "",
         token: TokenSource = no_token,
+        https: Https | None = None,
     ) -> None:
+        self._https = https
         host = f"[{address.host}]" if ":" in address.host else address.host
         self._address = address
         self._token_source = token
@@ -76,20 +88,48 @@ class ConsulHttp(consul.aio.Consul):  # type: ignore[misc]  # py-consul is untyp
 
     def http_connect(self, host: str, port: int, scheme: str, *_: Any) -> "_Transport":
         """Be asked by py-consul for the transport."""
-        return _Transport(host, port, scheme, str(self._address))
+        return _Transport(
+            host,
+            port,
+            scheme,
+            shown=str(self._address),
+            https=self._https,
+        )
 
     def prepare_headers(self, token: str | None = None) -> dict[str, str]:
         """Be asked by py-consul for a request's headers."""
         secret = token or self._token_source()
         return {"X-Consul-Token": secret} if secret else {}
 
+    async def log_in(
+        self, body: Mapping[str, Any], *, namespace: str, partition: str
+    ) -> dict[str, Any]:
+        """Log in at an auth method; py-consul's call leaves out where it lives."""
+        where = {"dc": self.dc, "ns": namespace, "partition": partition}
+        answer: dict[str, Any] = await self.http.post(
+            lambda response: json.loads(response.body),
+            "/v1/acl/login",
+            params=[(key, value) for key, value in where.items() if value],
+            data=json.dumps(body),
+        )
+        return answer
+
 
 class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
     """What py-consul calls, over one aiohttp session."""
 
-    def __init__(self, host: str, port: int, scheme: str, shown: str) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        scheme: str,
+        *,
+        shown: str,
+        https: Https | None,
+    ) -> None:
         super().__init__(host, port, scheme)
         self._shown = shown
+        self._https = https if scheme == "https" else None
         self._session = aiohttp.ClientSession(
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=True,
@@ -132,6 +172,8 @@ class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
                 headers=headers,
                 data=data,
                 allow_redirects=False,  # the token would go along
+                ssl=self._https.files.context() if self._https else True,
+                server_hostname=self._https.server_name if self._https else None,
                 timeout=aiohttp.ClientTimeout(
                     total=total, sock_connect=CONNECT_DEADLINE
                 ),
@@ -189,6 +231,12 @@ def _as_consul_error(shown: str, total: float) -> Iterator[None]:
     except TimeoutError as error:
         raise ConsulError(
             f"Consul at {shown}: no answer within {total:.0f} s"
+        ) from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        why = getattr(error.certificate_error, "verify_message", "") or "not accepted"
+        raise ConsulError(
+            f"Consul at {shown}: its certificate: {why.rstrip('.')}: see"
+            " consul.tls.ca_certs and consul.tls.http_server_name"
         ) from error
     except (aiohttp.ClientError, OSError) as error:
         raise ConsulError(f"Consul at {shown}: {_why(error)}") from error

@@ -12,6 +12,7 @@ from typing import Any
 from consul_ebpf._errors import InvalidProxyError
 from consul_ebpf._values import BootstrapParams, PlacedProxy, Proxy, Vip
 from consul_ebpf.envoy.stats_tags import stats_tags
+from consul_ebpf.envoy.tls import XdsTls, transport_socket
 from consul_ebpf.envoy.token import token_filters
 from consul_ebpf.workloads.checks import check_proxy, shown
 
@@ -31,7 +32,8 @@ class EnvoyBootstrap:
             the default is consul-dataplane's.
         datacenter: labels the metrics; empty leaves the label out.
         token_file: says where a proxy's token file (`envoy.token`) is; Envoy does not
-            start without it. None: the servers ask for no token.
+            start without it. None, as its answer too: no token is asked for.
+        tls: to the servers; None: plaintext.
     """
 
     def __init__(
@@ -39,15 +41,16 @@ class EnvoyBootstrap:
         *,
         admin: tuple[str, int] = ("127.0.0.1", 19000),
         datacenter: str = "",
-        token_file: Callable[[Proxy], Path] | None = None,
+        token_file: Callable[[Proxy], Path | None] | None = None,
+        tls: XdsTls | None = None,
     ) -> None:
         self._admin = admin
         self._datacenter = datacenter
         self._token_file = token_file
+        self._tls = tls
 
     def __repr__(self) -> str:
-        with_token = "a" if self._token_file else "no"
-        return f"<EnvoyBootstrap {with_token} token, admin {self._admin}>"
+        return f"<EnvoyBootstrap {'TLS' if self._tls else 'plaintext'}>"
 
     def render(
         self,
@@ -61,12 +64,16 @@ class EnvoyBootstrap:
         """
         proxy = placed.proxy
         check_proxy(proxy)
-        token_file = self._token_file(proxy) if self._token_file else None
+        cluster = xds_cluster(
+            placed.vip, self._token_file(proxy) if self._token_file else None
+        )
+        if self._tls is not None:
+            cluster["transport_socket"] = transport_socket(self._tls, proxy)
         return {
             "admin": admin(proxy, self._admin),
             "node": node(proxy),
             "layered_runtime": layered_runtime(),
-            "static_resources": {"clusters": [xds_cluster(placed.vip, token_file)]},
+            "static_resources": {"clusters": [cluster]},
             "stats_config": stats_config(proxy, self._datacenter),
             "dynamic_resources": dynamic_resources(),
         }

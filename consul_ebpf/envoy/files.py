@@ -15,7 +15,9 @@ from typing import Any
 
 from consul_ebpf._errors import ConsulEbpfError
 from consul_ebpf._files import TEMPORARY_SUFFIX, write_atomically
+from consul_ebpf._tls import TlsMaterial
 from consul_ebpf._values import PlacedProxy, Proxy
+from consul_ebpf.envoy.tls import tls_ca_secret, tls_cert_secret
 from consul_ebpf.envoy.token import token_secret
 from consul_ebpf.workloads.checks import check_proxy
 
@@ -23,6 +25,9 @@ log = logging.getLogger(__name__)
 
 BOOTSTRAP = "bootstrap.json"
 TOKEN = "token.json"  # noqa: S105  # a file's name
+TLS_CA = "tls-ca.json"
+TLS_CERT = "tls-cert.json"
+OURS = (BOOTSTRAP, TOKEN, TLS_CA, TLS_CERT)
 
 _FILE_MODE = 0o600
 _TOP_MODE = 0o711
@@ -61,6 +66,14 @@ class BootstrapFiles:
         """Where `write_token` puts the proxy's token: `EnvoyBootstrap`'s token_file."""
         return self._directory / proxy.id / TOKEN
 
+    def tls_ca_path(self, proxy: Proxy) -> Path:
+        """Where `write_tls` puts the CA certificates: `XdsTls`'s ca_file."""
+        return self._directory / proxy.id / TLS_CA
+
+    def tls_cert_path(self, proxy: Proxy) -> Path:
+        """Where `write_tls` puts the client certificate: `XdsTls`'s cert_file."""
+        return self._directory / proxy.id / TLS_CERT
+
     def write(self, placed: PlacedProxy, bootstrap: Mapping[str, Any]) -> Path | None:
         """Make the proxy's file hold `bootstrap`; None if it did already.
 
@@ -77,6 +90,31 @@ class BootstrapFiles:
         starts, so write it before the bootstrap. Raises what `write` raises.
         """
         return self._write(proxy, TOKEN, token_secret(token))
+
+    def write_tls(self, proxy: Proxy, tls: TlsMaterial | None) -> None:
+        """Make the proxy's files hold what it verifies servers with; None: plaintext.
+
+        Envoy takes up new ones by itself. Raises what `write` raises.
+        """
+        ca = tls_ca_secret(tls.ca) if tls and tls.ca else None
+        cert = tls_cert_secret(tls.cert, tls.key) if tls and tls.cert else None
+        for name, content in ((TLS_CA, ca), (TLS_CERT, cert)):
+            if content is not None:
+                self._write(proxy, name, content)
+            else:
+                self._unlink(proxy, name)
+
+    def _unlink(self, proxy: Proxy, name: str) -> None:
+        check_proxy(proxy)
+        path = self._directory / proxy.id / name
+        try:
+            path.unlink(missing_ok=True)
+        except NotADirectoryError:
+            return
+        except OSError as error:
+            raise ConsulEbpfError(
+                f"cannot remove {str(path)!r}: {error.strerror}"
+            ) from error
 
     def remove(self, proxy_id: str) -> bool:
         """Remove the proxy's files; say whether there were any.
@@ -139,8 +177,8 @@ def _remove_files(directory: Path) -> bool:
 
 def _is_ours(path: Path) -> bool:
     """Tell our files, and what a killed predecessor left of them, from other ones."""
-    return path.name in (BOOTSTRAP, TOKEN) or (
-        path.name.startswith((f".{BOOTSTRAP}.", f".{TOKEN}."))
+    return path.name in OURS or (
+        path.name.startswith(tuple(f".{name}." for name in OURS))
         and path.name.endswith(TEMPORARY_SUFFIX)
     )
 

@@ -7,7 +7,7 @@ from typing import Self
 
 from consul_ebpf._errors import KernelError, TableFullError
 from consul_ebpf._protocols import Applied
-from consul_ebpf._values import KernelState, SlottedServer, Table
+from consul_ebpf._values import KernelState, SlottedServer, Table, Vip
 from consul_ebpf.kernel import codec, host, libbpf
 from consul_ebpf.kernel.diff import Changes, diff
 from consul_ebpf.kernel.install import Program, install
@@ -139,6 +139,19 @@ class BccMapBackend:
             return read_tables(self._installed.tables)
         except OSError as error:
             raise KernelError(f"reading the tables failed: {error}") from error
+
+    def stay(self, vips: Iterable[Vip]) -> None:
+        """Let the next connects go where the last went; see `MapBackend.stay`."""
+        try:
+            for vip in vips:
+                key = codec.encode_key(vip)
+                row = self._vips.lookup(key)
+                if row is not None:
+                    self._vips.update(key, codec.staying(row))
+        except OSError as error:
+            raise KernelError(
+                f"writing the tables failed: {error.strerror or error}"
+            ) from error
 
     def mend(self) -> tuple[str, ...]:
         """Look whether all is still in place; see `MapBackend.mend`."""

@@ -135,6 +135,12 @@ def encode_vip(
     return VIP.pack(packed, last, connects, cursor, *more[:RECENT], *bound)
 
 
+def staying(data: bytes) -> bytes:
+    """Encode a VIP's entry anew: as if nothing was tried, the cursor stays."""
+    preference, _last, *more = VIP.unpack(data)
+    return VIP.pack(preference, 0, *more)
+
+
 def decode_preference(data: bytes) -> Preference:
     """Decode the preference of a VIP's entry."""
     slots = VIP.unpack(data)[0].to_bytes(MAX_CHOICES, "little")

@@ -1,12 +1,12 @@
-"""PURE: which sockets lead to servers that are dead, by the kernel's own account.
+"""PURE: which sockets are to be cut, by the kernel's own account.
 
 Only sockets that went through a VIP are in the kernel's rings, so no others are named.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from consul_ebpf._protocols import Doomed
-from consul_ebpf._values import KernelState, Server
+from consul_ebpf._values import KernelState, Server, Vip
 
 
 def doomed(state: KernelState, dead: Collection[Server]) -> tuple[Doomed, ...]:
@@ -16,15 +16,18 @@ def doomed(state: KernelState, dead: Collection[Server]) -> tuple[Doomed, ...]:
     whoever destroys compares the peer once more.
     """
     endpoints = {_endpoint(server) for server in dead}
-    rows = {
-        slot: entry.server
-        for slot, entry in state.table.servers.items()
-        if _endpoint(entry.server) in endpoints
-    }
+    found = sockets_of(state, state.vips)
+    return tuple(each for each in found if _endpoint(each.server) in endpoints)
+
+
+def sockets_of(state: KernelState, vips: Iterable[Vip]) -> tuple[Doomed, ...]:
+    """Name the newest sockets of these VIPs, wherever they lead."""
+    rows = {slot: entry.server for slot, entry in state.table.servers.items()}
     return tuple(
         Doomed(cookie, rows[slot])
-        for counters in state.vips.values()
-        for cookie, slot in counters.sockets
+        for vip in vips
+        if vip in state.vips
+        for cookie, slot in state.vips[vip].sockets
         if slot in rows
     )
 

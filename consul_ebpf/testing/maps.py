@@ -1,10 +1,11 @@
 """An in-memory `MapBackend`: the kernel's two tables as dicts."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from consul_ebpf._errors import TableFullError
 from consul_ebpf._protocols import Applied
-from consul_ebpf._values import KernelState, ServerCounters, Table, VipCounters
+from consul_ebpf._values import KernelState, ServerCounters, Table, Vip, VipCounters
 from consul_ebpf.kernel.diff import diff
 
 
@@ -23,6 +24,7 @@ class MemoryMapBackend:
         self.failure: Exception | None = None
         self.broken: tuple[str, ...] = ()
         self.closed = False
+        self.stayed: list[Vip] = []
 
     def __repr__(self) -> str:
         table = self._table
@@ -63,6 +65,10 @@ class MemoryMapBackend:
             servers=dict.fromkeys(rows, ServerCounters()),
             vips=dict.fromkeys(self._table.vips, VipCounters()),
         )
+
+    def stay(self, vips: Iterable[Vip]) -> None:
+        """Remember for whom, in `stayed`."""
+        self.stayed.extend(vips)
 
     def mend(self) -> tuple[str, ...]:
         """Return and forget `broken`: lines a test has put there."""

@@ -11,6 +11,7 @@ import msgspec
 from consul_ebpf._state_file import JsonFile
 from consul_ebpf._values import Proxy
 from consul_ebpf.discovery.blocking import WAIT, watch_query
+from consul_ebpf.discovery.consul_http import Https
 from consul_ebpf.discovery.reasons import Reasons
 from consul_ebpf.discovery.token import TokenSource, no_token
 from consul_ebpf.workloads.following import newest_of
@@ -39,6 +40,7 @@ class CatalogNodes:
         *,
         datacenter: str = "",
         token: TokenSource | None = None,
+        https: Https | None = None,
         directory: Path | None = None,
         wait: float = WAIT,
     ) -> None:
@@ -49,6 +51,7 @@ class CatalogNodes:
             nodes: names of catalog nodes.
             datacenter: empty for the datacenter of the agent that answers.
             token: needs node:read on the nodes and service:read on the proxies.
+            https: how to verify https addresses; None: by the system's certificates.
             directory: where the last known proxies are kept, for a start while
                 Consul is away; None: nowhere.
             wait: seconds a query blocks when nothing changes.
@@ -57,6 +60,7 @@ class CatalogNodes:
         self._nodes = tuple(dict.fromkeys(nodes))
         self._datacenter = datacenter
         self._token = token or no_token
+        self._https = https
         self._wait = wait
         self._file = JsonFile(directory / PROXIES_FILE, _Known) if directory else None
 
@@ -98,6 +102,7 @@ class CatalogNodes:
             what=f"the proxies of catalog node {node}",
             datacenter=self._datacenter,
             token=self._token,
+            https=self._https,
             wait=self._wait,
         )
         async with aclosing(answers):

@@ -15,9 +15,9 @@ from watchfiles import awatch
 from consul_ebpf._errors import ConfigError
 from consul_ebpf._values import Proxy
 from consul_ebpf.config.decoding import parse
-from consul_ebpf.config.schema import ProxyEntry, Section
+from consul_ebpf.config.schema import NO_CREDENTIALS, Credentials, ProxyEntry, Section
 from consul_ebpf.discovery.reasons import Reasons
-from consul_ebpf.workloads.entries import check_available, to_proxies
+from consul_ebpf.workloads.entries import to_proxies
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +61,13 @@ class DirectoryWorkloads:
     is empty. Hidden files are left alone.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Watch the directory at `path`, which may come later."""
+    def __init__(self, path: Path, default: Credentials = NO_CREDENTIALS) -> None:
+        """Watch the directory at `path`, which may come later.
+
+        `default` completes the proxies' own credentials.
+        """
         self._path = path
+        self._default = default
         self._files: dict[Path, _Read] = {}
 
     def __repr__(self) -> str:
@@ -117,8 +121,7 @@ class DirectoryWorkloads:
         except ConfigError as error:
             return _Read(fingerprint, last.proxies, f"{error}{_kept(last)}")
         try:
-            check_available(entries)
-            proxies = to_proxies(entries, str(path))
+            proxies = to_proxies(entries, str(path), self._default)
         except ConfigError as error:
             return _Read(fingerprint, last.proxies, f"{path}: {error}{_kept(last)}")
         return _Read(fingerprint, proxies)

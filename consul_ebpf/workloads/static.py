@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from consul_ebpf._values import Proxy
-from consul_ebpf.config.schema import ProxyEntry
+from consul_ebpf.config.schema import NO_CREDENTIALS, Credentials, ProxyEntry
 from consul_ebpf.workloads.entries import to_proxies
 
 
@@ -12,14 +12,17 @@ class StaticWorkloads:
     """A `WorkloadSource` of `[[proxies]]`."""
 
     def __init__(
-        self, entries: Sequence[ProxyEntry], owner: str = "configuration"
+        self,
+        entries: Sequence[ProxyEntry],
+        owner: str = "configuration",
+        default: Credentials = NO_CREDENTIALS,
     ) -> None:
-        """Read the entries.
+        """Read the entries; `default` completes their own credentials.
 
         Raises:
             ConfigError: an entry is wrong.
         """
-        self._proxies = to_proxies(entries, owner)
+        self._proxies = to_proxies(entries, owner, default)
 
     def __repr__(self) -> str:
         return f"<StaticWorkloads {len(self._proxies)} proxies>"

@@ -7,7 +7,7 @@ import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -157,6 +157,9 @@ class Kernel:
         for slot in changes.servers_empty:
             del self.rows[slot]
             yield
+
+    def stay(self, vips: Iterable[Vip]) -> None:
+        pass
 
     def mend(self) -> tuple[str, ...]:
         return ()

@@ -5,10 +5,12 @@ import socket
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
 
+from tests.lab.certificates import Issued
 from tests.lab.held import Held
 from tests.lab.http_request import request
 from tests.lab.processes import Child, LabError, wait_until
@@ -16,8 +18,20 @@ from tests.lab.scratch import Netns, scratch_directory
 
 HTTP_PORT = 8500
 GRPC_PORT = 8502
+GRPC_TLS_PORT = 8503
+HTTPS_PORT = 8501
 BLOCKS = range(10, 60)
 """Third bytes of 127.0.x.0/24 that labs take; one lab at a time has a block."""
+
+
+@dataclass(frozen=True)
+class ServerTls:
+    """What the servers show and trust, PEM; then plaintext gRPC is off."""
+
+    ca: str
+    issued: Issued
+    verify_incoming: bool = False
+    """Whether gRPC's clients have to show a certificate."""
 
 
 class ConsulCluster(Held):
@@ -38,6 +52,7 @@ class ConsulCluster(Held):
         netns: Netns | None = None,
         config: Mapping[str, Any] | None = None,
         cgroups: Sequence[Path] = (),
+        tls: ServerTls | None = None,
     ) -> None:
         """Prepare; nothing is started yet.
 
@@ -49,7 +64,10 @@ class ConsulCluster(Held):
             netns: where to run.
             config: more of the agent's configuration, for every server.
             cgroups: one for each server to run in.
+            tls: HTTPS besides HTTP, and gRPC over TLS only.
         """
+        self._tls = tls
+        self.grpc_port = GRPC_TLS_PORT if tls else GRPC_PORT
         self._consul = consul
         self._size = size
         self._netns = netns
@@ -66,6 +84,8 @@ class ConsulCluster(Held):
             self.addresses = stack.enter_context(_Block()).addresses(self._size)
         self._directory = stack.enter_context(scratch_directory())
         stack.callback(self._kill_all)
+        if self._tls:
+            self._write_tls(self._tls)
         for i in range(len(self.addresses)):
             self.servers.append(self._start(i))
         self.wait_ready()
@@ -78,7 +98,19 @@ class ConsulCluster(Held):
     @property
     def grpc_endpoints(self) -> list[str]:
         """The servers' gRPC ports, as `address:port`."""
-        return [f"{_bracketed(a)}:{GRPC_PORT}" for a in self.addresses]
+        return [f"{_bracketed(a)}:{self.grpc_port}" for a in self.addresses]
+
+    @property
+    def https_addresses(self) -> list[str]:
+        """The servers' HTTPS APIs, as URLs."""
+        return [f"https://{_bracketed(a)}:{HTTPS_PORT}" for a in self.addresses]
+
+    def replace_tls(self, tls: ServerTls) -> None:
+        """Have the servers show and trust something else, without a restart."""
+        self._tls = tls
+        self._write_tls(tls)
+        for i in range(len(self.addresses)):
+            self.call("PUT", "/v1/agent/reload", server=i)
 
     def kill(self, i: int) -> None:
         """SIGKILL a server: its kernel resets its connections."""
@@ -197,6 +229,30 @@ class ConsulCluster(Held):
             f"consul-{i}", argv, self._directory, cgroup=cgroup, netns=self._netns
         )
 
+    def _write_tls(self, tls: ServerTls) -> None:
+        for name, pem in (
+            ("ca.pem", tls.ca),
+            ("cert.pem", tls.issued.cert),
+            ("key.pem", tls.issued.key),
+        ):
+            (self._directory / name).write_text(pem)
+
+    def _tls_configuration(self) -> dict[str, Any]:
+        if self._tls is None:
+            return {"ports": {"grpc": GRPC_PORT}}
+        files = {
+            "ca_file": str(self._directory / "ca.pem"),
+            "cert_file": str(self._directory / "cert.pem"),
+            "key_file": str(self._directory / "key.pem"),
+        }
+        return {
+            "ports": {"grpc": -1, "grpc_tls": GRPC_TLS_PORT, "https": HTTPS_PORT},
+            "tls": {
+                "defaults": {**files, "verify_incoming": False},
+                "grpc": {"verify_incoming": self._tls.verify_incoming},
+            },
+        }
+
     def _configuration(self, i: int, data: Path) -> dict[str, Any]:
         address = self.addresses[i]
         others = [_bracketed(a) for a in self.addresses if a != address]
@@ -215,7 +271,7 @@ class ConsulCluster(Held):
             "data_dir": str(data),
             "disable_update_check": True,
             "connect": {"enabled": True},
-            "ports": {"grpc": GRPC_PORT},
+            **self._tls_configuration(),
             "performance": {"raft_multiplier": 1, "leave_drain_time": "500ms"},
             "acl": acl,
             "log_level": "info",
@@ -223,7 +279,7 @@ class ConsulCluster(Held):
         }
 
     def _serves(self, i: int) -> bool:
-        address = (self.addresses[i], GRPC_PORT)
+        address = (self.addresses[i], self.grpc_port)
 
         def connect() -> bool:
             socket.create_connection(address, timeout=1).close()

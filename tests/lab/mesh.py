@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.lab.consul import GRPC_PORT, ConsulCluster
+from tests.lab.consul import ConsulCluster
 from tests.lab.controller import ControllerProcess
 from tests.lab.envoy import EnvoyProcess
 from tests.lab.held import Held
@@ -113,7 +113,7 @@ class Mesh(Held):
         return [
             proxy
             for proxy, envoy in self.envoys.items()
-            if envoy.xds_server(GRPC_PORT) == endpoint
+            if envoy.xds_server(self.cluster.grpc_port) == endpoint
         ]
 
     def kill_server(self, i: int, timeout: float = 10.0) -> dict[str, Connected]:
@@ -153,7 +153,7 @@ class Mesh(Held):
         done: dict[str, Connected] = {}
         while waiting:
             for proxy in waiting:
-                server = _stream(self.envoys[proxy])
+                server = _stream(self.envoys[proxy], self.cluster.grpc_port)
                 now = time.monotonic() - since
                 seen = first_seen.get(proxy)
                 if server is None or server == dead:
@@ -169,9 +169,9 @@ class Mesh(Held):
         return done
 
 
-def _stream(envoy: EnvoyProcess) -> str | None:
+def _stream(envoy: EnvoyProcess, port: int) -> str | None:
     envoy.child.must_run()
-    server = envoy.xds_server(GRPC_PORT)
+    server = envoy.xds_server(self.cluster.grpc_port)
     try:
         connected = envoy.connected_state
     except OSError:  # its admin interface is not there yet

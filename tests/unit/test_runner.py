@@ -2,7 +2,6 @@
 virtual; blocking work runs in real threads."""
 
 import asyncio
-import json
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +14,7 @@ import pytest
 from consul_ebpf._errors import ConsulEbpfError, KernelError
 from consul_ebpf._protocols import Applied, WorkloadSource
 from consul_ebpf._values import (
+    Credentials,
     Proxy,
     Server,
     ServerState,
@@ -23,11 +23,14 @@ from consul_ebpf._values import (
     Vip,
 )
 from consul_ebpf.converge import Converged
+from consul_ebpf.credentials.keeper import TokenKeeper
+from consul_ebpf.credentials.memory import TokenMemory
 from consul_ebpf.discovery.pool import ServerPool
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.runner import Runner
 from consul_ebpf.testing import (
+    FakeAcl,
     FakeProbe,
     FakeServerSource,
     FakeWorkloads,
@@ -56,7 +59,7 @@ class Host:
         backend: MemoryMapBackend | None = None,
         servers: list[Server] | None = SERVERS,
         workloads: WorkloadSource | None = None,
-        token: Callable[[], str | None] | None = None,
+        token_file: Path | None = None,
     ) -> None:
         self.directory = directory
         self.source = FakeServerSource(servers)
@@ -70,10 +73,16 @@ class Host:
             pool=ServerPool(self.source, self.probe),
             workloads=workloads or self.workloads,
             backend=self.backend,
-            renderer=EnvoyBootstrap(token_file=files.token_path if token else None),
+            renderer=EnvoyBootstrap(
+                token_file=files.token_path if token_file else None
+            ),
             files=files,
             memory=VipMemory(directory),
-            token=token,
+            keeper=TokenKeeper(
+                FakeAcl(),
+                TokenMemory(directory),
+                Credentials(token_file=str(token_file)) if token_file else None,
+            ),
         )
 
     def tell(self, done: Converged) -> None:
@@ -361,16 +370,18 @@ async def test_fault_16_the_token_is_written_and_rotated_and_never_told(
 ) -> None:
     """A new one is in the file within seconds; the bootstrap stays as it is."""
     caplog.set_level(logging.DEBUG)
-    tokens = ["secret-one"]
-    host = Host(tmp_path, WEB, token=lambda: tokens[-1])
+    file = tmp_path / "the-token"
+    file.write_text("secret-one")
+    host = Host(tmp_path / "run", WEB, token_file=file)
+    run = tmp_path / "run"
     async with host.serving():
         await host.until_served(WEB)
         assert "secret-one" in host.token(WEB)
-        bootstrap = (tmp_path / "web" / "bootstrap.json").stat()
-        tokens.append("secret-two")
+        bootstrap = (run / "web" / "bootstrap.json").stat()
+        file.write_text("secret-two")
         await host.until(lambda: "secret-two" in host.token(WEB))
-        assert bootstrap == (tmp_path / "web" / "bootstrap.json").stat()
-    assert "secret" not in json.dumps((tmp_path / "web" / "bootstrap.json").read_text())
+        assert bootstrap == (run / "web" / "bootstrap.json").stat()
+    assert "secret" not in (run / "web" / "bootstrap.json").read_text()
     assert "secret" not in caplog.text
     assert "secret" not in repr(host.runner)
 
@@ -379,40 +390,53 @@ async def test_no_bootstrap_is_written_while_its_token_is_missing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Envoy would not start; others are served, and it is when the way is free."""
-    (tmp_path / "web" / "token.json").mkdir(parents=True)
-    async with Host(tmp_path, WEB, API, token=lambda: "secret").serving() as host:
+    file, run = tmp_path / "the-token", tmp_path / "run"
+    file.write_text("secret")
+    (run / "web" / "token.json").mkdir(parents=True)
+    async with Host(run, WEB, API, token_file=file).serving() as host:
         await host.until_served(API)
         assert not host.told[-1].complete
         await asyncio.sleep(60)
         assert {"api"} == host.bootstraps()
-        (tmp_path / "web" / "token.json").rmdir()
+        (run / "web" / "token.json").rmdir()
         await host.until_served(WEB, API)
         assert host.told[-1].complete
     (told,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
-    assert str(tmp_path / "web") in told
+    assert str(run / "web") in told
 
 
 async def test_a_token_that_cannot_be_read_any_more_stays(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is told once, and again only when it came back in between."""
-    gone = False
-
-    def token() -> str:
-        if gone:
-            raise ConsulEbpfError("/run/token: no such file; write it")
-        return "secret"
-
-    async with Host(tmp_path, WEB, token=token).serving() as host:
+    """It is told once."""
+    file, run = tmp_path / "the-token", tmp_path / "run"
+    file.write_text("secret")
+    async with Host(run, WEB, token_file=file).serving() as host:
         await host.until_served(WEB)
-        gone = True
+        file.unlink()
         await asyncio.sleep(60)
         assert not host.task.done()
         assert "secret" in host.token(WEB)
-    told = [r.getMessage() for r in caplog.records if "/run/token" in r.getMessage()]
+    told = [r.getMessage() for r in caplog.records if str(file) in r.getMessage()]
     assert [
-        "the proxies' ACL token stays as it was: /run/token: no such file; write it"
+        f"token file {file}: No such file or directory; keeping the last token"
     ] == told
+
+
+async def test_without_its_token_a_proxy_is_programmed_and_waits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its VIP leads somewhere already; the bootstrap comes with the token."""
+    file, run = tmp_path / "the-token", tmp_path / "run"
+    async with Host(run, WEB, token_file=file).serving() as host:
+        await host.until(lambda: bool(host.told))
+        assert (1, 1) == (host.told[-1].proxies, host.told[-1].refused)
+        assert not host.bootstraps()
+        file.write_text("secret")
+        await host.until_served(WEB)
+        assert host.told[-1].refused == 0
+    (told, *_) = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
+    assert "proxy web (test): no bootstrap yet: no ACL token yet: " in told
 
 
 @pytest.mark.parametrize(

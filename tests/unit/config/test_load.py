@@ -293,18 +293,10 @@ def test_fault_28_impossible(tmp_path: Path, text: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "consul.tls.disabled: TLS to the servers is not in this version; set"),
+        ("", "consul.tls.server_name: is empty, as is consul.datacenter; give one"),
         (PLAINTEXT + "[consul]\nsource = 'watch'", 'consul.source: "watch" is not in'),
         (PLAINTEXT + "[consul]\nsource = 'dns'", 'consul.source: "dns" is not in'),
         (PLAINTEXT + "[consul]\nsource = 'exec'", 'consul.source: "exec" is not in'),
-        (
-            PLAINTEXT + "[consul.credentials]\ntype = 'login'",
-            'consul.credentials.type: "login" is not in this version; use "static"',
-        ),
-        (
-            PLAINTEXT + "[[proxies]]\nid='a'\ncredentials = {type = 'login'}",
-            "proxies[0].credentials: ",
-        ),
         (PLAINTEXT + "[dns]\nenabled = true", "dns.enabled: "),
     ],
 )
@@ -362,10 +354,11 @@ def test_flags_win(tmp_path: Path) -> None:
         ({"CONSUL_HTTP_SSL": "maybe"}, {}, "CONSUL_HTTP_SSL: must be true or false"),
         ({"CONSUL_HTTP_AUTH": "u:p"}, {}, "CONSUL_HTTP_AUTH is not in this version"),
         (
-            {"CONSUL_HTTP_SSL": "1", "CONSUL_CACERT": "/ca"},
+            {"CONSUL_CACERT": "ca"},
             {},
-            "CONSUL_CACERT is not in this version",
+            "CONSUL_CACERT: consul.tls.ca_certs: 'ca' is not",
         ),
+        ({"CONSUL_HTTP_SSL_VERIFY": "0"}, {}, "consul.tls.insecure_skip_verify = true"),
         ({}, {"kernel.vip_port": "x"}, "--set: kernel.vip_port: expected int"),
         ({}, {"kernell.vip_port": 1}, "--set: kernell: unknown key; did you mean kern"),
         ({}, {"kernel.x.y": 1}, "--set: kernel.x: unknown key; known here: cgroup"),
@@ -383,9 +376,19 @@ def test_blames_the_origin(
     assert said in refusal(tmp_path, PLAINTEXT, env, overrides)
 
 
-def test_unused_variable_is_harmless_without_https(tmp_path: Path) -> None:
-    """CONSUL_CACERT, often set for everybody, is no error where nothing is HTTPS."""
-    load_text(tmp_path, PLAINTEXT, {"CONSUL_CACERT": "/ca"})
+def test_the_standard_https_variables(tmp_path: Path) -> None:
+    """They say what they say to Consul's own commands; a file wins over a directory."""
+    env = {
+        "CONSUL_CACERT": "/ca.pem",
+        "CONSUL_CAPATH": "/ca",
+        "CONSUL_CLIENT_CERT": "/c.pem",
+        "CONSUL_CLIENT_KEY": "/k.pem",
+        "CONSUL_TLS_SERVER_NAME": "localhost",
+    }
+    tls = load_text(tmp_path, PLAINTEXT, env).consul.tls
+    assert (tls.ca_certs, tls.cert, tls.key) == ("/ca.pem", "/c.pem", "/k.pem")
+    assert tls.http_server_name == "localhost"
+    assert not tls.server_name
 
 
 SECRET = "5ec2e7-70ken"
@@ -413,7 +416,8 @@ def test_tokens_stay_out_of_reprs(
     """A configuration that is printed or logged shows no secret."""
     text = PLAINTEXT + (
         f"[consul.credentials]\ntype = 'static'\ntoken = '{SECRET}'\n"
-        f"bearer_token = '{SECRET}'"
+        "[[proxies]]\nid = 'a'\n[proxies.credentials]\ntype = 'login'\n"
+        f"auth_method = 'jwt'\nbearer_token = '{SECRET}'"
     )
     config = load_text(tmp_path, text)
     logging.getLogger("x").warning("%r %s", config, config)

@@ -54,7 +54,7 @@ def test_other_files(tmp_path: Path, source: DirectoryWorkloads, name: str) -> N
         ("[kernel]\nvip_port = 1", "a.toml: kernel: unknown key; known here: proxies"),
         (
             '[[proxies]]\nid = "x"\ncredentials = { type = "login" }',
-            "a.toml: proxies[0].credentials: a proxy's own are not in this version",
+            "a.toml: proxies[0].credentials.auth_method: is empty; type",
         ),
         ("#" * (MAX_BYTES + 1), "a.toml: larger than 1 MiB; split it"),
     ],

@@ -1,0 +1,131 @@
+"""What Consul says of each proxy's bootstrap, asked for again and again.
+
+Consul tells nobody when it changes, so it is asked: as soon as a proxy is known, and
+then every so often. A failure leaves what is known; it is never fatal.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from consul_ebpf._errors import ConsulError
+from consul_ebpf._latest import Latest
+from consul_ebpf._values import BootstrapParams, Proxy
+
+logger = logging.getLogger(__name__)
+
+AGAIN = 1.0
+"""Seconds after a failure; twice as long after each further one, up to `AT_MOST`."""
+AT_MOST = 15.0
+
+AT_ONCE = 16
+"""Questions to the servers at the same time."""
+
+Ask = Callable[[Proxy, str], Awaitable[BootstrapParams | None]]
+"""Asks for a proxy with its token; None: the servers know no such question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """What is known, by proxy id, and why the rest is not."""
+
+    found: Mapping[str, BootstrapParams | None] = field(default_factory=dict)
+    waiting: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Question:
+    proxy: Proxy
+    token: str = field(repr=False)
+    due: float
+    failures: int = 0
+
+
+class CentralConfig:
+    """Follows the parameters of the proxies it is told; `params` has the newest."""
+
+    def __init__(self, ask: Ask, refresh: float) -> None:
+        """Ask by `ask`, each proxy every `refresh` seconds."""
+        self._ask = ask
+        self._refresh = refresh
+        self._questions: dict[str, _Question] = {}
+        self._found: dict[str, BootstrapParams | None] = {}
+        self._waiting: dict[str, str] = {}
+        self._changed = asyncio.Event()
+        self._free = asyncio.Semaphore(AT_ONCE)
+        self.params: Latest[Params] = Latest()
+        self.params.set(Params())
+
+    def __repr__(self) -> str:
+        return f"<CentralConfig {len(self._found)} of {len(self._questions)} proxies>"
+
+    def want(self, proxies: Mapping[Proxy, str]) -> None:
+        """Follow exactly these proxies, each with its token (empty: none)."""
+        now = asyncio.get_running_loop().time()
+        before, self._questions = self._questions, {}
+        for proxy, token in proxies.items():
+            old = before.get(proxy.id)
+            if old is None or old.proxy != proxy:
+                old = _Question(proxy, token, now)
+            elif old.token != token and proxy.id not in self._found:
+                old.due = now  # the other token was the reason, perhaps
+            old.token = token
+            self._questions[proxy.id] = old
+        for gone in before.keys() - self._questions.keys():
+            self._found.pop(gone, None)
+            self._waiting.pop(gone, None)
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Ask, until cancelled."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._changed.clear()
+                now = loop.time()
+                for question in self._questions.values():
+                    if question.due <= now:
+                        question.due = float("inf")  # until it is answered
+                        tasks.create_task(self._put(question))
+                next_due = min((q.due for q in self._questions.values()), default=None)
+                wait = None if next_due in {None, float("inf")} else next_due
+                try:
+                    async with asyncio.timeout_at(wait):
+                        await self._changed.wait()
+                except TimeoutError:
+                    continue
+
+    async def _put(self, question: _Question) -> None:
+        proxy = question.proxy
+        try:
+            async with self._free:
+                answer = await self._ask(proxy, question.token)
+        except ConsulError as error:
+            pause = min(AT_MOST, AGAIN * 2**question.failures)
+            question.failures += 1
+            self._fail(question, str(error))
+        else:
+            pause = self._refresh
+            question.failures = 0
+            if self._questions.get(proxy.id) is question:
+                self._waiting.pop(proxy.id, None)
+                self._found[proxy.id] = answer
+                self._publish()
+        jitter = random.uniform(0.9, 1.1)  # noqa: S311
+        question.due = asyncio.get_running_loop().time() + pause * jitter
+        self._changed.set()
+
+    def _fail(self, question: _Question, why: str) -> None:
+        proxy = question.proxy
+        if self._questions.get(proxy.id) is not question:
+            return
+        if proxy.id in self._found:
+            logger.debug("bootstrap of proxy %s: %s; it stays", proxy.id, why)
+        else:
+            self._waiting[proxy.id] = why
+            self._publish()
+
+    def _publish(self) -> None:
+        self.params.set(Params(dict(self._found), dict(self._waiting)))

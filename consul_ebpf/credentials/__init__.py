@@ -1,0 +1,1 @@
+"""ACL tokens: where they come from, and how they are replaced while in use."""

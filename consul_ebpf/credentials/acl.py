@@ -1,0 +1,193 @@
+"""Consul's ACL system as far as tokens of logins need it."""
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from consul_ebpf._errors import ConsulError
+from consul_ebpf._values import Login
+from consul_ebpf.discovery.consul_http import ConsulHttp, Https
+from consul_ebpf.discovery.http_address import HttpAddress
+from consul_ebpf.rpc import acl as grpc_acl
+from consul_ebpf.rpc.calls import CallError, ServerCalls
+
+MAX_BEARER = 64 * 1024
+"""Bytes of a bearer token's file. A JWT has one or two thousand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token that a login made."""
+
+    secret: str = field(repr=False)
+    lifetime: float | None = None
+    """Seconds from when it was made; None: for ever, or not known. Consul's clock and
+    ours need not agree."""
+
+
+class Acl(Protocol):
+    """What `TokenKeeper` asks of Consul."""
+
+    async def login(self, how: Login) -> Token:
+        """Log in.
+
+        Raises:
+            ConsulError: it was refused, nobody answered, or the bearer token's file
+                cannot be read.
+        """
+        ...
+
+    async def logout(self, secret: str, how: Login) -> None:
+        """Destroy a login's token; one that is gone already is no error.
+
+        Raises:
+            ConsulError: nobody answered.
+        """
+        ...
+
+    async def refused(self, secret: str) -> bool:
+        """Whether every server that answers refuses the token; False if none does."""
+        ...
+
+    async def accepted(self, secret: str) -> bool:
+        """Whether no server that answers refuses the token."""
+        ...
+
+
+class ConsulAcl:
+    """Consul itself: over gRPC where a server is known, else over HTTP.
+
+    Args:
+        calls: to the servers.
+        http_addresses: for the time before a server is known, and to ask when a token
+            expires, which gRPC does not say.
+        https: how to verify https addresses; None: by the system's certificates.
+        datacenter: empty for that of the agent that answers.
+    """
+
+    def __init__(
+        self,
+        calls: ServerCalls,
+        http_addresses: Sequence[str],
+        *,
+        https: Https | None = None,
+        datacenter: str = "",
+    ) -> None:
+        self._calls = calls
+        self._addresses = tuple(map(HttpAddress.parse, http_addresses))
+        self._https = https
+        self._datacenter = datacenter
+
+    def __repr__(self) -> str:
+        return f"<ConsulAcl {', '.join(map(str, self._addresses))}>"
+
+    async def login(self, how: Login) -> Token:
+        """Log in; see `Acl.login`."""
+        bearer = how.bearer_token or await asyncio.to_thread(
+            read_bearer, how.bearer_token_file
+        )
+        if self._calls.servers:
+            secret = await grpc_acl.login(self._calls, how, bearer)
+        else:
+            body = {"AuthMethod": how.auth_method, "BearerToken": bearer}
+            if how.meta:
+                body["Meta"] = dict(how.meta)  # type: ignore[assignment]
+            secret = await self._over_http(how, body, bearer)
+        return Token(secret, await self._lifetime(secret, how))
+
+    async def logout(self, secret: str, how: Login) -> None:
+        """Log out; see `Acl.logout`."""
+        try:
+            if self._calls.servers:
+                await grpc_acl.logout(self._calls, secret, how.datacenter)
+            else:
+                await self._over_http(how, None, secret)
+        except CallError:
+            return  # it has expired, or was deleted: that is what was wanted
+        except ConsulError as error:
+            if "HTTP 403" not in str(error):
+                raise
+
+    async def refused(self, secret: str) -> bool:
+        """Ask every server; see `Acl.refused`."""
+        answers = await self._ask_all(secret)
+        return bool(answers) and not any(answers)
+
+    async def accepted(self, secret: str) -> bool:
+        """Ask every server; see `Acl.accepted`."""
+        return all(await self._ask_all(secret))
+
+    async def _ask_all(self, secret: str) -> list[bool]:
+        answers = await asyncio.gather(
+            *(self._calls.accepts(server, secret) for server in self._calls.servers),
+            return_exceptions=True,
+        )
+        return [each for each in answers if isinstance(each, bool)]
+
+    async def _over_http(
+        self, how: Login, body: dict[str, str] | None, secret: str
+    ) -> str:
+        """Log in by `body`, or without one log `secret` out, at the first address."""
+        error = ConsulError("no HTTP address of Consul: set consul.http_addresses")
+        for address in self._addresses:
+            try:
+                async with self._http(address, how.datacenter) as consul:
+                    if body is None:
+                        await consul.acl.logout(secret)
+                        return ""
+                    answer = await consul.log_in(
+                        body, namespace=how.namespace, partition=how.partition
+                    )
+                    return str(answer["SecretID"])
+            except ConsulError as caught:
+                error = ConsulError(str(caught).replace(secret, "<token>"))
+        raise error
+
+    async def _lifetime(self, secret: str, how: Login) -> float | None:
+        """Ask how long a token lives; None where nobody can be asked."""
+        for address in self._addresses:
+            with contextlib.suppress(ConsulError, KeyError, ValueError):
+                async with self._http(address, how.datacenter) as consul:
+                    answer = await consul.acl.token.read_self(secret)
+                    made, ends = answer["CreateTime"], answer.get("ExpirationTime")
+                    return unix_time(ends) - unix_time(made) if ends else None
+        return None
+
+    def _http(self, address: HttpAddress, datacenter: str) -> ConsulHttp:
+        return ConsulHttp(
+            address,
+            datacenter=datacenter or self._datacenter,
+            https=self._https,
+        )
+
+
+def read_bearer(path: str) -> str:
+    """Read a bearer token's file.
+
+    Raises:
+        ConsulError: it cannot be read, or is empty.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_BEARER + 1)
+        text = data.decode("ascii").strip()
+    except OSError as error:
+        raise ConsulError(f"bearer token file {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        text = ""
+    if not text or len(text.split()) > 1 or len(data) > MAX_BEARER:
+        raise ConsulError(f"bearer token file {path}: holds no bearer token")
+    return text
+
+
+def unix_time(text: str) -> float:
+    """Read Consul's times: RFC 3339 with up to nine digits, and any zone."""
+    whole, point, rest = text.partition(".")
+    if point:
+        digits = len(rest) - len(rest.lstrip("0123456789"))
+        text = f"{whole}.{rest[:digits][:6]}{rest[digits:]}"
+    return dt.datetime.fromisoformat(text).timestamp()

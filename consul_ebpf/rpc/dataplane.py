@@ -1,0 +1,44 @@
+"""What Consul says of a proxy's bootstrap: `GetEnvoyBootstrapParams`."""
+
+from google.protobuf.json_format import MessageToDict
+
+from consul_ebpf._values import BootstrapParams, Proxy
+from consul_ebpf.rpc.calls import ServerCalls
+from consul_ebpf.rpc.messages import BootstrapParamsRequest, BootstrapParamsResponse
+
+METHOD = "dataplane.DataplaneService/GetEnvoyBootstrapParams"
+
+
+async def bootstrap_params(
+    calls: ServerCalls, proxy: Proxy, token: str
+) -> BootstrapParams:
+    """Ask for a proxy's parameters.
+
+    Raises:
+        CallError: NOT_FOUND, PERMISSION_DENIED, UNIMPLEMENTED (an old Consul) ...
+        ConsulError: no server answered.
+    """
+    request = BootstrapParamsRequest(
+        # Consul before 1.17 knows only the older name.
+        service_id=proxy.id,
+        proxy_id=proxy.id,
+        namespace=_unless_default(proxy.namespace),
+        partition=_unless_default(proxy.partition),
+    )
+    if proxy.node:
+        request.node_name = proxy.node
+    answer = await calls.call(METHOD, request, BootstrapParamsResponse, token=token)
+    return BootstrapParams(
+        identity=answer.identity or answer.service,
+        namespace=answer.namespace,
+        partition=answer.partition,
+        datacenter=answer.datacenter,
+        node_name=answer.node_name,
+        config=MessageToDict(answer.config),
+        access_logs=tuple(answer.access_logs),
+    )
+
+
+def _unless_default(name: str) -> str:
+    """Leave out what the community edition does not know and Enterprise assumes."""
+    return "" if name == "default" else name

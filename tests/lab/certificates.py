@@ -1,0 +1,120 @@
+"""Certificate authorities of the tests' own."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Literal
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+Kind = Literal["rsa", "ecdsa", "ed25519"]
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+SERVER_NAMES = ("server.dc1.consul", "localhost", "127.0.0.1")
+"""What is in a Consul server's certificate."""
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate and its key, PEM."""
+
+    cert: str
+    key: str
+
+
+class Authority:
+    """A CA with keys of one kind, good for an hour."""
+
+    def __init__(self, kind: Kind = "ecdsa") -> None:
+        """Make its key and its own certificate."""
+        self._kind = kind
+        self._key = _new_key(kind)
+        self._name = _name(f"consul-ebpf test CA, {kind}")
+        builder = _builder(self._name, self._name, self._key)
+        constraints = x509.BasicConstraints(ca=True, path_length=None)
+        builder = builder.add_extension(constraints, critical=True)
+        builder = builder.add_extension(_usage(ca=True), critical=True)
+        self._certificate = builder.sign(self._key, self._hash)
+        self.pem = _pem(self._certificate)
+
+    @property
+    def _hash(self) -> hashes.SHA256 | None:
+        return None if self._kind == "ed25519" else hashes.SHA256()
+
+    def issue(
+        self, names: Sequence[str] = SERVER_NAMES, *, expired: bool = False
+    ) -> Issued:
+        """Make a certificate for names and addresses, for servers and clients."""
+        key = _new_key(self._kind)
+        builder = _builder(_name(names[0]), self._name, key, expired=expired)
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName([_general_name(name) for name in names]),
+            critical=False,
+        )
+        purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        builder = builder.add_extension(_usage(ca=False), critical=True)
+        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        certificate = builder.sign(self._key, self._hash)
+        pem = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        return Issued(_pem(certificate), pem.decode())
+
+
+def _new_key(kind: Kind) -> PrivateKey:
+    if kind == "rsa":
+        return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    if kind == "ecdsa":
+        return ec.generate_private_key(ec.SECP256R1())
+    return ed25519.Ed25519PrivateKey.generate()
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: PrivateKey, *, expired: bool = False
+) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.timezone.utc)
+    end = now + dt.timedelta(hours=-1 if expired else 1)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=2))
+        .not_valid_after(end)
+    )
+
+
+def _usage(*, ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
