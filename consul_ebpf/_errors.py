@@ -73,3 +73,7 @@ class ConsulError(ConsulEbpfError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class TokenPendingError(ConsulError):
+    """There is to be an ACL token and is none yet; who makes it says why."""

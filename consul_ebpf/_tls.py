@@ -49,7 +49,8 @@ class TlsFiles:
         self._verify = verify
         self._lock = threading.Lock()
         self._seen: Signature | None = None
-        self._good: tuple[TlsMaterial, ssl.SSLContext] | None = None
+        self._good: TlsMaterial | None = None
+        self._contexts: dict[tuple[str, ...], ssl.SSLContext] = {}
         self._failing = ""
 
     def __repr__(self) -> str:
@@ -66,22 +67,32 @@ class TlsFiles:
         Raises:
             ConfigError: they cannot be used, now or ever before.
         """
-        return self._current()[0]
+        return self._current()
 
-    def context(self) -> ssl.SSLContext:
+    def context(self, *alpn: str) -> ssl.SSLContext:
         """Return a client's context from the files as they are now.
+
+        `alpn` are the protocols to offer; none: the extension is left out.
 
         Raises:
             ConfigError: they cannot be used, now or ever before.
         """
-        return self._current()[1]
+        material = self._current()
+        with self._lock:
+            context = self._contexts.get(alpn)
+            if context is None:
+                context = self._contexts[alpn] = self._context(material)
+                if alpn:
+                    context.set_alpn_protocols(alpn)
+        return context
 
-    def _current(self) -> tuple[TlsMaterial, ssl.SSLContext]:
+    def _current(self) -> TlsMaterial:
         with self._lock:
             try:
                 seen = self._signature()
                 if self._good is None or seen != self._seen:
                     self._good = self._load()
+                    self._contexts.clear()
                     if self._seen is not None:
                         logger.info("%r: changed, read again", self)
                     self._seen = seen
@@ -108,7 +119,7 @@ class TlsFiles:
             found.append((str(path), status.st_ino, status.st_size, status.st_mtime_ns))
         return tuple(found)
 
-    def _load(self) -> tuple[TlsMaterial, ssl.SSLContext]:
+    def _load(self) -> TlsMaterial:
         ca = ""
         if self._ca_certs:
             ca = "\n".join(_read(path).strip() for path in ca_files(self._ca_certs))
@@ -117,7 +128,8 @@ class TlsFiles:
             cert=_read(Path(self._cert)) if self._cert else "",
             key=_read(Path(self._key)) if self._cert else "",
         )
-        return material, self._context(material)
+        self._context(material)  # refuses what cannot be used
+        return material
 
     def _context(self, material: TlsMaterial) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -87,7 +87,11 @@ class Parts:
         """How to verify https addresses."""
         from consul_ebpf.discovery.consul_http import Https  # noqa: PLC0415
 
-        return Https(self.tls, self._config.consul.tls.http_server_name or None)
+        tls = self._config.consul.tls
+        known = tls.server_name or self._config.consul.datacenter
+        return Https(
+            self.tls, tls.http_server_name or None, self.server_name if known else None
+        )
 
     @cached_property
     def channels(self) -> "tuple[ChannelFactory, Callable[[str], str]]":

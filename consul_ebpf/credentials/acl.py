@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -15,29 +14,29 @@ from consul_ebpf.discovery.http_address import HttpAddress
 from consul_ebpf.rpc import acl as grpc_acl
 from consul_ebpf.rpc.calls import CallError, ServerCalls
 
+ASK_AGAIN = 3
+"""Times that every agent is asked for a token's lifetime: one may lag behind."""
+
 MAX_BEARER = 64 * 1024
 """Bytes of a bearer token's file. A JWT has one or two thousand."""
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A token that a login made."""
-
-    secret: str = field(repr=False)
-    lifetime: float | None = None
-    """Seconds from when it was made; None: for ever, or not known. Consul's clock and
-    ours need not agree."""
 
 
 class Acl(Protocol):
     """What `TokenKeeper` asks of Consul."""
 
-    async def login(self, how: Login) -> Token:
-        """Log in.
+    async def login(self, how: Login) -> str:
+        """Log in; return the new token's secret.
 
         Raises:
             ConsulError: it was refused, nobody answered, or the bearer token's file
                 cannot be read.
+        """
+        ...
+
+    async def lifetime(self, secret: str, how: Login) -> float | None:
+        """Return how many seconds a token lives from when it was made.
+
+        None: for ever, or nobody can be asked. Consul's clock and ours need not agree.
         """
         ...
 
@@ -85,19 +84,29 @@ class ConsulAcl:
     def __repr__(self) -> str:
         return f"<ConsulAcl {', '.join(map(str, self._addresses))}>"
 
-    async def login(self, how: Login) -> Token:
+    async def login(self, how: Login) -> str:
         """Log in; see `Acl.login`."""
         bearer = how.bearer_token or await asyncio.to_thread(
             read_bearer, how.bearer_token_file
         )
         if self._calls.servers:
-            secret = await grpc_acl.login(self._calls, how, bearer)
-        else:
-            body = {"AuthMethod": how.auth_method, "BearerToken": bearer}
-            if how.meta:
-                body["Meta"] = dict(how.meta)  # type: ignore[assignment]
-            secret = await self._over_http(how, body, bearer)
-        return Token(secret, await self._lifetime(secret, how))
+            return await grpc_acl.login(self._calls, how, bearer)
+        body = {"AuthMethod": how.auth_method, "BearerToken": bearer}
+        if how.meta:
+            body["Meta"] = dict(how.meta)  # type: ignore[assignment]
+        return await self._over_http(how, body, bearer)
+
+    async def lifetime(self, secret: str, how: Login) -> float | None:
+        """Ask over HTTP, the only way; see `Acl.lifetime`."""
+        for _ in range(ASK_AGAIN):
+            for address in self._addresses:
+                with contextlib.suppress(ConsulError, KeyError, ValueError):
+                    async with self._http(address, how.datacenter) as consul:
+                        answer = await consul.acl.token.read_self(secret)
+                        made, ends = answer["CreateTime"], answer.get("ExpirationTime")
+                        return unix_time(ends) - unix_time(made) if ends else None
+            await asyncio.sleep(0.3)
+        return None
 
     async def logout(self, secret: str, how: Login) -> None:
         """Log out; see `Acl.logout`."""
@@ -146,16 +155,6 @@ class ConsulAcl:
             except ConsulError as caught:
                 error = ConsulError(str(caught).replace(secret, "<token>"))
         raise error
-
-    async def _lifetime(self, secret: str, how: Login) -> float | None:
-        """Ask how long a token lives; None where nobody can be asked."""
-        for address in self._addresses:
-            with contextlib.suppress(ConsulError, KeyError, ValueError):
-                async with self._http(address, how.datacenter) as consul:
-                    answer = await consul.acl.token.read_self(secret)
-                    made, ends = answer["CreateTime"], answer.get("ExpirationTime")
-                    return unix_time(ends) - unix_time(made) if ends else None
-        return None
 
     def _http(self, address: HttpAddress, datacenter: str) -> ConsulHttp:
         return ConsulHttp(

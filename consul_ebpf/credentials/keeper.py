@@ -9,11 +9,11 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from consul_ebpf._errors import ConsulError
+from consul_ebpf._errors import ConsulError, TokenPendingError
 from consul_ebpf._events import event
 from consul_ebpf._latest import Latest
 from consul_ebpf._values import Credentials, Login, Proxy
@@ -100,7 +100,7 @@ class TokenKeeper:
         """Return the controller's own token: a `TokenSource`.
 
         Raises:
-            ConsulError: there is to be one, and is none yet.
+            TokenPendingError: there is to be one, and is none yet.
         """
         if HOST not in self._wanted:
             return None
@@ -108,7 +108,7 @@ class TokenKeeper:
             return self._secrets[HOST]
         except KeyError:
             why = self._waiting.get(HOST, "not asked for yet")
-            raise ConsulError(f"no ACL token yet: {why}") from None
+            raise TokenPendingError(f"no ACL token yet: {why}") from None
 
     def want(self, proxies: Iterable[Proxy]) -> None:
         """Keep tokens for exactly these proxies, and for the host."""
@@ -239,19 +239,24 @@ class TokenKeeper:
         ):
             with attempt:
                 try:
-                    token = await self._acl.login(how)
+                    secret = await self._acl.login(how)
                 except ConsulError as error:
                     why = f"login at auth method {how.auth_method}: {error}"
                     reasons.report((f"{_named(key)}: {why}; trying again",))
                     if key not in self._secrets:
                         self._take(key, "", why)
                     raise
-        session = Session(how, token.secret, self._clock(), token.lifetime)
         before = self._sessions.get(key)
-        self._sessions[key] = session
+        session = Session(
+            how, secret, self._clock(), before.lifetime if before else None
+        )
         # Kept before it is used: a token nobody remembers is never logged out.
+        self._sessions[key] = session
         await self._save(*_retired(key, before))
-        await self._until_accepted(session.secret)
+        await self._until_accepted(secret)
+        if lifetime := await self._acl.lifetime(secret, how):
+            session = self._sessions[key] = replace(session, lifetime=lifetime)
+            await self._save(*_retired(key, before))
         lives = f", for {session.lifetime:.0f} s" if session.lifetime else ""
         logger.info(
             "%s: logged in at auth method %s%s",
@@ -260,7 +265,7 @@ class TokenKeeper:
             lives,
             extra=event("logged_in"),
         )
-        self._take(key, session.secret)
+        self._take(key, secret)
         self._retire(key, before)
         return session
 

@@ -18,7 +18,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from consul_ebpf._errors import ConfigError, ConsulError
+from consul_ebpf._errors import ConfigError, ConsulError, TokenPendingError
 from consul_ebpf._events import event
 from consul_ebpf.discovery.consul_http import ConsulHttp, Https
 from consul_ebpf.discovery.http_address import HttpAddress
@@ -39,6 +39,9 @@ BUSY_INTERVAL = 0.1
 
 IDLE_INTERVAL = 1.0
 """The same while it does not, though Consul did not block: then this is polling."""
+
+PENDING = 0.2
+"""Seconds between looks whether there is an ACL token now."""
 
 
 async def watch_query(
@@ -157,6 +160,8 @@ class _Watch:
         a pause does not hold up the others.
         """
         error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, TokenPendingError):
+            return PENDING
         now = asyncio.get_running_loop().time()
         pause = max(self.backoff(state), getattr(error, "retry_after", None) or 0.0)
         self.turns[0].not_before = now + pause

@@ -36,6 +36,9 @@ MAX_BODY = 8 * 1024 * 1024
 FILTERED = "X-Consul-Results-Filtered-By-ACLs"
 """The header that says "true" where the token may not see all there is."""
 
+IP_MISMATCH = 64
+"""OpenSSL's X509_V_ERR_IP_ADDRESS_MISMATCH."""
+
 MAX_RETRY_AFTER = 300.0
 """Seconds: no answer may silence us for longer."""
 
@@ -51,6 +54,9 @@ class Https(NamedTuple):
     files: TlsFiles
     server_name: str | None = None
     """The name to find in the certificate; None: the address's host."""
+    or_else: str | None = None
+    """A name that will do, too, where the host is an IP address: certificates seldom
+    have the servers' addresses, and always one name that they all share."""
 
 
 class ConsulHttp(consul.aio.Consul):  # type: ignore[misc]  # py-consul is untyped
@@ -130,6 +136,7 @@ class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
         super().__init__(host, port, scheme)
         self._shown = shown
         self._https = https if scheme == "https" else None
+        self._server_name = self._https.server_name if self._https else None
         self._session = aiohttp.ClientSession(
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=True,
@@ -164,28 +171,56 @@ class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
         data: str | bytes | None = None,
     ) -> T:
         headers = headers or {}
+        url = URL(self.uri(path, params), encoded=True)
         total = deadline(_wait_of(params))
         with _as_consul_error(self._shown, total):
-            async with self._session.request(
-                method,
-                URL(self.uri(path, params), encoded=True),
-                headers=headers,
-                data=data,
-                allow_redirects=False,  # the token would go along
-                ssl=self._https.files.context() if self._https else True,
-                server_hostname=self._https.server_name if self._https else None,
-                timeout=aiohttp.ClientTimeout(
-                    total=total, sock_connect=CONNECT_DEADLINE
-                ),
-            ) as response:
-                body = await self._body(response)
-                self._check(response, body, headers.get("X-Consul-Token"))
-                index = response.headers.get("X-Consul-Index", "0")
-                given = {
-                    "X-Consul-Index": index if index.isdecimal() else "0",
-                    FILTERED: response.headers.get(FILTERED, "false"),
-                }
-                return callback(consul.base.Response(response.status, given, body))
+            try:
+                return await self._ask(method, callback, url, headers, data, total)
+            except aiohttp.ClientConnectorCertificateError as error:
+                if not self._takes_another_name(error):
+                    raise
+                return await self._ask(method, callback, url, headers, data, total)
+
+    def _takes_another_name(
+        self, error: aiohttp.ClientConnectorCertificateError
+    ) -> bool:
+        """Whether a mismatch of an IP address may be mended by another name."""
+        https = self._https
+        if https is None or https.or_else is None or self._server_name is not None:
+            return False
+        code = getattr(error.certificate_error, "verify_code", None)
+        if code != IP_MISMATCH:
+            return False
+        self._server_name = https.or_else
+        return True
+
+    async def _ask(  # noqa: PLR0917  # one request, taken apart
+        self,
+        method: str,
+        callback: Callable[[Any], T],
+        url: URL,
+        headers: Mapping[str, str],
+        data: str | bytes | None,
+        total: float,
+    ) -> T:
+        async with self._session.request(
+            method,
+            url,
+            headers=headers,
+            data=data,
+            allow_redirects=False,  # the token would go along
+            ssl=self._https.files.context() if self._https else True,
+            server_hostname=self._server_name,
+            timeout=aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_DEADLINE),
+        ) as response:
+            body = await self._body(response)
+            self._check(response, body, headers.get("X-Consul-Token"))
+            index = response.headers.get("X-Consul-Index", "0")
+            given = {
+                "X-Consul-Index": index if index.isdecimal() else "0",
+                FILTERED: response.headers.get(FILTERED, "false"),
+            }
+            return callback(consul.base.Response(response.status, given, body))
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         body = bytearray()

@@ -55,9 +55,7 @@ class TlsChannels:
         if tunnel is None:
             _, _, endpoint = target.partition(":")
             host, _, port = endpoint.rpartition(":")
-            tunnel = Tunnel(
-                host.strip("[]"), int(port), self._files.context, self._server_name
-            )
+            tunnel = Tunnel(host.strip("[]"), int(port), self._files, self._server_name)
             self._tunnels[target] = tunnel
         options = (*OPTIONS, ("grpc.default_authority", self._server_name))
         return grpc.aio.insecure_channel(tunnel.start(), options=options)

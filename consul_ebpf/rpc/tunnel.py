@@ -14,9 +14,9 @@ import secrets
 import socket
 import ssl
 import struct
-from collections.abc import Callable
 
 from consul_ebpf._errors import ConfigError
+from consul_ebpf._tls import TlsFiles
 from consul_ebpf._values import host_port
 
 CONNECT_DEADLINE = 5.0
@@ -32,13 +32,13 @@ class Tunnel:
         self,
         host: str,
         port: int,
-        context: Callable[[], ssl.SSLContext],
+        files: TlsFiles,
         server_name: str,
     ) -> None:
-        """Lead to `host:port`; `context` is asked at each connection."""
+        """Lead to `host:port`; `files` are asked at each connection."""
         self._host = host
         self._port = port
-        self._context = context
+        self._files = files
         self._server_name = server_name
         self._name = f"consul-ebpf-{os.getpid()}-{secrets.token_hex(8)}"
         self._starting: asyncio.Task[asyncio.Server] | None = None
@@ -94,7 +94,7 @@ class Tunnel:
                 there = await asyncio.open_connection(
                     self._host,
                     self._port,
-                    ssl=self._with_alpn(),
+                    ssl=self._files.context("h2"),
                     server_hostname=self._server_name,
                 )
         except (OSError, TimeoutError, ConfigError) as error:
@@ -118,11 +118,6 @@ class Tunnel:
                     self.failure = self._why(outcome)
         finally:
             there[1].transport.abort()
-
-    def _with_alpn(self) -> ssl.SSLContext:
-        context = self._context()
-        context.set_alpn_protocols(["h2"])
-        return context
 
     def _why(self, error: Exception) -> str:
         where = f"TLS to {host_port(self._host, self._port)}"

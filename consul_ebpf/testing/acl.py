@@ -2,7 +2,6 @@
 
 from consul_ebpf._errors import ConsulError
 from consul_ebpf._values import Login
-from consul_ebpf.credentials.acl import Token
 
 
 class FakeAcl:
@@ -13,8 +12,8 @@ class FakeAcl:
     """
 
     def __init__(self, lifetime: float | None = None) -> None:
-        """Make tokens that say they live `lifetime` seconds."""
-        self.lifetime = lifetime
+        """Say of every token that it lives `lifetime` seconds."""
+        self.seconds = lifetime
         self.valid: set[str] = set()
         self.logins: list[Login] = []
         self.failure: ConsulError | None = None
@@ -22,13 +21,17 @@ class FakeAcl:
     def __repr__(self) -> str:
         return f"<FakeAcl {len(self.valid)} tokens>"
 
-    async def login(self, how: Login) -> Token:
+    async def login(self, how: Login) -> str:
         """Make a token."""
         self._fail()
         self.logins.append(how)
         secret = f"secret-{len(self.logins)}"
         self.valid.add(secret)
-        return Token(secret, self.lifetime)
+        return secret
+
+    async def lifetime(self, secret: str, how: Login) -> float | None:  # noqa: ARG002
+        """Return `seconds`."""
+        return self.seconds
 
     async def logout(self, secret: str, how: Login) -> None:  # noqa: ARG002
         """Forget a token."""

@@ -78,7 +78,7 @@ def _new_key(kind: Kind) -> PrivateKey:
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: PrivateKey, *, expired: bool = False
 ) -> x509.CertificateBuilder:
-    now = dt.datetime.now(dt.timezone.utc)
+    now = dt.datetime.now(dt.UTC)
     end = now + dt.timedelta(hours=-1 if expired else 1)
     return (
         x509.CertificateBuilder()

@@ -104,6 +104,10 @@ class ControllerProcess(Held):
         """SIGTERM, wait for the end, return the exit code."""
         return self.child.terminate()
 
+    def log(self) -> str:
+        """Return what it has logged so far."""
+        return self.child.stderr.read_text()
+
     def status(self) -> dict[str, Any]:
         """Return what `status --json` prints; works with the controller dead."""
         answer = json.loads(self.run("status", "--json"))

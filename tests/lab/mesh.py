@@ -171,7 +171,7 @@ class Mesh(Held):
 
 def _stream(envoy: EnvoyProcess, port: int) -> str | None:
     envoy.child.must_run()
-    server = envoy.xds_server(self.cluster.grpc_port)
+    server = envoy.xds_server(port)
     try:
         connected = envoy.connected_state
     except OSError:  # its admin interface is not there yet

@@ -1,0 +1,212 @@
+"""The whole under ACL deny and verified TLS: logins that expire, a CA that changes."""
+
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.certificates import Authority
+from tests.lab.consul import ConsulCluster, ServerTls
+from tests.lab.jwt import METHOD, Issuer
+from tests.lab.mesh import Mesh
+from tests.lab.processes import wait_until
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.consul,
+    pytest.mark.envoy,
+    pytest.mark.timeout(900),
+]
+
+SECONDS = float(os.environ.get("SECURED_SECONDS", "130"))
+"""How long the six proxies run; their tokens live 60 s."""
+
+PROXIES = 6
+
+
+class Secured:
+    """A cluster, its CA and issuer, and the files that a controller is given."""
+
+    def __init__(self, consul: Path, directory: Path) -> None:
+        self.directory = directory
+        self.authority = Authority()
+        self.issuer = Issuer()
+        self.ca = directory / "ca.pem"
+        self.ca.write_text(self.authority.pem)
+        tls = ServerTls(self.authority.pem, self.authority.issue())
+        self.cluster = ConsulCluster(consul, acl=True, tls=tls)
+
+    def config(self, **more: Any) -> dict[str, Any]:
+        """Everything by login and verified TLS; `more` are keys of `[consul]`."""
+        host = self.cluster.addresses[0]
+        names = [f"web-{n}" for n in range(1, PROXIES + 1)]
+        for name in names:
+            self.issuer.write(self.directory / f"{name}.jwt", name)
+        self.issuer.write(self.directory / "controller.jwt", "controller")
+        return {
+            "consul": {
+                "http_addresses": self.cluster.https_addresses,
+                "datacenter": "dc1",
+                "tls": {"ca_certs": str(self.ca)},
+                "credentials": {
+                    "type": "login",
+                    "auth_method": METHOD,
+                    "bearer_token_file": str(self.directory / "controller.jwt"),
+                },
+                **more,
+            },
+            "proxies": [
+                {
+                    "id": f"{name}-sidecar-proxy",
+                    "node": "host1-virtual",
+                    "service": name,
+                    "admin": f"{host}:{19000 + n}",
+                    "credentials": {
+                        "type": "login",
+                        "bearer_token_file": str(self.directory / f"{name}.jwt"),
+                        "meta": {"pod": f"default/{name}"},
+                    },
+                }
+                for n, name in enumerate(names, 1)
+            ],
+        }
+
+
+@pytest.fixture
+def secured(consul_bin: Path, tmp_path: Path) -> Iterator[Secured]:
+    made = Secured(consul_bin, tmp_path)
+    with made.cluster as cluster:
+        made.issuer.install(cluster)
+        for n in range(12):  # room on each server, see test_failover.py
+            cluster.register_proxy(f"idle-{n}")
+        yield made
+
+
+class Gaps(threading.Thread):
+    """Looks at every Envoy's stream all the time."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        super().__init__(daemon=True)
+        self._mesh = mesh
+        self._over = threading.Event()
+        self.worst = 0.0
+        self.ends = 0
+        self.looks = 0
+
+    def run(self) -> None:
+        since: dict[str, float] = {}
+        while not self._over.wait(0.02):
+            for proxy, envoy in self._mesh.envoys.items():
+                with suppress(OSError):
+                    self._see(proxy, envoy.connected_state, since)
+
+    def _see(self, proxy: str, connected: bool, since: dict[str, float]) -> None:
+        self.looks += 1
+        now = time.monotonic()
+        if connected:
+            begun = since.pop(proxy, None)
+            if begun is not None:
+                self.worst = max(self.worst, now - begun)
+        elif proxy not in since:
+            since[proxy] = now
+            self.ends += 1
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+
+
+def test_tokens_of_a_minute_and_a_new_ca(secured: Secured, envoy_bin: Path) -> None:
+    """No gap over a second, no token left over, and none where it should not be."""
+    cluster, before = secured.cluster, set(ids(secured))
+    with Mesh(cluster, envoy_bin, proxies=PROXIES, config=secured.config()) as mesh:
+        mesh.start_envoys(20)
+        gaps = Gaps(mesh)
+        gaps.start()
+        secrets = watch_secrets(secured, mesh, SECONDS / 3)
+        replace_ca(secured)
+        secrets |= watch_secrets(secured, mesh, SECONDS * 2 / 3)
+        gaps.stop()
+        print(f"{gaps.ends} streams moved, worst gap {gaps.worst:.2f} s", gaps.looks)
+        assert gaps.ends >= PROXIES * (SECONDS // 45)
+        assert gaps.worst < 1.0
+        assert len(secrets) > PROXIES * (SECONDS // 45)
+        nowhere_else(secrets, mesh, secured)
+        # One for each, one for the controller, and one each while it is replaced.
+        assert len(ids(secured)) <= 2 * (PROXIES + 1)
+    assert before == set()
+
+
+def ids(secured: Secured) -> list[str]:
+    """Return the accessors of the logins' tokens that have not expired yet."""
+    return [each["AccessorID"] for each in secured.issuer.tokens(secured.cluster)]
+
+
+def watch_secrets(secured: Secured, mesh: Mesh, seconds: float) -> set[str]:
+    """Collect every token that an Envoy was given; no expired one stays in Consul."""
+    found: set[str] = set()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for file in mesh.controller.bootstraps.glob("*/token.json"):
+            with suppress(OSError):
+                found |= set(re.findall(r"[0-9a-f-]{36}", file.read_text()))
+        for token in secured.issuer.tokens(secured.cluster):
+            left = seconds_left(token["ExpirationTime"])
+            assert left > 0, "a token was left to expire"
+        time.sleep(1)
+    return found
+
+
+def seconds_left(text: str) -> float:
+    from consul_ebpf.credentials.acl import unix_time  # noqa: PLC0415
+
+    return unix_time(text) - time.time()
+
+
+def replace_ca(secured: Secured) -> None:
+    """As one does it: trust both, show the new one's, forget the old one."""
+    new = Authority("rsa")
+    both = secured.authority.pem + new.pem
+    secured.ca.write_text(both)
+    time.sleep(3)
+    secured.cluster.replace_tls(ServerTls(both, new.issue()))
+    time.sleep(3)
+    secured.ca.write_text(new.pem)
+    secured.cluster.replace_tls(ServerTls(new.pem, new.issue()))
+    secured.authority = new
+
+
+def nowhere_else(secrets: set[str], mesh: Mesh, secured: Secured) -> None:
+    """Look for tokens wherever they should not be."""
+    status = mesh.controller.run("status", "--json")
+    texts = {"status": status, "log": mesh.controller.log()}
+    for proxy, envoy in mesh.envoys.items():
+        texts[f"config_dump {proxy}"] = envoy.admin("/config_dump").decode()
+        texts[f"bootstrap {proxy}"] = mesh.controller.bootstrap(proxy).read_text()
+        texts[f"envoy log {proxy}"] = envoy.child.last_words()
+    bearers = {file.read_text() for file in secured.directory.glob("*.jwt")}
+    for where, text in texts.items():
+        assert not [s for s in secrets | bearers if s in text], where
+    for file in mesh.controller.bootstraps.rglob("*"):
+        if file.is_file() and any(s in file.read_text() for s in secrets):
+            assert file.name in {"token.json", "tokens.json"}, file
+            assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_wrong_name_never_connects(secured: Secured, envoy_bin: Path) -> None:
+    """Neither the controller nor an Envoy: closed, and named in the log."""
+    config = secured.config()
+    config["consul"]["tls"] |= {
+        "server_name": "server.dc2.consul",
+        "http_server_name": "localhost",
+    }
+    with Mesh(secured.cluster, envoy_bin, proxies=PROXIES, config=config) as mesh:
+        named = "certificate is not valid for 'server.dc2.consul'"
+        wait_until(lambda: named in mesh.controller.log(), "the name in the log", 20)
+        assert not list(mesh.controller.bootstraps.glob("*/bootstrap.json"))
