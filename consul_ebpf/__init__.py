@@ -47,7 +47,10 @@ if TYPE_CHECKING:
     )
     from consul_ebpf._values import (
         Binding,
+        BootstrapParams,
+        Credentials,
         KernelState,
+        Login,
         PlacedProxy,
         PooledServer,
         Preference,
@@ -87,10 +90,13 @@ __all__ = [  # noqa: RUF022  # grouped as a reader looks for them
     # the values
     "Applied",
     "Binding",
+    "BootstrapParams",
     "Converged",
+    "Credentials",
     "Doomed",
     "Health",
     "KernelState",
+    "Login",
     "PlacedProxy",
     "PooledServer",
     "Preference",

@@ -29,6 +29,7 @@ Event = Literal[
     "state_ignored",  # a state file was damaged or another cluster's
     "token_refused",  # the servers no longer accept a login's token
     "token_rotated",  # proxies moved to a new token, the old one logged out
+    "without_central",  # a bootstrap written without what Consul says of it
     "tls_failed",  # TLS files that cannot be used; the last good ones are kept
 ]
 """Names of events, as `status` counts them."""

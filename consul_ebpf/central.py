@@ -16,9 +16,12 @@ from consul_ebpf._values import BootstrapParams, Proxy
 
 logger = logging.getLogger(__name__)
 
-AGAIN = 1.0
+AGAIN = 0.2
 """Seconds after a failure; twice as long after each further one, up to `AT_MOST`."""
 AT_MOST = 15.0
+
+TELL = 3
+"""Failures in a row after which it is told: at a start no server is known at first."""
 
 AT_ONCE = 16
 """Questions to the servers at the same time."""
@@ -29,16 +32,21 @@ Ask = Callable[[Proxy, str], Awaitable[BootstrapParams | None]]
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """What is known, by proxy id, and why the rest is not."""
+    """What is known, by proxy id, and why the rest is not.
+
+    `overdue` are those that have waited long enough: better a bootstrap without.
+    """
 
     found: Mapping[str, BootstrapParams | None] = field(default_factory=dict)
     waiting: Mapping[str, str] = field(default_factory=dict)
+    overdue: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
 class _Question:
     proxy: Proxy
     token: str = field(repr=False)
+    since: float
     due: float
     failures: int = 0
 
@@ -46,10 +54,17 @@ class _Question:
 class CentralConfig:
     """Follows the parameters of the proxies it is told; `params` has the newest."""
 
-    def __init__(self, ask: Ask, refresh: float) -> None:
-        """Ask by `ask`, each proxy every `refresh` seconds."""
+    def __init__(
+        self, ask: Ask, refresh: float, patience: float = float("inf")
+    ) -> None:
+        """Ask by `ask`, each proxy every `refresh` seconds.
+
+        One that got no answer for `patience` seconds is overdue.
+        """
         self._ask = ask
         self._refresh = refresh
+        self._patience = patience
+        self._overdue: set[str] = set()
         self._questions: dict[str, _Question] = {}
         self._found: dict[str, BootstrapParams | None] = {}
         self._waiting: dict[str, str] = {}
@@ -68,7 +83,7 @@ class CentralConfig:
         for proxy, token in proxies.items():
             old = before.get(proxy.id)
             if old is None or old.proxy != proxy:
-                old = _Question(proxy, token, now)
+                old = _Question(proxy, token, now, now)
             elif old.token != token and proxy.id not in self._found:
                 old.due = now  # the other token was the reason, perhaps
             old.token = token
@@ -76,6 +91,7 @@ class CentralConfig:
         for gone in before.keys() - self._questions.keys():
             self._found.pop(gone, None)
             self._waiting.pop(gone, None)
+            self._overdue.discard(gone)
         self._changed.set()
 
     async def run(self) -> None:
@@ -111,6 +127,7 @@ class CentralConfig:
             question.failures = 0
             if self._questions.get(proxy.id) is question:
                 self._waiting.pop(proxy.id, None)
+                self._overdue.discard(proxy.id)
                 self._found[proxy.id] = answer
                 self._publish()
         jitter = random.uniform(0.9, 1.1)  # noqa: S311
@@ -123,9 +140,15 @@ class CentralConfig:
             return
         if proxy.id in self._found:
             logger.debug("bootstrap of proxy %s: %s; it stays", proxy.id, why)
-        else:
+            return
+        waited = asyncio.get_running_loop().time() - question.since
+        if waited >= self._patience:
+            self._overdue.add(proxy.id)
+        if question.failures >= TELL or waited >= self._patience:
             self._waiting[proxy.id] = why
             self._publish()
 
     def _publish(self) -> None:
-        self.params.set(Params(dict(self._found), dict(self._waiting)))
+        self.params.set(
+            Params(dict(self._found), dict(self._waiting), frozenset(self._overdue))
+        )

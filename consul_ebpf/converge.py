@@ -142,7 +142,7 @@ class Converger:
         refusals: dict[str, str] = {}
         placed = self._place(inputs.proxies or (), refusals)
         bound = _bound(placed, inputs.bindings, refusals)
-        held = _held(bound, inputs)
+        held = self._held(bound, inputs)
         bootstraps = self._render([p for p in bound if p not in held], inputs, refusals)
         programmed = {p: bound[p] for p in bound if p in held or p in bootstraps}
         refusals.update({each.proxy.id: why for each, why in held.items()})
@@ -194,6 +194,33 @@ class Converger:
                 f"with {capacity}: raise kernel.max_proxies"
             )
         return placed[:capacity]
+
+    def _held(
+        self, bound: Iterable[PlacedProxy], inputs: Inputs
+    ) -> dict[PlacedProxy, str]:
+        """Say whose bootstrap has to wait, and what for; what is there stays."""
+        held = {}
+        overdue = inputs.params.overdue if inputs.params else frozenset()
+        for each in bound:
+            proxy = each.proxy
+            if not (why := _waits(proxy, inputs)):
+                continue
+            there = self._files.bootstrap_path(proxy).exists()
+            if proxy.id in overdue and not there and _secret_there(inputs, proxy):
+                logger.warning(
+                    "proxy %s: its bootstrap is written without what Consul says of it"
+                    " (central configuration), and again once that is known: %s",
+                    proxy.id,
+                    why,
+                    extra=event("without_central"),
+                )
+            else:
+                held[each] = (
+                    f"proxy {proxy.id} ({proxy.owner}): no bootstrap yet: {why}"
+                    if not there
+                    else f"proxy {proxy.id} ({proxy.owner}): its bootstrap stays: {why}"
+                )
+        return held
 
     def _render(
         self, placed: list[PlacedProxy], inputs: Inputs, refusals: dict[str, str]
@@ -274,21 +301,22 @@ def _secret(inputs: Inputs, proxy: Proxy) -> str:
     return tokens.secrets.get(key_of(proxy), "") if tokens else ""
 
 
-def _held(bound: Iterable[PlacedProxy], inputs: Inputs) -> dict[PlacedProxy, str]:
-    """Say whose bootstrap has to wait, and what for; what is there stays."""
-    held = {}
+def _secret_there(inputs: Inputs, proxy: Proxy) -> bool:
+    tokens = inputs.tokens
+    return (
+        not tokens or key_of(proxy) not in tokens.needed or bool(_secret(inputs, proxy))
+    )
+
+
+def _waits(proxy: Proxy, inputs: Inputs) -> str:
+    """Say what a proxy's bootstrap has to wait for; empty: for nothing."""
     tokens, params = inputs.tokens or Tokens(), inputs.params
-    for each in bound:
-        proxy = each.proxy
-        key = key_of(proxy)
-        why = ""
-        if key in tokens.needed and key not in tokens.secrets:
-            why = f"no ACL token yet: {tokens.waiting.get(key, ASKING)}"
-        elif params is not None and proxy.id not in params.found:
-            why = params.waiting.get(proxy.id, ASKING)
-        if why:
-            held[each] = f"proxy {proxy.id} ({proxy.owner}): no bootstrap yet: {why}"
-    return held
+    key = key_of(proxy)
+    if key in tokens.needed and key not in tokens.secrets:
+        return f"no ACL token yet: {tokens.waiting.get(key, ASKING)}"
+    if params is not None and proxy.id not in params.found:
+        return params.waiting.get(proxy.id, ASKING)
+    return ""
 
 
 def _bound(

@@ -25,7 +25,7 @@ from consul_ebpf._protocols import (
 )
 from consul_ebpf._threads import finish
 from consul_ebpf._tls import TlsMaterial
-from consul_ebpf._values import KernelState, PooledServer, Proxy, ServerState, Vip
+from consul_ebpf._values import KernelState, PooledServer, Proxy, Vip
 from consul_ebpf.binding import Binder
 from consul_ebpf.central import CentralConfig
 from consul_ebpf.converge import Converged, Converger, Inputs
@@ -170,7 +170,6 @@ class Runner:
     async def _follow_servers(self) -> None:
         async for servers in self._pool:
             self._put(servers=servers)
-            self._ask_consul()
         raise ConsulEbpfError("the pool of servers ended; it never should")
 
     async def _follow_tls(self, tls: Callable[[], TlsMaterial]) -> None:
@@ -190,8 +189,7 @@ class Runner:
     def _ask_consul(self) -> None:
         """Have Consul asked about the proxies that have their token."""
         inputs = self._inputs.value or Inputs()
-        ready = any(each.state is ServerState.READY for each in inputs.servers or ())
-        if self._central is None or inputs.proxies is None or not ready:
+        if self._central is None or inputs.proxies is None:
             return
         tokens = inputs.tokens or Tokens()
         self._central.want(

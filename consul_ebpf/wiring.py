@@ -25,11 +25,18 @@ from consul_ebpf._protocols import (
     WorkloadSource,
 )
 from consul_ebpf._tls import TlsFiles
-from consul_ebpf._values import PooledServer, Proxy, Server, ServerState
+from consul_ebpf._values import (
+    BootstrapParams,
+    PooledServer,
+    Proxy,
+    Server,
+    ServerState,
+)
 from consul_ebpf.config.endpoints import parse_endpoint
 from consul_ebpf.config.schema import Config, Tls
-from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
+from consul_ebpf.envoy.bootstrap import EnvoyBootstrap, Telemetry
 from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.envoy.listeners import Prometheus
 from consul_ebpf.envoy.tls import XdsTls
 from consul_ebpf.kernel.backend import BccMapBackend
 from consul_ebpf.workloads import entries
@@ -162,6 +169,8 @@ class Parts:
         consul = self._config.consul
         if consul.source == "static":
             return StaticSource(consul.addresses, consul.grpc_port)
+        if consul.source != "catalog":
+            return self._seeded_source(token)
         from consul_ebpf.discovery.catalog import CatalogSource  # noqa: PLC0415
 
         return CatalogSource(
@@ -171,6 +180,23 @@ class Parts:
             grpc_port=consul.grpc_port,
             tls=not consul.tls.disabled,
             https=self.https,
+        )
+
+    def _seeded_source(self, token: "TokenSource") -> ServerSource:
+        from consul_ebpf.discovery.resolving import (  # noqa: PLC0415
+            Resolver,
+            ResolvingSource,
+        )
+
+        consul = self._config.consul
+        resolver = Resolver(consul.addresses, consul.grpc_port, consul.refresh)
+        if consul.source != "watch":
+            return ResolvingSource(resolver, consul.refresh)
+        from consul_ebpf.discovery.watch import WatchSource  # noqa: PLC0415
+
+        factory, explain = self.channels
+        return WatchSource(
+            resolver, factory, grpc_port=consul.grpc_port, token=token, explain=explain
         )
 
     def probe(self) -> HealthProbe:
@@ -245,12 +271,19 @@ class Parts:
     def central(self) -> "CentralConfig":
         """Make what asks Consul about the bootstraps."""
         from consul_ebpf.central import CentralConfig  # noqa: PLC0415
+        from consul_ebpf.rpc.calls import CallError  # noqa: PLC0415
         from consul_ebpf.rpc.dataplane import bootstrap_params  # noqa: PLC0415
 
-        return CentralConfig(
-            lambda proxy, token: bootstrap_params(self.calls, proxy, token),
-            self._config.bootstrap.refresh,
-        )
+        async def ask(proxy: Proxy, token: str) -> BootstrapParams | None:
+            try:
+                return await bootstrap_params(self.calls, proxy, token)
+            except CallError as error:
+                if error.code == "UNIMPLEMENTED":  # Consul before 1.13
+                    return None
+                raise
+
+        bootstrap = self._config.bootstrap
+        return CentralConfig(ask, bootstrap.refresh, bootstrap.patience)
 
     def _ready(self) -> "list[Server]":
         servers = self.pool.servers if self.pool else ()
@@ -286,7 +319,7 @@ def renderer(config: Config) -> BootstrapRenderer:
     """Make the renderer of bootstraps, with the files that `run` writes beside them."""
     files = bootstrap_files(config)
     has_token = bool(config.consul.credentials.type)
-    tls = config.consul.tls
+    tls, prometheus = config.consul.tls, config.telemetry.prometheus
     xds = XdsTls(
         server_name=Parts(config).server_name,
         verify=not tls.insecure_skip_verify,
@@ -300,9 +333,21 @@ def renderer(config: Config) -> BootstrapRenderer:
 
     return EnvoyBootstrap(
         admin=_endpoint(config.envoy.admin),
+        ready=_endpoint(config.envoy.ready) if config.envoy.ready else None,
         datacenter=config.consul.datacenter,
         token_file=token_file,
         tls=None if tls.disabled else xds,
+        telemetry=Telemetry(
+            use_central_config=config.telemetry.use_central_config,
+            prometheus=Prometheus(
+                scrape_path=prometheus.scrape_path,
+                backend_port=prometheus.backend_port,
+                ca_certs=prometheus.ca_certs,
+                cert=prometheus.cert,
+                key=prometheus.key,
+            ),
+        ),
+        env=os.environ,
     )
 
 

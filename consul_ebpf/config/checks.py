@@ -13,8 +13,17 @@ from consul_ebpf._errors import ConfigError
 from consul_ebpf.config.endpoints import parse_endpoint
 from consul_ebpf.config.schema import Config, Consul, Kernel
 from consul_ebpf.discovery.http_address import HttpAddress
+from consul_ebpf.discovery.seeds import Command, parse_seed
 from consul_ebpf.workloads import entries
 from consul_ebpf.workloads.checks import check_vip, shown
+
+EXAMPLES = {
+    "static": "10.0.0.1:8502",
+    "dns": "consul.example:8502",
+    "watch": "consul.example:8502",
+    "exec": "exec=discover -q addrs provider=aws",
+}
+"""Of `consul.addresses`, by `consul.source`."""
 
 Problems = Iterator[tuple[str, str]]
 """(key path, what is wrong and what to do) of each problem."""
@@ -63,6 +72,14 @@ def _checks(config: Config) -> Problems:
     yield from _paths(config)
     yield from _numbers(config)
     yield from _endpoint("envoy.admin", config.envoy.admin, 'like "127.0.0.1:19000"')
+    if config.envoy.ready:
+        yield from _endpoint("envoy.ready", config.envoy.ready, 'like "127.0.0.1:1"')
+    prometheus = config.telemetry.prometheus
+    files = [prometheus.ca_certs, prometheus.cert, prometheus.key]
+    if any(files) and not all(files):
+        yield "telemetry.prometheus", "needs ca_certs, cert and key, or none of them"
+    if not 0 <= prometheus.backend_port <= 65535:
+        yield "telemetry.prometheus.backend_port", "is not 0 to 65535"
     if not config.envoy.executable:
         yield "envoy.executable", 'is empty; write executable = "envoy"'
     for index, node in enumerate(config.workloads.catalog_nodes):
@@ -74,17 +91,24 @@ def _checks(config: Config) -> Problems:
 
 def _consul(consul: Consul) -> Problems:
     yield from _port("consul.grpc_port", consul.grpc_port, 8502)
-    if consul.source == "static" and not consul.addresses:
+    if consul.source != "catalog" and not consul.addresses:
+        example = EXAMPLES[consul.source]
         yield (
             "consul.addresses",
-            'is empty; source = "static" needs them, like ["10.0.0.1:8502"]',
+            f'is empty; source = "{consul.source}" needs them, like ["{example}"]',
         )
     for index, address in enumerate(consul.addresses):
         key = f"consul.addresses[{index}]"
         if consul.source == "static":
             yield from _endpoint(key, address, 'like "10.0.0.1:8502"', default_port=1)
-        elif not address or not address.isprintable():
-            yield key, f"{shown(address)} is not an address"
+            continue
+        try:
+            seed = parse_seed(address, 1)
+        except ConfigError as error:
+            yield key, str(error)
+            continue
+        if isinstance(seed, Command) and consul.source == "dns":
+            yield key, f'{shown(address)}: source = "exec" or "watch" runs commands'
     if not re.fullmatch(r"[A-Za-z0-9_-]*", consul.datacenter):
         yield "consul.datacenter", f"{shown(consul.datacenter)} is not a datacenter"
 
@@ -161,6 +185,10 @@ def _paths(config: Config) -> Problems:
 def _numbers(config: Config) -> Problems:
     seconds = {
         "kernel.retry_window": config.kernel.retry_window,
+        "bootstrap.patience": config.bootstrap.patience,
+        "bootstrap.refresh": config.bootstrap.refresh,
+        "consul.refresh": config.consul.refresh,
+        "envoy.wait": config.envoy.wait,
         "probe.interval": config.probe.interval,
         "probe.timeout": config.probe.timeout,
     }
@@ -179,11 +207,6 @@ def _numbers(config: Config) -> Problems:
 
 def _not_served(config: Config) -> Problems:
     consul = config.consul
-    if consul.source in {"watch", "dns", "exec"}:
-        yield (
-            "consul.source",
-            f'"{consul.source}" is not in this version; use "catalog" or "static"',
-        )
     tls = consul.tls
     if not (tls.disabled or tls.server_name or consul.datacenter):
         yield (

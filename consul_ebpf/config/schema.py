@@ -115,6 +115,9 @@ class Bootstrap(Section, frozen=True):
     directory: str = "/run/consul-ebpf"
     owner: str = ""
     """`user` or `user:group` that owns the files; empty: the controller's own."""
+    patience: float = 5.0
+    """Seconds that a first bootstrap waits for what Consul says of the proxy (central
+    configuration); then it is written without, and again once that is known."""
     refresh: float = 60.0
     """Seconds from one question to Consul about a proxy's bootstrap to the next: so
     long may a change of central configuration go unnoticed."""

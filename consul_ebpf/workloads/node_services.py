@@ -10,7 +10,13 @@ from consul_ebpf._values import Proxy
 from consul_ebpf.discovery.consul_http import FILTERED, ConsulHttp
 from consul_ebpf.workloads.checks import named, problems
 
-KINDS = ("connect-proxy",)
+KINDS = (
+    "connect-proxy",
+    "api-gateway",
+    "ingress-gateway",
+    "mesh-gateway",
+    "terminating-gateway",
+)
 """Kinds of services that are Envoys to serve."""
 
 

@@ -97,7 +97,9 @@ async def test_what_is_not_trusted_is_refused_and_named(
         assert await ask(cluster, Https(anybody))
 
 
-async def test_an_expired_certificate(consul_bin: Path, tmp_path: Path) -> None:
+async def test_fault_56_an_expired_certificate(
+    consul_bin: Path, tmp_path: Path
+) -> None:
     """Consul itself does not look at its own; we do."""
     authority = Authority()
     files = trusting(tmp_path, authority)
@@ -126,7 +128,7 @@ async def test_a_client_certificate(consul_bin: Path, tmp_path: Path) -> None:
         assert "CERTIFICATE" in health.reason.upper(), health.reason
 
 
-async def test_files_are_read_again(consul_bin: Path, tmp_path: Path) -> None:
+async def test_fault_56_files_are_read_again(consul_bin: Path, tmp_path: Path) -> None:
     """A CA is replaced step by step; every new connection uses what is there now."""
     old, new = Authority(), Authority("rsa")
     files = trusting(tmp_path, old)

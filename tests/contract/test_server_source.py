@@ -10,11 +10,22 @@ import pytest
 from consul_ebpf._protocols import ServerSource
 from consul_ebpf._values import Server
 from consul_ebpf.discovery.catalog import CatalogSource
+from consul_ebpf.discovery.resolving import Resolver, ResolvingSource
+from consul_ebpf.discovery.seeds import Name
 from consul_ebpf.discovery.static import StaticSource
+from consul_ebpf.discovery.watch import WatchSource
+from consul_ebpf.rpc.channels import insecure_channel
 from consul_ebpf.testing import FakeServerSource
 from tests.lab.consul import ConsulCluster
 
-KINDS = ["fake", "static", pytest.param("catalog", marks=pytest.mark.consul)]
+KINDS = [
+    "fake",
+    "static",
+    "dns",
+    "exec",
+    pytest.param("catalog", marks=pytest.mark.consul),
+    pytest.param("watch", marks=pytest.mark.consul),
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +42,19 @@ def source(request: pytest.FixtureRequest) -> ServerSource:
             return FakeServerSource([Server.at("10.0.0.1", 8502)])
         case "static":
             return StaticSource(["10.0.0.1"])
+        case "dns":
+            return ResolvingSource(Resolver(["ip4-only.localhost"], 8502, 60, one))
+        case "exec":
+            return ResolvingSource(Resolver(["exec=echo 10.0.0.1"], 8502, 60))
     cluster: ConsulCluster = request.getfixturevalue("cluster")
+    if request.param == "watch":
+        resolver = Resolver(cluster.addresses, 8502, 60)
+        return WatchSource(resolver, insecure_channel)
     return CatalogSource(cluster.http_addresses)
+
+
+async def one(_: Name, refresh: float) -> tuple[tuple[Server, ...], float]:
+    return (Server.at("10.0.0.1", 8502),), refresh
 
 
 @asynccontextmanager

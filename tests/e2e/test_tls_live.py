@@ -89,7 +89,7 @@ def test_every_kind_of_certificate(
             assert not envoy.configured
 
 
-def test_a_foreign_ca_never_connects_until_the_right_one_is_there(
+def test_fault_56_a_foreign_ca_never_connects_until_the_right_one_is_there(
     consul_bin: Path, envoy_bin: Path, tmp_path: Path
 ) -> None:
     """The CA's file is replaced under a running Envoy."""
@@ -104,7 +104,7 @@ def test_a_foreign_ca_never_connects_until_the_right_one_is_there(
             here.wait_connected(envoy)
 
 
-def test_an_expired_certificate_never_connects(
+def test_fault_56_an_expired_certificate_never_connects(
     consul_bin: Path, envoy_bin: Path, tmp_path: Path
 ) -> None:
     """And a good one again does."""

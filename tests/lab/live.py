@@ -1,7 +1,8 @@
 """Servers of a test's own: alive by the probe's account, echoing, or in between."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Thread
@@ -52,6 +53,27 @@ def forwarder(address: str, port: int, to: str, delay: float = 0.0) -> Iterator[
 
     with _serving(handle, address, port):
         yield
+
+
+@contextmanager
+def balancer(targets: Sequence[str]) -> Iterator[int]:
+    """Pass each connection on to the first of `targets` that takes it; yield a port."""
+
+    async def handle(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        for to in targets:
+            host, _, port = to.rpartition(":")
+            try:
+                socket.create_connection((host, int(port)), 0.5).close()
+            except OSError:
+                continue
+            await _connect_through(to, b"", reader, writer)
+            return
+        writer.close()
+
+    with _serving(handle, "127.0.0.1", 0) as port:
+        yield port
 
 
 @contextmanager

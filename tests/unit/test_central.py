@@ -80,6 +80,25 @@ async def test_a_failure_is_never_fatal() -> None:
         assert central.params.value.found["web"]
 
 
+async def test_who_waits_too_long_is_overdue() -> None:
+    """Until there is an answer."""
+    consul = Consul()
+    consul.failure = "NOT_FOUND"
+    central = CentralConfig(consul.ask, 60, patience=5)
+    central.want({WEB: ""})
+    task = asyncio.create_task(central.run())
+    await asyncio.sleep(4)
+    assert central.params.value
+    assert not central.params.value.overdue
+    await asyncio.sleep(4)
+    assert central.params.value.overdue == {"web"}
+    consul.failure = ""
+    await asyncio.sleep(15)
+    assert not central.params.value.overdue
+    assert central.params.value.found["web"]
+    task.cancel()
+
+
 async def test_another_token_is_tried_at_once() -> None:
     """The old one may have been why there is no answer."""
     consul = Consul()

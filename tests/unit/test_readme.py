@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from consul_ebpf import _errors
 from consul_ebpf.cli import main
 from consul_ebpf.config.load import load
-from consul_ebpf.config.schema import Config, Credentials, Dns, ProxyEntry, Section, Tls
+from consul_ebpf.config.schema import Config, Dns, ProxyEntry, Section
 from consul_ebpf.status import Snapshot
 
 ROOT = Path(__file__).parents[2]
@@ -101,16 +101,12 @@ def test_the_configuration_table_is_the_schema() -> None:
 
 def test_what_comes_later_is_marked() -> None:
     """Keys of what is refused are not sold as working."""
-    keys = {f"consul.credentials.{name}" for name in Credentials.__struct_fields__}
-    keys -= {"consul.credentials.token", "consul.credentials.token_file"}
-    keys |= {f"dns.{name}" for name in Dns.__struct_fields__}
-    keys |= {f"consul.tls.{name}" for name in Tls.__struct_fields__}
-    keys |= {"consul.source", "proxies[].credentials"}
+    keys = {f"dns.{name}" for name in Dns.__struct_fields__}
     documented = table("| key | default | meaning |")
     marked = {
         key for key, (_, meaning) in documented.items() if "*later" in meaning.lower()
     }
-    assert keys - {"consul.tls.disabled"} == marked
+    assert keys == marked
 
 
 def test_every_command_is_described() -> None:

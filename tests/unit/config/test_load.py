@@ -294,9 +294,6 @@ def test_fault_28_impossible(tmp_path: Path, text: str, said: str) -> None:
     ("text", "said"),
     [
         ("", "consul.tls.server_name: is empty, as is consul.datacenter; give one"),
-        (PLAINTEXT + "[consul]\nsource = 'watch'", 'consul.source: "watch" is not in'),
-        (PLAINTEXT + "[consul]\nsource = 'dns'", 'consul.source: "dns" is not in'),
-        (PLAINTEXT + "[consul]\nsource = 'exec'", 'consul.source: "exec" is not in'),
         (PLAINTEXT + "[dns]\nenabled = true", "dns.enabled: "),
     ],
 )

@@ -85,7 +85,7 @@ async def test_it_is_replaced_in_time_and_the_old_one_kept(tmp_path: Path) -> No
         assert not keeper.retired.value
 
 
-async def test_fault_19_a_refused_token_is_replaced_at_once(
+async def test_a_refused_token_is_replaced_at_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As soon as somebody doubts it, and in a minute anyway; said by name."""

@@ -5,6 +5,7 @@
 
 import json
 import os
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from hypothesis import strategies as st
 
 from consul_ebpf._errors import InvalidProxyError
 from consul_ebpf._protocols import BootstrapRenderer
-from consul_ebpf._values import PlacedProxy, Proxy, Vip
-from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
+from consul_ebpf._values import BootstrapParams, PlacedProxy, Proxy, Vip
+from consul_ebpf.envoy.bootstrap import EnvoyBootstrap, Telemetry
 from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.envoy.listeners import Prometheus
+from consul_ebpf.envoy.tls import XdsTls
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 VIP = Vip(IPv4Address("127.64.0.1"), 8502)
@@ -56,7 +59,170 @@ CASES = {
 }
 
 
+RUN = BootstrapFiles(Path("/run/consul-ebpf"))
+TLS = XdsTls("server.dc1.consul", ca_file=RUN.tls_ca_path)
+SIDECAR = BootstrapParams(
+    identity="web",
+    namespace="default",
+    partition="default",
+    datacenter="dc1",
+    node_name="host1-virtual",
+)
+CLUSTER = '{"name": "extra-1", "type": "STATIC"}, {"name": "extra-2", "type": "STATIC"}'
+LISTENER = json.dumps(
+    {
+        "name": "extra",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 19999}},
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.tcp_proxy",
+                        "typed_config": {
+                            "@type": "type.googleapis.com/envoy.extensions.filters"
+                            ".network.tcp_proxy.v3.TcpProxy",
+                            "stat_prefix": "extra",
+                            "cluster": "extra-1",
+                        },
+                    }
+                ]
+            }
+        ],
+    }
+)
+SINK = json.dumps(
+    {
+        "name": "envoy.stat_sinks.hystrix",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.config.metrics.v3.HystrixSink",
+            "num_buckets": 10,
+        },
+    }
+)
+TRACING = json.dumps(
+    {
+        "http": {
+            "name": "envoy.tracers.zipkin",
+            "typedConfig": {
+                "@type": "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig",
+                "collector_cluster": "extra-1",
+                "collector_endpoint_version": "HTTP_JSON",
+                "collector_endpoint": "/api/v2/spans",
+            },
+        }
+    }
+)
+ACCESS_LOG = json.dumps(
+    {
+        "name": "Consul Listener Filter Log",
+        "typedConfig": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers"
+            ".stream.v3.StdoutAccessLog",
+            "logFormat": {"jsonFormat": {"start": "%START_TIME%"}},
+        },
+    }
+)
+PROMETHEUS = Telemetry(
+    prometheus=Prometheus(
+        "scrape?x=y", 20100, "/certs/ca.pem", "/certs/cert.pem", "/certs/key.pem"
+    )
+)
+ENV = {"HOST_IP": "10.0.0.9", "STATSD": "udp://127.0.0.1:8125"}
+WITH_ENV = EnvoyBootstrap(env=ENV)
+
+
+def central(**config: object) -> BootstrapParams:
+    return replace(SIDECAR, config=config)
+
+
+CENTRAL = {
+    "consul-says": (PLAIN, SIDECAR),
+    "tls": (EnvoyBootstrap(tls=TLS), SIDECAR),
+    "tls-client-certificate": (
+        EnvoyBootstrap(tls=replace(TLS, cert_file=RUN.tls_cert_path)),
+        SIDECAR,
+    ),
+    "tls-system-roots": (EnvoyBootstrap(tls=replace(TLS, ca_file=None)), SIDECAR),
+    "tls-skip-verify": (EnvoyBootstrap(tls=replace(TLS, verify=False)), SIDECAR),
+    "access-logs": (PLAIN, replace(SIDECAR, access_logs=(ACCESS_LOG,))),
+    "ready": (EnvoyBootstrap(ready=("127.0.0.1", 22000)), SIDECAR),
+    "prometheus": (PLAIN, central(envoy_prometheus_bind_addr="0.0.0.0:20200")),
+    "prometheus-tls-backend": (
+        EnvoyBootstrap(telemetry=PROMETHEUS),
+        central(envoy_prometheus_bind_addr="[::1]:20200"),
+    ),
+    "stats-listener": (PLAIN, central(envoy_stats_bind_addr="127.0.0.1:20201")),
+    "statsd": (WITH_ENV, central(envoy_statsd_url="$STATSD")),
+    "dogstatsd": (WITH_ENV, central(envoy_dogstatsd_url="udp://${HOST_IP}:8125")),
+    "dogstatsd-unix": (PLAIN, central(envoy_dogstatsd_url="unix:///run/dog.sock")),
+    "stats-tags": (PLAIN, central(envoy_stats_tags=["canary", "team=blue=green"])),
+    "stats-config": (
+        PLAIN,
+        central(
+            envoy_stats_config_json='{"use_all_default_tags": false}',
+            envoy_stats_flush_interval="10s",
+        ),
+    ),
+    "extra-sinks": (PLAIN, central(envoy_extra_stats_sinks_json=SINK)),
+    "extra-static": (
+        PLAIN,
+        central(
+            envoy_extra_static_clusters_json=CLUSTER,
+            envoy_extra_static_listeners_json=LISTENER,
+        ),
+    ),
+    "tracing": (
+        PLAIN,
+        central(
+            envoy_tracing_json=TRACING, envoy_extra_static_clusters_json=f"[{CLUSTER}]"
+        ),
+    ),
+    "telemetry-collector": (
+        PLAIN,
+        central(envoy_telemetry_collector_bind_socket_dir="/tmp/consul"),
+    ),
+    "everything": (
+        EnvoyBootstrap(
+            telemetry=PROMETHEUS,
+            tls=TLS,
+            token_file=RUN.token_path,
+            ready=("127.0.0.1", 22000),
+            env=ENV,
+        ),
+        replace(
+            central(
+                envoy_statsd_url="udp://127.0.0.1:8125",
+                envoy_dogstatsd_url="$STATSD",
+                envoy_stats_tags=["canary"],
+                envoy_prometheus_bind_addr="127.0.0.1:20200",
+                envoy_stats_bind_addr="127.0.0.1:20201",
+                envoy_extra_static_clusters_json=CLUSTER,
+                envoy_extra_static_listeners_json=LISTENER,
+                envoy_tracing_json=TRACING,
+                envoy_telemetry_collector_bind_socket_dir="/tmp/consul",
+                local_connect_timeout_ms=1000,
+            ),
+            access_logs=(ACCESS_LOG,),
+        ),
+    ),
+    **{
+        f"gateway-{kind}": (
+            PLAIN,
+            replace(SIDECAR, identity=f"{kind}-gateway", namespace="", partition=""),
+        )
+        for kind in ("api", "ingress", "mesh", "terminating")
+    },
+}
+"""What Consul says besides, for `WEB`."""
+
+
 def rendered(case: str) -> dict[str, Any]:
+    if case in CENTRAL:
+        renderer, params = CENTRAL[case]
+        proxy = WEB
+        if case.startswith("gateway-"):
+            proxy = Proxy(params.identity, "host1-virtual")
+        return dict(renderer.render(PlacedProxy(proxy, VIP), params))
     renderer, proxy, vip = CASES[case]
     return dict(renderer.render(PlacedProxy(proxy, vip)))
 
@@ -73,7 +239,7 @@ def http_options(bootstrap: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *CENTRAL])
 def test_golden(case: str) -> None:
     """A change of a bootstrap is seen in review."""
     path = GOLDEN / f"{case}.json"
@@ -85,7 +251,7 @@ def test_golden(case: str) -> None:
 
 def test_every_golden_file_has_its_case() -> None:
     """None is left over, and so tested against nothing."""
-    assert set(CASES) == {path.stem for path in GOLDEN.glob("*.json")}
+    assert {*CASES, *CENTRAL} == {path.stem for path in GOLDEN.glob("*.json")}
 
 
 def test_is_a_bootstrap_renderer() -> None:
@@ -189,3 +355,68 @@ def test_any_proxy_renders_or_is_refused(proxy: Proxy) -> None:
         return
     assert bootstrap == json.loads(json.dumps(bootstrap).encode())
     assert proxy.id == bootstrap["node"]["id"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("envoy_bootstrap_json_tpl", "{{ . }}", "is a Go template"),
+        ("envoy_statsd_url", "udp://statsd.example:8125", "write it like udp://127"),
+        ("envoy_statsd_url", "unix:///x", "write it like udp://127.0.0.1:8125 ("),
+        ("envoy_statsd_url", "$NOWHERE", "$NOWHERE is not set"),
+        ("envoy_dogstatsd_url", "udp://${POD_IP}:1", "only ${HOST_IP} is replaced"),
+        ("envoy_dogstatsd_url", "http://127.0.0.1", "or unix:///path"),
+        ("envoy_stats_tags", 1, "Expected `str | array`"),
+        ("envoy_stats_tags", [1], "Expected `str`"),
+        ("envoy_stats_config_json", "[]", "is not a JSON object"),
+        ("envoy_stats_config_json", "{", "is not JSON: "),
+        ("envoy_tracing_json", "1", "is not a JSON object"),
+        ("envoy_extra_static_clusters_json", "1, 2", "is not a list of JSON objects"),
+        ("envoy_extra_static_listeners_json", "{]", "is not JSON: "),
+        ("envoy_extra_stats_sinks_json", "nonsense", "is not JSON: "),
+        ("envoy_prometheus_bind_addr", "localhost:1", "not an IP address; write it"),
+        ("envoy_stats_bind_addr", "127.0.0.1", "the port is missing; write it"),
+        ("envoy_stats_flush_interval", 10, "Expected `str`"),
+    ],
+)
+def test_central_configuration_that_cannot_be_used(
+    key: str, value: object, said: str
+) -> None:
+    """Refused by proxy and key, in one line; without central configuration served."""
+    placed, params = PlacedProxy(WEB, VIP), central(**{key: value})
+    with pytest.raises(InvalidProxyError) as caught:
+        PLAIN.render(placed, params)
+    message = str(caught.value)
+    assert message.startswith(
+        f"proxy 'web-1-sidecar-proxy': central configuration: {key}"
+    )
+    assert said in message
+    assert message.isprintable()
+    without = EnvoyBootstrap(telemetry=Telemetry(use_central_config=False))
+    assert without.render(placed, params) == PLAIN.render(placed, SIDECAR)
+
+
+def test_what_consul_says_goes_before_the_proxys_entry() -> None:
+    """It is the one that knows; what it leaves out is taken from the entry."""
+    proxy = Proxy("web-1", "entry-node", namespace="entry", service="entry")
+    params = BootstrapParams(identity="consul", node_name="consul-node")
+    node = PLAIN.render(PlacedProxy(proxy, VIP), params)["node"]
+    assert node["cluster"] == "consul"
+    assert node["metadata"]["node_name"] == "consul-node"
+    assert node["metadata"]["namespace"] == "entry"
+
+
+def test_a_list_of_one_tag_comes_as_a_string() -> None:
+    """Consul hands it over so."""
+    placed = PlacedProxy(WEB, VIP)
+    one, many = central(envoy_stats_tags="a=b"), central(envoy_stats_tags=["a=b"])
+    assert PLAIN.render(placed, one) == PLAIN.render(placed, many)
+
+
+def test_the_proxys_own_ready_listener_wins() -> None:
+    """Two on one host cannot share an address."""
+    renderer = EnvoyBootstrap(ready=("127.0.0.1", 1))
+    proxy = Proxy("web-1", "n", ready=("127.0.0.1", 2))
+    resources = renderer.render(PlacedProxy(proxy, VIP))["static_resources"]
+    (listener,) = resources["listeners"]
+    assert listener["address"]["socket_address"]["port_value"] == 2

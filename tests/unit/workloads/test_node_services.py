@@ -40,8 +40,15 @@ def test_tenancy() -> None:
 
 def test_other_services() -> None:
     """What is no Envoy of ours is passed over without a word."""
-    others = [service("web", ""), service("gateway", "mesh-gateway")]
+    others = [service("web", ""), service("new", "some-new-kind")]
     assert read(*others) == ((), ())
+
+
+@pytest.mark.parametrize("kind", ["api", "ingress", "mesh", "terminating"])
+def test_gateways(kind: str) -> None:
+    """They are Envoys, too."""
+    ((proxy,), ()) = read(service(f"{kind}-1", f"{kind}-gateway"))
+    assert proxy.id == f"{kind}-1"
 
 
 def test_sorted() -> None:

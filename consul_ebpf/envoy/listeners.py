@@ -1,0 +1,148 @@
+"""Envoy's own static listeners: metrics for scrapers, and /ready.
+
+Each leads to Envoy's admin interface and lets through one path of it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SELF_ADMIN = "self_admin"
+PROMETHEUS_BACKEND = "prometheus_backend"
+
+_TYPE = "type.googleapis.com/envoy"
+_TLS = f"{_TYPE}.extensions.transport_sockets.tls.v3"
+_HTTP = f"{_TYPE}.extensions.filters"
+
+Part = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    """How the Prometheus listener is served; the files are on Envoy's file system."""
+
+    scrape_path: str = "/metrics"
+    backend_port: int = 0
+    """On 127.0.0.1; 0: Envoy's own admin interface."""
+    ca_certs: str = ""
+    """For scrapers' certificates: a PEM file."""
+    cert: str = ""
+    key: str = ""
+
+
+def prometheus_listener(address: tuple[str, int], prometheus: Prometheus) -> Part:
+    """Return the listener of `envoy_prometheus_bind_addr`."""
+    path = "/" + prometheus.scrape_path.partition("?")[0].lstrip("/")
+    cluster = PROMETHEUS_BACKEND if prometheus.backend_port else SELF_ADMIN
+    listener = _listener(
+        "envoy_prometheus_metrics",
+        address,
+        {"path": path},
+        "/stats/prometheus",
+        cluster,
+    )
+    if prometheus.cert:
+        listener["filter_chains"][0]["transport_socket"] = _downstream_tls()
+    return listener
+
+
+def stats_listener(address: tuple[str, int]) -> Part:
+    """Return the listener of `envoy_stats_bind_addr`."""
+    return _listener(
+        "envoy_metrics", address, {"prefix": "/stats"}, "/stats", SELF_ADMIN
+    )
+
+
+def ready_listener(address: tuple[str, int]) -> Part:
+    """Return the listener that serves /ready."""
+    return _listener("envoy_ready", address, {"path": "/ready"}, "/ready", SELF_ADMIN)
+
+
+def backend_cluster(name: str, address: Part) -> Part:
+    """Return the cluster of an address on this host."""
+    endpoint = {"endpoint": {"address": address}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [endpoint]}],
+        },
+    }
+
+
+def prometheus_secrets(prometheus: Prometheus) -> list[Part]:
+    """Return `static_resources.secrets` for TLS on the Prometheus listener.
+
+    Envoy watches the files' directories, so that certificates may be renewed.
+    """
+    if not prometheus.cert:
+        return []
+    watched = {"path": str(Path(prometheus.cert).parent)}
+    certificate = {
+        "certificate_chain": {"filename": prometheus.cert},
+        "private_key": {"filename": prometheus.key},
+        "watched_directory": watched,
+    }
+    ca = prometheus.ca_certs
+    validation = {
+        "trusted_ca": {"filename": ca},
+        "watched_directory": {"path": str(Path(ca).parent)},
+    }
+    return [
+        {"name": "prometheus_cert", "tls_certificate": certificate},
+        {"name": "prometheus_validation_context", "validation_context": validation},
+    ]
+
+
+def socket_address(address: str, port: int) -> Part:
+    """Return Envoy's Address."""
+    return {"socket_address": {"address": address, "port_value": port}}
+
+
+def _listener(
+    name: str, address: tuple[str, int], match: Part, rewrite: str, cluster: str
+) -> Part:
+    routes = [
+        {"match": match, "route": {"cluster": cluster, "prefix_rewrite": rewrite}},
+        {"match": {"prefix": "/"}, "direct_response": {"status": 404}},
+    ]
+    host = {"name": SELF_ADMIN, "domains": ["*"], "routes": routes}
+    router = f"{_HTTP}.http.router.v3.Router"
+    manager = f"{_HTTP}.network.http_connection_manager.v3.HttpConnectionManager"
+    config = {
+        "@type": manager,
+        "stat_prefix": name,
+        "codec_type": "HTTP1",
+        "route_config": {"name": "self_admin_route", "virtual_hosts": [host]},
+        "http_filters": [
+            {"name": "envoy.filters.http.router", "typed_config": {"@type": router}}
+        ],
+    }
+    filter_ = {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": config,
+    }
+    return {
+        "name": f"{name}_listener",
+        "address": socket_address(*address),
+        "filter_chains": [{"filters": [filter_]}],
+    }
+
+
+def _downstream_tls() -> Part:
+    context = {
+        "tls_certificate_sds_secret_configs": [{"name": "prometheus_cert"}],
+        "validation_context_sds_secret_config": {
+            "name": "prometheus_validation_context"
+        },
+    }
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": f"{_TLS}.DownstreamTlsContext",
+            "require_client_certificate": True,
+            "common_tls_context": context,
+        },
+    }
