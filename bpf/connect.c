@@ -52,6 +52,7 @@ static __always_inline struct server *pick(struct vip *vip, u64 cookie,
       struct server *server = servers.lookup(&left);
       if (server)
         __sync_fetch_and_add(&server->failures, 1);
+      vip->failures++;
     }
     cursor++;
   }

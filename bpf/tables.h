@@ -45,7 +45,7 @@ struct vip {
   u64 netns;  /* network namespace's cookie; zero: any */
   u64 cgroup; /* id of a cgroup the caller is in or below; zero: any */
   u32 level;  /* that cgroup's depth */
-  u32 zero;
+  u32 failures; /* connects followed by a retry within the window */
 };
 
 /* BPF_F_TABLE with a pin path: an existing pin is used, else made. */

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from consul_ebpf._protocols import (
+        Acl,
         Applied,
         BootstrapRenderer,
         Doomed,
@@ -81,6 +82,7 @@ __all__ = [  # noqa: RUF022  # grouped as a reader looks for them
     "assign_slots",
     "plan",
     # the seams
+    "Acl",
     "BootstrapRenderer",
     "HealthProbe",
     "MapBackend",

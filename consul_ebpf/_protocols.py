@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from consul_ebpf._values import (
     BootstrapParams,
     KernelState,
+    Login,
     PlacedProxy,
     Proxy,
     Server,
@@ -149,6 +150,16 @@ class Namespaces(Protocol):
         """
         ...
 
+    def established(self) -> frozenset[int]:
+        """Return the cookies of all established TCP connections.
+
+        Those of namespaces that may not be entered are left out.
+
+        Raises:
+            KernelError: it failed, and may succeed later.
+        """
+        ...
+
     def destroy(self, doomed: Sequence[Doomed]) -> int:
         """Destroy these sockets wherever they are; return how many there were.
 
@@ -180,4 +191,40 @@ class BootstrapRenderer(Protocol):
         Raises:
             InvalidProxyError: the proxy holds what no bootstrap may hold.
         """
+        ...
+
+
+class Acl(Protocol):
+    """Consul's ACL system, as far as tokens of logins need it."""
+
+    async def login(self, how: Login) -> str:
+        """Log in; return the new token's secret.
+
+        Raises:
+            ConsulError: it was refused, nobody answered, or the bearer token's file
+                cannot be read.
+        """
+        ...
+
+    async def lifetime(self, secret: str, how: Login) -> float | None:
+        """Return how many seconds a token lives from when it was made.
+
+        None: for ever, or nobody can be asked. Consul's clock and ours need not agree.
+        """
+        ...
+
+    async def logout(self, secret: str, how: Login) -> None:
+        """Destroy a login's token; one that is gone already is no error.
+
+        Raises:
+            ConsulError: nobody answered.
+        """
+        ...
+
+    async def refused(self, secret: str) -> bool:
+        """Whether every server that answers refuses the token; False if none does."""
+        ...
+
+    async def accepted(self, secret: str) -> bool:
+        """Whether no server that answers refuses the token."""
         ...

@@ -256,6 +256,8 @@ class VipCounters:
     """Slot of the newest connect."""
     sockets: tuple[tuple[int, int], ...] = ()
     """Newest connects as (socket cookie, slot), to be found again with sock_diag."""
+    failures: int = 0
+    """Connects followed by a retry within the retry window."""
 
 
 @dataclass(frozen=True, slots=True)

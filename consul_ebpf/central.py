@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from consul_ebpf._errors import ConsulError
 from consul_ebpf._latest import Latest
+from consul_ebpf._observations import timed
 from consul_ebpf._values import BootstrapParams, Proxy
 
 logger = logging.getLogger(__name__)
@@ -117,7 +118,8 @@ class CentralConfig:
         proxy = question.proxy
         try:
             async with self._free:
-                answer = await self._ask(proxy, question.token)
+                with timed("central"):
+                    answer = await self._ask(proxy, question.token)
         except ConsulError as error:
             pause = min(AT_MOST, AGAIN * 2**question.failures)
             question.failures += 1

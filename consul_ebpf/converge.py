@@ -13,6 +13,7 @@ from typing import Any
 
 from consul_ebpf._errors import ConsulEbpfError, InvalidProxyError
 from consul_ebpf._events import event
+from consul_ebpf._observations import timed
 from consul_ebpf._protocols import Applied, BootstrapRenderer, MapBackend
 from consul_ebpf._tls import TlsMaterial
 from consul_ebpf._values import (
@@ -143,7 +144,10 @@ class Converger:
         placed = self._place(inputs.proxies or (), refusals)
         bound = _bound(placed, inputs.bindings, refusals)
         held = self._held(bound, inputs)
-        bootstraps = self._render([p for p in bound if p not in held], inputs, refusals)
+        with timed("render"):
+            bootstraps = self._render(
+                [each for each in bound if each not in held], inputs, refusals
+            )
         programmed = {p: bound[p] for p in bound if p in held or p in bootstraps}
         refusals.update({each.proxy.id: why for each, why in held.items()})
         slotted = assign_slots(
@@ -151,12 +155,15 @@ class Converger:
         )
         refusals.update(_without_a_way(programmed, slotted.values()))
         vips = (each.vip for each in programmed)
+        with timed("plan"):
+            preferences = plan(vips, slotted, self._table.vips, self._seed)
         table = Table(
             slotted,
-            plan(vips, slotted, self._table.vips, self._seed),
+            preferences,
             {each.vip: binding for each, binding in programmed.items() if binding},
         )
-        applied = self._backend.apply(table)
+        with timed("apply"):
+            applied = self._backend.apply(table)
         self._newest_slot = _newest(self._table, table, self._newest_slot)
         self._table = table
 

@@ -33,9 +33,6 @@ SPAN = 15.0
 USED = 5.0
 """Seconds that an Envoy has to connect anew."""
 
-LOOK = 2.0
-"""Seconds between looks which proxies connected anew; longer where there are many."""
-
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -67,7 +64,6 @@ class Rotator:
         self._read = read
         self._stay = stay
         self._namespaces = namespaces
-        self._connects: dict[Vip, int] = {}
         self.written: Latest[Written] = Latest()
 
     def __repr__(self) -> str:
@@ -76,7 +72,6 @@ class Rotator:
     async def run(self) -> None:
         """Follow, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._doubt())
             under_way: set[Retired] = set()
             async for retired in self._keeper.retired.changes():
                 under_way &= set(retired)
@@ -84,6 +79,13 @@ class Rotator:
                     if each not in under_way:
                         under_way.add(each)
                         tasks.create_task(self._rotate(each))
+
+    def doubt(self, again: Sequence[Vip]) -> None:
+        """Have the tokens looked at of proxies that connected anew."""
+        vips = set(again)
+        for key, theirs in (self.written.value or Written()).vips.items():
+            if not vips.isdisjoint(theirs):
+                self._keeper.doubt(key)
 
     async def _rotate(self, retired: Retired) -> None:
         """See one old token off."""
@@ -143,23 +145,3 @@ class Rotator:
             if all(v not in now or now[v].connects > n for v, n in before.items()):
                 return
             await asyncio.sleep(0.1)
-
-    async def _doubt(self) -> None:
-        """A proxy that connects anew may do so because its token is refused."""
-        while True:
-            written = self.written.value or Written()
-            count = sum(map(len, written.vips.values()))
-            await asyncio.sleep(max(LOOK, count / 500))
-            if not written.secrets:
-                continue
-            try:
-                now = (await self._read()).vips
-            except KernelError:
-                continue
-            for key, vips in written.vips.items():
-                if any(
-                    vip in now and now[vip].connects > self._connects.get(vip, 0) + 1
-                    for vip in vips
-                ):
-                    self._keeper.doubt(key)
-            self._connects = {vip: each.connects for vip, each in now.items()}

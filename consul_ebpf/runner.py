@@ -35,10 +35,14 @@ from consul_ebpf.discovery.known import KnownServers
 from consul_ebpf.discovery.pool import VIP_NETWORK, ServerPool
 from consul_ebpf.discovery.reasons import Reasons
 from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.moves import Moves
 from consul_ebpf.rotation import Rotator, Written
 from consul_ebpf.workloads.memory import VipMemory
 
 logger = logging.getLogger(__name__)
+
+LOOK = 2.0
+"""Seconds between looks which proxies connected anew; longer where there are many."""
 
 TLS_CHECK = 1.0
 """Seconds between looks at the TLS files."""
@@ -108,9 +112,11 @@ class Runner:
         self._backend = backend
         self._kernel = asyncio.Lock()
         """Held by whoever uses the backend: one caller at a time."""
-        self._cutter = Cutter(self._read, namespaces if destroy_sockets else None)
+        self._cutter = Cutter(self.read, namespaces if destroy_sockets else None)
         self._programmed: Latest[tuple[PooledServer, ...]] = Latest()
         """The servers as the kernel has them."""
+        self._ids: dict[Vip, str] = {}
+        """The programmed proxies' ids."""
         self._binder = Binder(namespaces)
         self._binding = asyncio.Lock()
         self._inputs: Latest[Inputs] = Latest()
@@ -118,13 +124,18 @@ class Runner:
         if keeper is not None:
             self._rotator = Rotator(
                 keeper,
-                self._read,
+                self.read,
                 self._stay,
                 namespaces if destroy_sockets else None,
             )
 
     def __repr__(self) -> str:
         return f"<Runner {self._pool!r} -> {self._converger!r}>"
+
+    @property
+    def tokens_made(self) -> dict[str, float]:
+        """When the logins' tokens were made, Unix time, by proxy id."""
+        return self._keeper.made if self._keeper else {}
 
     async def run(
         self,
@@ -147,6 +158,7 @@ class Runner:
             "proxies": self._follow_proxies(),
             "converge": self._converge_each(on_converged),
             "upkeep": self._keep_up(on_upkeep),
+            "moves": self._watch_moves(),
             "cutter": self._cutter.follow(self._programmed),
         }
         if self._tls is not None:
@@ -185,6 +197,18 @@ class Runner:
     async def _follow_central(self, central: CentralConfig) -> None:
         async for params in central.params.changes():
             self._put(params=params)
+
+    async def _watch_moves(self) -> None:
+        """See who connects anew: a token that is refused may be the reason."""
+        moves = Moves()
+        while True:
+            await asyncio.sleep(max(LOOK, len(self._ids) / 500))
+            try:
+                again = moves.see(await self.read(), self._ids)
+            except KernelError:
+                continue  # the upkeep says so
+            if self._rotator is not None:
+                self._rotator.doubt(again)
 
     def _ask_consul(self) -> None:
         """Have Consul asked about the proxies that have their token."""
@@ -268,6 +292,7 @@ class Runner:
         async with self._kernel:
             done = await finish(lambda: self._converger.converge(inputs))
         self._programmed.set(inputs.servers or ())
+        self._ids = {each.vip: each.proxy.id for each in done.placed}
         if self._rotator is not None and done.complete:
             self._rotator.written.set(_written(done, inputs.tokens or Tokens()))
         return done
@@ -276,7 +301,8 @@ class Runner:
         async with self._kernel:
             await finish(lambda: self._backend.stay(vips))
 
-    async def _read(self) -> KernelState:
+    async def read(self) -> KernelState:
+        """Read the tables and their counters; one caller at a time uses the backend."""
         async with self._kernel:
             return await finish(self._backend.read)
 

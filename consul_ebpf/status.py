@@ -4,7 +4,7 @@
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ class ProxyStatus:
     """Whether one of its newest connections is established now."""
     bound: list[str]
     """To what it is bound: `netns`, `cgroup`; from elsewhere it leads nowhere."""
+    failures: int = 0
+    """Connects after which it soon tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,10 @@ Names = Mapping[Vip, tuple[str, Vip]]
 
 
 def take(
-    bpffs: Path, names: Names, events: Mapping[str, int] | None = None
+    bpffs: Path,
+    names: Names,
+    events: Mapping[str, int] | None = None,
+    established: Callable[[], frozenset[int]] = established_cookies,
 ) -> Snapshot:
     """Read the pinned tables and links.
 
@@ -109,6 +114,8 @@ def take(
         bpffs: where the BPF file system is mounted.
         names: of what proxies are remembered.
         events: as the controller counted them.
+        established: the cookies of established connections; a process that may not
+            enter other namespaces asks one that may.
 
     Raises:
         NotRunningError: nothing is pinned.
@@ -129,7 +136,7 @@ def take(
     return describe(
         state,
         names,
-        established_cookies(),
+        established(),
         KernelStatus(
             attached=len(links) == 2 and 0 not in cgroups,
             cgroup=str(host.cgroup_path(max(cgroups, default=0)) or ""),
@@ -176,6 +183,7 @@ def describe(
                     vip=names.get(vip, ("", vip))[1].literal,
                     preference=_endpoints(preference, rows),
                     connects=state.vips[vip].connects,
+                    failures=state.vips[vip].failures,
                     server="".join(_endpoints(_current(state, vip), rows)),
                     active=any(c in cookies for c, _ in state.vips[vip].sockets),
                     bound=_bound(state.table.bindings.get(vip)),

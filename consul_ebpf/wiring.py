@@ -5,6 +5,7 @@ commands which only look do not need.
 """
 
 import grp
+import logging
 import os
 import pwd
 import socket
@@ -15,7 +16,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consul_ebpf._errors import ConfigError, ConsulError
+from consul_ebpf._errors import ConfigError, ConsulEbpfError, ConsulError
 from consul_ebpf._event_counts import EventCounts
 from consul_ebpf._protocols import (
     BootstrapRenderer,
@@ -39,6 +40,7 @@ from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.envoy.listeners import Prometheus
 from consul_ebpf.envoy.tls import XdsTls
 from consul_ebpf.kernel.backend import BccMapBackend
+from consul_ebpf.status import Names
 from consul_ebpf.workloads import entries
 
 if TYPE_CHECKING:
@@ -52,6 +54,12 @@ if TYPE_CHECKING:
     from consul_ebpf.rpc.calls import ServerCalls
     from consul_ebpf.rpc.channels import ChannelFactory
     from consul_ebpf.runner import Runner
+    from consul_ebpf.workloads.registered import RegisteredWorkloads
+
+logger = logging.getLogger(__name__)
+
+API_SOCKET = "api.sock"
+"""In the bootstraps' directory, unless `api.socket` says otherwise."""
 
 SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 
@@ -227,9 +235,15 @@ class Parts:
         return self.pool
 
     def workload_source(
-        self, token: "TokenSource", *, directory: Path | None = None
+        self,
+        token: "TokenSource",
+        *,
+        directory: Path | None = None,
+        registered: WorkloadSource | None = None,
     ) -> WorkloadSource:
         """Make the sources of `[[proxies]]` and `[workloads]`, merged.
+
+        `registered` are those of the local endpoint.
 
         `directory` is where the catalog's last known proxies are kept; only the
         controller, not a command that looks, writes there.
@@ -266,6 +280,8 @@ class Parts:
                     directory=directory,
                 )
             )
+        if registered is not None:
+            sources.append(registered)
         return MergedWorkloads(sources)
 
     def central(self) -> "CentralConfig":
@@ -356,6 +372,18 @@ def event_counts(config: Config) -> EventCounts:
     return EventCounts(Path(config.bootstrap.directory))
 
 
+def names_of(config: Config) -> Names:
+    """Return the remembered proxies' ids, by VIP; none if the file is damaged."""
+    from consul_ebpf.workloads.memory import VipMemory  # noqa: PLC0415
+
+    try:
+        remembered = VipMemory(Path(config.bootstrap.directory)).read()
+    except ConsulEbpfError as error:
+        logger.warning("%s; proxies are shown without their ids", error)
+        return {}
+    return {vip: (key[0], vip) for key, vip in remembered.items()}
+
+
 def open_namespaces() -> Namespaces:
     """Start the helper that keeps the privileges for network namespaces."""
     from consul_ebpf.kernel.namespaces import HelperNamespaces  # noqa: PLC0415
@@ -363,8 +391,25 @@ def open_namespaces() -> Namespaces:
     return HelperNamespaces.start()
 
 
+def registered_workloads(config: Config) -> "RegisteredWorkloads":
+    """Make the proxies that the local endpoint is told of."""
+    from consul_ebpf.workloads.registered import RegisteredWorkloads  # noqa: PLC0415
+
+    return RegisteredWorkloads(
+        Path(config.bootstrap.directory), config.consul.credentials
+    )
+
+
+def api_socket(config: Config) -> Path:
+    """Return where the local endpoint's socket is."""
+    return Path(config.api.socket or Path(config.bootstrap.directory) / API_SOCKET)
+
+
 def build_runner(
-    config: Config, backend: BccMapBackend, namespaces: Namespaces | None = None
+    config: Config,
+    backend: BccMapBackend,
+    namespaces: Namespaces | None = None,
+    registered: WorkloadSource | None = None,
 ) -> "Runner":
     """Wire everything around an opened backend."""
     from consul_ebpf.runner import Runner  # noqa: PLC0415
@@ -375,7 +420,9 @@ def build_runner(
     parts = Parts(config)
     return Runner(
         pool=parts.server_pool(known.resume(backend.read().table)),
-        workloads=parts.workload_source(parts.keeper.host_token, directory=directory),
+        workloads=parts.workload_source(
+            parts.keeper.host_token, directory=directory, registered=registered
+        ),
         backend=backend,
         renderer=renderer(config),
         files=bootstrap_files(config),

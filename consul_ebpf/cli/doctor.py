@@ -18,12 +18,11 @@ from consul_ebpf._errors import (
 )
 from consul_ebpf._values import Server
 from consul_ebpf.cli.options import configured
-from consul_ebpf.cli.show import names_of
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kernel import capabilities, host, privileges
 from consul_ebpf.kernel.loading import bcc_version
 from consul_ebpf.status import take
-from consul_ebpf.wiring import Parts, bootstrap_files
+from consul_ebpf.wiring import Parts, bootstrap_files, names_of
 
 MINIMUM_KERNEL = (5, 7)
 MINIMUM_BCC = (0, 25)

@@ -24,6 +24,7 @@ from consul_ebpf.wiring import (
     event_counts,
     open_backend,
     open_namespaces,
+    registered_workloads,
 )
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,11 @@ async def _open_and_run(
     # Here and now, before there is another thread: capabilities are a thread's own. A
     # signal meanwhile cancels at the next await, so a start is carried through.
     opened = open_backend(config)
-    namespaces = open_namespaces()
+    try:
+        namespaces = open_namespaces()
+    except BaseException:
+        opened.close()
+        raise
     notifier = Notifier(os.environ)
     counts = event_counts(config)
 
@@ -75,8 +80,18 @@ async def _open_and_run(
     try:
         _give_up_privileges(config, files)
         await asyncio.sleep(0)
-        runner = build_runner(config, opened, namespaces)
-        await runner.run(_Ready(opened, notifier), upkeep)
+        registered = registered_workloads(config) if config.api.enabled else None
+        runner = build_runner(config, opened, namespaces, registered)
+        ready = _Ready(opened, notifier)
+        if registered is None:
+            await runner.run(ready, upkeep)
+        else:
+            # Imported here: a controller without the endpoint does without aiohttp.web.
+            from consul_ebpf.cli.endpoint import run_with  # noqa: PLC0415
+
+            await run_with(
+                config, runner, registered, namespaces, counter, (ready, upkeep)
+            )
     finally:
         notifier.stopping()
         counts.save(counter.counts)

@@ -11,8 +11,8 @@ from consul_ebpf._errors import ConsulEbpfError
 from consul_ebpf._values import PlacedProxy, Proxy
 from consul_ebpf.cli.options import configured
 from consul_ebpf.config.schema import Config
-from consul_ebpf.status import ControllerStatus, Names, Snapshot, take
-from consul_ebpf.wiring import Parts, event_counts, renderer
+from consul_ebpf.status import ControllerStatus, Snapshot, take
+from consul_ebpf.wiring import Parts, event_counts, names_of, renderer
 from consul_ebpf.workloads.memory import VipMemory
 from consul_ebpf.workloads.vips import allocate
 
@@ -31,16 +31,6 @@ def status(config: Config, *, as_json: bool) -> None:
         click.echo(json.dumps(snapshot.to_json(), indent=2))
     else:
         _print_tables(snapshot)
-
-
-def names_of(config: Config) -> Names:
-    """Return the remembered proxies' ids, by VIP; none if the file is damaged."""
-    try:
-        remembered = VipMemory(Path(config.bootstrap.directory)).read()
-    except ConsulEbpfError as error:
-        click.echo(f"{error}; proxies are shown without their ids", err=True)
-        return {}
-    return {vip: (key[0], vip) for key, vip in remembered.items()}
 
 
 def _print_tables(snapshot: Snapshot) -> None:

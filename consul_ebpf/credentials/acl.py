@@ -5,7 +5,6 @@ import contextlib
 import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from consul_ebpf._errors import ConsulError
 from consul_ebpf._values import Login
@@ -19,42 +18,6 @@ ASK_AGAIN = 3
 
 MAX_BEARER = 64 * 1024
 """Bytes of a bearer token's file. A JWT has one or two thousand."""
-
-
-class Acl(Protocol):
-    """What `TokenKeeper` asks of Consul."""
-
-    async def login(self, how: Login) -> str:
-        """Log in; return the new token's secret.
-
-        Raises:
-            ConsulError: it was refused, nobody answered, or the bearer token's file
-                cannot be read.
-        """
-        ...
-
-    async def lifetime(self, secret: str, how: Login) -> float | None:
-        """Return how many seconds a token lives from when it was made.
-
-        None: for ever, or nobody can be asked. Consul's clock and ours need not agree.
-        """
-        ...
-
-    async def logout(self, secret: str, how: Login) -> None:
-        """Destroy a login's token; one that is gone already is no error.
-
-        Raises:
-            ConsulError: nobody answered.
-        """
-        ...
-
-    async def refused(self, secret: str) -> bool:
-        """Whether every server that answers refuses the token; False if none does."""
-        ...
-
-    async def accepted(self, secret: str) -> bool:
-        """Whether no server that answers refuses the token."""
-        ...
 
 
 class ConsulAcl:

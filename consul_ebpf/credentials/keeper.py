@@ -16,8 +16,9 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 from consul_ebpf._errors import ConsulError, TokenPendingError
 from consul_ebpf._events import event
 from consul_ebpf._latest import Latest
+from consul_ebpf._observations import timed
+from consul_ebpf._protocols import Acl
 from consul_ebpf._values import Credentials, Login, Proxy
-from consul_ebpf.credentials.acl import Acl
 from consul_ebpf.credentials.life import renew_in
 from consul_ebpf.credentials.memory import Retired, Session, TokenMemory, same_login
 from consul_ebpf.discovery.reasons import Reasons
@@ -110,6 +111,11 @@ class TokenKeeper:
             why = self._waiting.get(HOST, "not asked for yet")
             raise TokenPendingError(f"no ACL token yet: {why}") from None
 
+    @property
+    def made(self) -> dict[str, float]:
+        """When each login's token was made, Unix time, by key."""
+        return {key: session.made for key, session in self._sessions.items()}
+
     def want(self, proxies: Iterable[Proxy]) -> None:
         """Keep tokens for exactly these proxies, and for the host."""
         own = {p.id: p.credentials for p in proxies if p.credentials is not None}
@@ -193,26 +199,33 @@ class TokenKeeper:
     async def _keep_login(self, key: str, how: Login) -> None:
         spread = random.random()  # noqa: S311
         learned = how.token_ttl or None
+        loop = asyncio.get_running_loop()
         session = self._sessions.get(key)
+        made = loop.time()
         if session is not None:
+            # The only use of the wall clock; if it jumped the token is refused, or new.
+            made -= max(0.0, self._clock() - session.made)
             self._take(key, session.secret)
             self.doubt(key)
         while True:
             if session is None:
+                made = loop.time()
                 session = await self._log_in(key, how)
             lifetime = session.lifetime or learned
-            if await self._until_due(key, session, lifetime, spread) and not lifetime:
-                learned = self._clock() - session.made
+            refused = await self._until_due(key, session.secret, made, lifetime, spread)
+            if refused and not lifetime:
+                learned = loop.time() - made
             session = None
 
     async def _until_due(
-        self, key: str, session: Session, lifetime: float | None, spread: float
+        self, key: str, secret: str, made: float, lifetime: float | None, spread: float
     ) -> bool:
         """Wait until a token is to be replaced; whether because it is refused."""
+        loop = asyncio.get_running_loop()
         doubted = self._doubted[key]
         check = CHECK * (0.8 + 0.4 * spread) if lifetime else UNKNOWN_CHECK
         while True:
-            left = renew_in(self._clock(), session.made, lifetime, spread)
+            left = renew_in(loop.time(), made, lifetime, spread)
             try:
                 async with asyncio.timeout(min(left, check)):
                     await doubted.wait()
@@ -220,7 +233,7 @@ class TokenKeeper:
                 if left <= check:
                     return False
             doubted.clear()
-            if await self._acl.refused(session.secret):
+            if await self._acl.refused(secret):
                 logger.warning(
                     "%s: the servers refuse its ACL token; logging in again",
                     _named(key),
@@ -239,7 +252,8 @@ class TokenKeeper:
         ):
             with attempt:
                 try:
-                    secret = await self._acl.login(how)
+                    with timed("login"):
+                        secret = await self._acl.login(how)
                 except ConsulError as error:
                     why = f"login at auth method {how.auth_method}: {error}"
                     reasons.report((f"{_named(key)}: {why}; trying again",))

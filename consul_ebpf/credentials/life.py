@@ -9,8 +9,8 @@ def renew_in(now: float, made: float, lifetime: float | None, spread: float) -> 
     """Return in how many seconds to log in again; infinite where nobody knows.
 
     Args:
-        now: Unix time, as is the next.
-        made: when the token was made.
+        now: seconds by any clock.
+        made: when the token was made, by the same.
         lifetime: its seconds from then; None: not known.
         spread: 0 to 1, each token's own: not all of a host are due at once.
     """

@@ -20,6 +20,7 @@ from tenacity import (
 
 from consul_ebpf._errors import ConfigError, ConsulError, TokenPendingError
 from consul_ebpf._events import event
+from consul_ebpf._observations import done, observe
 from consul_ebpf.discovery.consul_http import ConsulHttp, Https
 from consul_ebpf.discovery.http_address import HttpAddress
 from consul_ebpf.discovery.token import TokenSource, no_token
@@ -141,6 +142,10 @@ class _Watch:
             answer = self.decode(data)
         except msgspec.ValidationError as error:
             raise ConsulError(f"Consul at {turn.address}: {error}") from error
+        if self.index:
+            done("discovery")
+        else:
+            observe("discovery", loop.time() - begun)
         index = int(raw)
         interval = BUSY_INTERVAL if index > self.index > 0 else IDLE_INTERVAL
         if self.index == 0 < index:

@@ -10,6 +10,7 @@ import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from consul_ebpf._observations import observe
 from consul_ebpf._protocols import Health
 from consul_ebpf._values import Server
 from consul_ebpf.rpc.channels import ChannelFactory, insecure_channel, target_of
@@ -90,6 +91,8 @@ class GrpcProbe:
             link.has_health = True  # it may come back as a newer one
             if why := self._explain(target):
                 health = Health(alive=False, reason=why)
+        else:
+            observe("probe", asyncio.get_running_loop().time() - now)
         if link.misses >= MISSES_PER_CHANNEL and self._links.get(target) is link:
             del self._links[target]
             await link.channel.close()

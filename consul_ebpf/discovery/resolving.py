@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from consul_ebpf._errors import ConfigError, ConsulError
+from consul_ebpf._observations import timed
 from consul_ebpf._values import Server
 from consul_ebpf.discovery import command, dns
 from consul_ebpf.discovery.reasons import Reasons
@@ -95,7 +96,8 @@ class ResolvingSource:
         last: tuple[Server, ...] = ()
         failed = 0
         while True:
-            servers, pause, failures = await self._resolver.resolve()
+            with timed("discovery"):
+                servers, pause, failures = await self._resolver.resolve()
             reasons.report(f"{each}; keeping what is known" for each in failures)
             servers = tuple(sorted(servers, key=lambda each: each.id))
             if failures:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 
 from consul_ebpf._errors import ConfigError, ConsulError, TokenPendingError
+from consul_ebpf._observations import done
 from consul_ebpf._values import Server
 from consul_ebpf.discovery.reasons import Reasons
 from consul_ebpf.discovery.resolving import Resolver
@@ -108,6 +109,7 @@ class WatchSource:
                 servers = self._read(listed)
                 if servers:  # the first list may be empty: it does not know yet
                     failed.over()
+                    done("discovery")
                     yield servers
         except ConsulError as error:
             code = error.code if isinstance(error, CallError) else ""

@@ -30,7 +30,7 @@ RECENT = 4
 
 SERVER = struct.Struct("=16s4s2sBxII")  # struct server
 VIP_KEY = struct.Struct("=4s2sxx")  # struct vip_key
-VIP = struct.Struct(f"=QQQQ{RECENT}QQQIxxxx")  # struct vip
+VIP = struct.Struct(f"=QQQQ{RECENT}QQQII")  # struct vip
 
 _NO_IPV4, _NO_IPV6 = bytes(4), bytes(16)
 _MAPPED_PREFIX = b"\x00\x00\xff\xff"
@@ -124,7 +124,7 @@ def encode_vip(
     packed = int.from_bytes(padded, "little")
     bound = (binding.netns, binding.cgroup, binding.level)
     if have is None:
-        return VIP.pack(packed, *[0] * (3 + RECENT), *bound)
+        return VIP.pack(packed, *[0] * (3 + RECENT), *bound, 0)
     old, last, connects, cursor, *more = VIP.unpack(have)
     before = old.to_bytes(MAX_CHOICES, "little")
     in_use = before[cursor % MAX_CHOICES]
@@ -132,7 +132,7 @@ def encode_vip(
         cursor = preference.index(in_use)
     else:
         cursor, last = 0, 0
-    return VIP.pack(packed, last, connects, cursor, *more[:RECENT], *bound)
+    return VIP.pack(packed, last, connects, cursor, *more[:RECENT], *bound, more[-1])
 
 
 def staying(data: bytes) -> bytes:
@@ -149,7 +149,7 @@ def decode_preference(data: bytes) -> Preference:
 
 def decode_binding(data: bytes) -> Binding:
     """Decode whose VIP it is."""
-    return Binding(*VIP.unpack(data)[4 + RECENT :])
+    return Binding(*VIP.unpack(data)[4 + RECENT : -1])
 
 
 def decode_vip_counters(data: bytes) -> VipCounters:
@@ -162,4 +162,5 @@ def decode_vip_counters(data: bytes) -> VipCounters:
         connects=connects,
         current=newest % SLOTS if newest else None,
         sockets=tuple(divmod(socket, SLOTS) for socket in recent if socket),
+        failures=more[-1],
     )

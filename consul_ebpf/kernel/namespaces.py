@@ -66,6 +66,13 @@ class HelperNamespaces:
             )
         raise KernelError(f"{what} cannot be told: {answer['message']}")
 
+    def established(self) -> frozenset[int]:
+        """Return all established connections' cookies; see `Namespaces.established`."""
+        answer = self._ask({"established": True})
+        if "errno" in answer:
+            raise KernelError(f"sockets cannot be told: {answer['message']}")
+        return frozenset(answer["established"])
+
     def destroy(self, doomed: Sequence[Doomed]) -> int:
         """Destroy sockets; see `Namespaces.destroy`."""
         rows = [[each.cookie, _peers(each.server)] for each in doomed]

@@ -4,10 +4,11 @@ Run as `python -m consul_ebpf.kernel.namespaces_child`: one JSON object a line o
 standard input, one answer a line on standard output, until the input ends.
 
     {"cookie": "/run/netns/web-1"}                     -> {"cookie": 4711}
+    {"established": true}                              -> {"established": [4712]}
     {"destroy": [[cookie, [["10.0.0.1", 8502], ...]]]} -> {"destroyed": 1}
     anything wrong                                     -> {"errno": 1, "message": "..."}
 
-It reads nothing else, listens nowhere, and keeps only the capabilities these two need.
+It reads nothing else, listens nowhere, and keeps only the capabilities these need.
 Each request is done in a fork that ends with it, so that what it imports is given back;
 what waits imports next to nothing.
 """
@@ -39,6 +40,8 @@ def do(request: "Any") -> "dict[str, Any]":
 
     if "cookie" in request:
         return {"cookie": sockets.netns_cookie(Path(request["cookie"]))}
+    if "established" in request:
+        return {"established": sorted(sockets.established_cookies())}
     doomed = {
         cookie: frozenset((address, port) for address, port in peers)
         for cookie, peers in request["destroy"]

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from consul_ebpf._errors import ConsulError
+from consul_ebpf._observations import count
 from consul_ebpf._values import Server
 from consul_ebpf.rpc.channels import ChannelFactory, target_of
 
@@ -135,6 +136,7 @@ class ServerCalls:
 
     def _why(self, server: Server, error: grpc.aio.AioRpcError, token: str) -> str:
         """Put the refusal in a line, without the token should the server repeat it."""
+        count("connection_errors", error.code().name)
         details = " ".join((error.details() or "").split())[:200]
         if token:
             details = details.replace(token, "<token>")

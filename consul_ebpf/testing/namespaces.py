@@ -38,6 +38,12 @@ class FakeNamespaces:
             raise KernelError(f"network namespace {path} is not there")
         return self.cookies[path]
 
+    def established(self) -> frozenset[int]:
+        """Return the cookies of all sockets."""
+        if self.failure is not None:
+            raise self.failure
+        return frozenset(self.sockets)
+
     def destroy(self, doomed: Sequence[Doomed]) -> int:
         """Forget the sockets that lead to where the caller says."""
         if self.failure is not None:

@@ -24,12 +24,10 @@ def next_version(directory: Path) -> dict[str, str]:
     shutil.copytree(source_path().parent, directory / "bpf")
     codec = package / "kernel" / "codec.py"
     _edit(codec, r"^LAYOUT = (\d+)$", lambda found: f"LAYOUT = {int(found[1]) + 1}")
-    _edit(
-        codec, r'(QQQIxxxx)("\)  # struct vip)', lambda found: f"{found[1]}8x{found[2]}"
-    )
+    _edit(codec, r'(QQQII)("\)  # struct vip)', lambda found: f"{found[1]}8x{found[2]}")
     _edit(
         directory / "bpf" / "tables.h",
-        r"(depth \*/\n  u32 zero;\n)",
+        r"(u32 failures; /\* connects followed .*\n)(?=};\n\n/\* BPF_F)",
         lambda found: f"{found[1]}  u64 more;\n",
     )
     # Not the current directory, which may hold this version.

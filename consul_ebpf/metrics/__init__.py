@@ -1,0 +1,1 @@
+"""Prometheus metrics: `names` says which there are, `values` what they are."""
