@@ -1,25 +1,23 @@
 """The command: arguments and environment to configuration to parts.
 
 The only place that prints and exits. One module for each kind of command: `serve.py`
-(run), `show.py` (status, render), `doctor.py`, and here the rest.
+(run, with `endpoint.py`), `envoys.py` (envoy, wait), `show.py` (status, render),
+`doctor.py`, and here the rest.
 """
 
-import os
 import sys
 from pathlib import Path
 
 import click
 
 from consul_ebpf._errors import ConsulEbpfError
-from consul_ebpf._values import Proxy
 from consul_ebpf.cli.doctor import doctor
+from consul_ebpf.cli.envoys import envoy, wait
 from consul_ebpf.cli.options import configured
 from consul_ebpf.cli.serve import run
 from consul_ebpf.cli.show import render, status
 from consul_ebpf.config.schema import Config
-from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.kernel.pins import Pins
-from consul_ebpf.workloads.checks import check_proxy
 
 EXIT_CODES = """
 Exit codes: 0 done; 2 bad configuration; 3 a privilege or kernel feature is missing;
@@ -82,31 +80,9 @@ def detach(config: Config) -> None:
     click.echo(f"removed {pins.root}: nothing is redirected any more")
 
 
-@main.command(context_settings={"ignore_unknown_options": True})
-@click.option("--proxy", "proxy_id", required=True, help="The proxy service's ID.")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@configured(serving=False)
-def envoy(config: Config, proxy_id: str, arguments: tuple[str, ...]) -> None:
-    """Become Envoy with a proxy's bootstrap; ARGUMENTS after -- go to Envoy."""
-    proxy = Proxy(id=proxy_id, node="")
-    check_proxy(proxy)
-    bootstrap = BootstrapFiles(Path(config.bootstrap.directory)).bootstrap_path(proxy)
-    if not bootstrap.is_file():
-        raise ConsulEbpfError(
-            f"{bootstrap} is not there: is proxy {proxy_id} configured, and does the "
-            "controller (run) serve it?"
-        )
-    executable = config.envoy.executable
-    try:
-        os.execvp(executable, [executable, "-c", str(bootstrap), *arguments])  # noqa: S606
-    except OSError as error:
-        raise ConsulEbpfError(
-            f"{executable} cannot be started ({error.strerror}): install Envoy, or "
-            "name it in envoy.executable"
-        ) from error
-
-
 main.add_command(run)
+main.add_command(envoy)
+main.add_command(wait)
 main.add_command(status)
 main.add_command(render)
 main.add_command(doctor)

@@ -1,0 +1,174 @@
+"""`envoy` and `wait`: what an Envoy's start, and what follows it, can wait for."""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from consul_ebpf._errors import ConsulEbpfError
+from consul_ebpf._values import Proxy
+from consul_ebpf.cli import client
+from consul_ebpf.cli.options import configured
+from consul_ebpf.config.schema import Config
+from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.wiring import api_socket
+from consul_ebpf.workloads.checks import check_proxy
+
+SAY_EVERY = 5.0
+"""Seconds between lines that say what is waited for."""
+
+LOOK_EVERY = 0.2
+"""Seconds between looks where no controller answers."""
+
+CONDITIONS = ("programmed", "bootstrap", "connected")
+
+
+def _proxy_option(function: Any) -> Any:
+    return click.option(
+        "--proxy",
+        "--proxy-id",
+        "-proxy-id",
+        "proxy_id",
+        envvar="DP_PROXY_ID",
+        required=True,
+        help="The proxy service's ID; also $DP_PROXY_ID.",
+    )(function)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@_proxy_option
+@click.option(
+    "--wait", "seconds", type=float, help="Seconds; default: envoy.wait in the file."
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@configured(serving=False)
+def envoy(
+    config: Config, proxy_id: str, seconds: float | None, arguments: tuple[str, ...]
+) -> None:
+    """Become Envoy with a proxy's bootstrap; ARGUMENTS after -- go to Envoy.
+
+    Waits for the bootstrap, and says what for.
+    """
+    proxy = Proxy(id=proxy_id, node="")
+    check_proxy(proxy)
+    bootstrap = BootstrapFiles(Path(config.bootstrap.directory)).bootstrap_path(proxy)
+    if not bootstrap.is_file():
+        _wait(config, proxy_id, "bootstrap", seconds)
+    executable = config.envoy.executable
+    argv = [executable, "-c", str(bootstrap), *options(config, arguments), *arguments]
+    sys.stdout.flush()
+    try:
+        os.execvp(executable, argv)  # noqa: S606  # nothing of ours stays
+    except OSError as error:
+        raise ConsulEbpfError(
+            f"{executable} cannot be started ({error.strerror}): install Envoy, or "
+            "name it in envoy.executable"
+        ) from error
+
+
+@click.command()
+@_proxy_option
+@click.option(
+    "--for",
+    "condition",
+    type=click.Choice(CONDITIONS),
+    default="connected",
+    show_default=True,
+    help="What to wait for.",
+)
+@click.option(
+    "--timeout", "seconds", type=float, help="Seconds; default: envoy.wait in the file."
+)
+@configured(serving=False)
+def wait(config: Config, proxy_id: str, condition: str, seconds: float | None) -> None:
+    """Wait until a proxy is programmed, has its bootstrap, or is connected."""
+    check_proxy(Proxy(id=proxy_id, node=""))
+    _wait(config, proxy_id, condition, seconds)
+
+
+def options(config: Config, given: Sequence[str]) -> list[str]:
+    """Return consul-dataplane's options for Envoy, but those that are given anyway.
+
+    Envoy refuses an option that comes twice.
+    """
+    envoy = config.envoy
+    ours = {
+        "--concurrency": str(envoy.concurrency),
+        "--drain-time-s": str(envoy.drain_time),
+        "--drain-strategy": envoy.drain_strategy,
+        "--log-level": config.log.level,
+        "--disable-hot-restart": "",
+    }
+    short = {"-l": "--log-level"}
+    names = {each.partition("=")[0] for each in given}
+    names |= {short[name] for name in names if name in short}
+    if names & {"--restart-epoch", "--base-id", "--use-dynamic-base-id"}:
+        names.add("--disable-hot-restart")
+    return [
+        word
+        for name, value in ours.items()
+        if name not in names
+        for word in (name, value)
+        if word
+    ]
+
+
+def _wait(config: Config, proxy_id: str, condition: str, seconds: float | None) -> None:
+    """Return when the condition holds.
+
+    Raises:
+        ConsulEbpfError: it did not in time; says what is missing.
+    """
+    patience = config.envoy.wait if seconds is None else seconds
+    deadline = time.monotonic() + patience
+    said = time.monotonic()
+    while True:
+        left = deadline - time.monotonic()
+        holds, why = _look(config, proxy_id, condition, max(0.0, min(left, 1.0)))
+        if holds:
+            return
+        if time.monotonic() >= deadline:
+            raise ConsulEbpfError(
+                f"proxy {proxy_id} is not there after {patience:g} s ({condition}):"
+                f" {why}"
+            )
+        if time.monotonic() - said >= SAY_EVERY:
+            said = time.monotonic()
+            click.echo(f"consul-ebpf: waiting for proxy {proxy_id}: {why}", err=True)
+
+
+def _look(
+    config: Config, proxy_id: str, condition: str, seconds: float
+) -> tuple[bool, str]:
+    """Ask the controller; without one, look at what it left. Takes up to `seconds`."""
+    path = api_socket(config)
+    try:
+        status, answer = client.proxy(path, proxy_id, condition, seconds)
+    except OSError as error:
+        time.sleep(min(seconds, LOOK_EVERY))
+        why = f"no controller answers at {path} ({error.strerror or error})"
+        return _left_behind(config, proxy_id, condition), why
+    return status == 200, str(answer.get("error", ""))
+
+
+def _left_behind(config: Config, proxy_id: str, condition: str) -> bool:
+    """Whether the condition holds by the kernel's tables and the files."""
+    if condition == "bootstrap":
+        files = BootstrapFiles(Path(config.bootstrap.directory))
+        return files.bootstrap_path(Proxy(id=proxy_id, node="")).is_file()
+    # Imported here: Envoy's start needs no more than its file.
+    from consul_ebpf.status import take  # noqa: PLC0415
+    from consul_ebpf.wiring import names_of  # noqa: PLC0415
+
+    try:
+        snapshot = take(Path(config.kernel.bpffs), names_of(config))
+    except ConsulEbpfError:
+        return False
+    for each in snapshot.proxies:
+        if each.id == proxy_id:
+            return condition == "programmed" or each.active
+    return False
