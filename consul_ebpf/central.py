@@ -5,6 +5,9 @@ then every so often. A failure leaves what is known; it is never fatal.
 """
 
 import asyncio
+import contextlib
+import heapq
+import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,9 +20,9 @@ from consul_ebpf._values import BootstrapParams, Proxy
 
 logger = logging.getLogger(__name__)
 
-AGAIN = 0.2
+AGAIN = 0.25
 """Seconds after a failure; twice as long after each further one, up to `AT_MOST`."""
-AT_MOST = 15.0
+AT_MOST = 30.0
 
 TELL = 3
 """Failures in a row after which it is told: at a start no server is known at first."""
@@ -48,7 +51,7 @@ class _Question:
     proxy: Proxy
     token: str = field(repr=False)
     since: float
-    due: float
+    due: float = 0.0
     failures: int = 0
 
 
@@ -69,7 +72,10 @@ class CentralConfig:
         self._questions: dict[str, _Question] = {}
         self._found: dict[str, BootstrapParams | None] = {}
         self._waiting: dict[str, str] = {}
-        self._changed = asyncio.Event()
+        self._due: list[tuple[float, int, _Question]] = []
+        """A heap of when to ask what; one that is not its question's own is old."""
+        self._order = itertools.count()
+        self._sooner = asyncio.Event()
         self._free = asyncio.Semaphore(AT_ONCE)
         self.params: Latest[Params] = Latest()
         self.params.set(Params())
@@ -84,35 +90,39 @@ class CentralConfig:
         for proxy, token in proxies.items():
             old = before.get(proxy.id)
             if old is None or old.proxy != proxy:
-                old = _Question(proxy, token, now, now)
+                old = _Question(proxy, token, now)
+                self._ask_at(now, old)
             elif old.token != token and proxy.id not in self._found:
-                old.due = now  # the other token was the reason, perhaps
+                self._ask_at(now, old)  # the other token was the reason, perhaps
             old.token = token
             self._questions[proxy.id] = old
         for gone in before.keys() - self._questions.keys():
             self._found.pop(gone, None)
             self._waiting.pop(gone, None)
             self._overdue.discard(gone)
-        self._changed.set()
+
+    def _ask_at(self, due: float, question: _Question) -> None:
+        question.due = due
+        heapq.heappush(self._due, (due, next(self._order), question))
+        if self._due[0][2] is question:
+            self._sooner.set()
 
     async def run(self) -> None:
         """Ask, until cancelled."""
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
             while True:
-                self._changed.clear()
-                now = loop.time()
-                for question in self._questions.values():
-                    if question.due <= now:
-                        question.due = float("inf")  # until it is answered
+                while self._due and self._due[0][0] <= loop.time():
+                    due, _, question = heapq.heappop(self._due)
+                    wanted = self._questions.get(question.proxy.id) is question
+                    if wanted and due == question.due:
                         tasks.create_task(self._put(question))
-                next_due = min((q.due for q in self._questions.values()), default=None)
-                wait = None if next_due in {None, float("inf")} else next_due
-                try:
-                    async with asyncio.timeout_at(wait):
-                        await self._changed.wait()
-                except TimeoutError:
-                    continue
+                self._sooner.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(
+                        self._due[0][0] if self._due else None
+                    ):
+                        await self._sooner.wait()
 
     async def _put(self, question: _Question) -> None:
         proxy = question.proxy
@@ -123,7 +133,10 @@ class CentralConfig:
         except ConsulError as error:
             pause = min(AT_MOST, AGAIN * 2**question.failures)
             question.failures += 1
-            self._fail(question, str(error))
+            waited = asyncio.get_running_loop().time() - question.since
+            self._fail(question, str(error), overdue=waited >= self._patience)
+            if waited < self._patience:
+                pause = min(pause, self._patience - waited)
         else:
             pause = self._refresh
             question.failures = 0
@@ -132,21 +145,19 @@ class CentralConfig:
                 self._overdue.discard(proxy.id)
                 self._found[proxy.id] = answer
                 self._publish()
-        jitter = random.uniform(0.9, 1.1)  # noqa: S311
-        question.due = asyncio.get_running_loop().time() + pause * jitter
-        self._changed.set()
+        jitter = random.uniform(1.0, 1.2)  # noqa: S311
+        self._ask_at(asyncio.get_running_loop().time() + pause * jitter, question)
 
-    def _fail(self, question: _Question, why: str) -> None:
+    def _fail(self, question: _Question, why: str, *, overdue: bool) -> None:
         proxy = question.proxy
         if self._questions.get(proxy.id) is not question:
             return
         if proxy.id in self._found:
             logger.debug("bootstrap of proxy %s: %s; it stays", proxy.id, why)
             return
-        waited = asyncio.get_running_loop().time() - question.since
-        if waited >= self._patience:
+        if overdue:
             self._overdue.add(proxy.id)
-        if question.failures >= TELL or waited >= self._patience:
+        if overdue or question.failures >= TELL:
             self._waiting[proxy.id] = why
             self._publish()
 

@@ -149,7 +149,7 @@ class Converger:
                 [each for each in bound if each not in held], inputs, refusals
             )
         programmed = {p: bound[p] for p in bound if p in held or p in bootstraps}
-        refusals.update({each.proxy.id: why for each, why in held.items()})
+        refusals.update({each.proxy.id: why for each, why in held.items() if why})
         slotted = assign_slots(
             inputs.servers or (), self._table.servers, self._newest_slot
         )
@@ -205,7 +205,7 @@ class Converger:
     def _held(
         self, bound: Iterable[PlacedProxy], inputs: Inputs
     ) -> dict[PlacedProxy, str]:
-        """Say whose bootstrap has to wait, and what for; what is there stays."""
+        """Say whose bootstrap has to wait, and what for; empty: what is there stays."""
         held = {}
         overdue = inputs.params.overdue if inputs.params else frozenset()
         for each in bound:
@@ -222,11 +222,8 @@ class Converger:
                     extra=event("without_central"),
                 )
             else:
-                held[each] = (
-                    f"proxy {proxy.id} ({proxy.owner}): no bootstrap yet: {why}"
-                    if not there
-                    else f"proxy {proxy.id} ({proxy.owner}): its bootstrap stays: {why}"
-                )
+                why = f"proxy {proxy.id} ({proxy.owner}): no bootstrap yet: {why}"
+                held[each] = "" if there else why
         return held
 
     def _render(

@@ -2,8 +2,6 @@
 
 import logging
 
-from pythonjsonlogger.json import JsonFormatter
-
 from consul_ebpf._events import EventCounter
 from consul_ebpf.config.schema import Log
 
@@ -15,6 +13,9 @@ def set_up(config: Log) -> EventCounter:
     """
     handler = logging.StreamHandler()
     if config.format == "json":
+        # Imported here: lines for people need no more than the standard library.
+        from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415
+
         formatter: logging.Formatter = JsonFormatter(
             "{asctime}{levelname}{name}{message}",
             style="{",

@@ -79,9 +79,13 @@ REGEXES = {
 """Tag name to regex, in consul-dataplane's order."""
 
 
+_TAGS = [{"tag_name": name, "regex": regex} for name, regex in REGEXES.items()]
+"""The same in every bootstrap; made once, for they are most of it."""
+
+
 def stats_tags(fixed: Mapping[str, str]) -> list[dict[str, str]]:
     """Return Envoy's `stats_tags`: the regexes, then what of `fixed` is not empty."""
-    return [{"tag_name": name, "regex": regex} for name, regex in REGEXES.items()] + [
+    return _TAGS + [
         {"tag_name": name, "fixed_value": value}
         for name, value in fixed.items()
         if value

@@ -1,6 +1,6 @@
 """What Consul says of a proxy's bootstrap: `GetEnvoyBootstrapParams`."""
 
-from google.protobuf.json_format import MessageToDict
+from typing import Any
 
 from consul_ebpf._values import BootstrapParams, Proxy
 from consul_ebpf.rpc.calls import ServerCalls
@@ -34,7 +34,7 @@ async def bootstrap_params(
         partition=answer.partition,
         datacenter=answer.datacenter,
         node_name=answer.node_name,
-        config=MessageToDict(answer.config),
+        config=_fields(answer.config),
         access_logs=tuple(answer.access_logs),
     )
 
@@ -42,3 +42,17 @@ async def bootstrap_params(
 def _unless_default(name: str) -> str:
     """Leave out what the community edition does not know and Enterprise assumes."""
     return "" if name == "default" else name
+
+
+def _fields(struct: Any) -> dict[str, Any]:
+    """Return a google.protobuf.Struct as JSON's data; json_format weighs a megabyte."""
+    return {key: _value(value) for key, value in struct.fields.items()}
+
+
+def _value(value: Any) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return _fields(value.struct_value)
+    if kind == "list_value":
+        return [_value(each) for each in value.list_value.values]
+    return None if kind in {None, "null_value"} else getattr(value, kind)

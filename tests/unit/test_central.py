@@ -55,7 +55,7 @@ async def test_a_change_is_noticed() -> None:
         assert central.params.value
         assert set(central.params.value.found) == {"web", "api"}
         consul.answers["web"] = changed = BootstrapParams("web", config={"a": "b"})
-        await asyncio.sleep(67)
+        await asyncio.sleep(75)
         assert central.params.value.found["web"] == changed
         assert {("web", "one"), ("api", "")} == {asked[:2] for asked in consul.asked}
         assert len(consul.asked) == 4
@@ -70,9 +70,9 @@ async def test_a_failure_is_never_fatal() -> None:
         await asyncio.sleep(300)
         assert central.params.value
         assert central.params.value.waiting == {"web": consul.failure}
-        assert 15 < len(consul.asked) < 30
+        assert 10 < len(consul.asked) < 25
         consul.failure = ""
-        await asyncio.sleep(17)
+        await asyncio.sleep(40)
         assert central.params.value.found["web"]
         assert not central.params.value.waiting
         consul.failure = "away"
