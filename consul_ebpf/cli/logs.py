@@ -26,6 +26,7 @@ def set_up(config: Log) -> EventCounter:
     formatter.default_time_format = "%Y-%m-%dT%H:%M:%S"
     formatter.default_msec_format = "%s.%03d"
     handler.setFormatter(formatter)
+    handler.addFilter(_one_line)
     root = logging.getLogger()
     counter = EventCounter()
     root.handlers[:] = [handler, counter]
@@ -35,3 +36,10 @@ def set_up(config: Log) -> EventCounter:
     # Events are counted whether or not they are shown.
     logging.getLogger("consul_ebpf").setLevel(min(level, logging.INFO))
     return counter
+
+
+def _one_line(record: logging.LogRecord) -> bool:
+    """Leave out gRPC's tracebacks: of its own code, and its line says as much."""
+    if record.name.startswith("grpc"):
+        record.exc_info = None
+    return True

@@ -134,11 +134,16 @@ class BootstrapFiles:
         Returns the ids whose files were removed.
 
         Raises:
-            ConsulEbpfError: a file of ours could not be removed.
+            ConsulEbpfError: a file of ours could not be removed, or looked for.
         """
-        if not self._directory.is_dir():
+        try:
+            others = [p for p in self._directory.iterdir() if p.name not in keep]
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        others = (p for p in self._directory.iterdir() if p.name not in keep)
+        except OSError as error:
+            raise ConsulEbpfError(
+                f"cannot look through {str(self._directory)!r}: {error.strerror}"
+            ) from error
         return sorted(path.name for path in others if _remove_files(path))
 
     def _write(

@@ -4,6 +4,7 @@ Works by the descriptors a start has opened, and needs no capability: objects li
 long as somebody holds them, so nothing but the places they were at can be lost.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,8 +83,8 @@ def _pinned(pins: Pins, installed: Installed) -> Iterator[str]:
 def _map_id(path: Path) -> int | None:
     try:
         opened = Map.pinned(path)
-    except OSError:
-        return None
+    except OSError as error:
+        return _gone(error)
     opened.close()
     return opened.info.id
 
@@ -91,9 +92,15 @@ def _map_id(path: Path) -> int | None:
 def _link_id(path: Path) -> int | None:
     try:
         fd = libbpf.obj_get(path)
-    except OSError:
-        return None
+    except OSError as error:
+        return _gone(error)
     try:
         return libbpf.link_info(fd).id
     finally:
         os.close(fd)
+
+
+def _gone(error: OSError) -> None:
+    """Take what cannot be opened as gone; without a free descriptor nobody knows."""
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        raise error
