@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from consul_ebpf._errors import ConfigError
+from consul_ebpf.config import dataplane
 from consul_ebpf.config.load import load
 
 
@@ -38,13 +39,47 @@ def configured(*, serving: bool) -> Callable[[Callable[..., Any]], Callable[...,
         def wrapper(
             *, path: Path | None, settings: tuple[str, ...], **rest: Any
         ) -> Any:
-            overrides = dict(_parse(setting) for setting in settings)
+            theirs = {
+                flag: rest.pop(name)
+                for flag, name in DATAPLANE_NAMES.items()
+                if rest.get(name) is not None
+            }
+            theirs = {flag: given for flag, given in theirs.items() if given != ()}
+            for name in DATAPLANE_NAMES.values():
+                rest.pop(name, None)
+            overrides = {
+                **dataplane.to_keys(theirs),
+                **dict(_parse(setting) for setting in settings),
+            }
             config = load(path, os.environ, overrides, serving=serving)
             return command(config=config, **rest)
 
         return wrapper
 
     return decorate
+
+
+DATAPLANE_NAMES = {flag: f"dp_{flag.replace('-', '_')}" for flag in dataplane.ACCEPTED}
+"""consul-dataplane's flags, and the names of the arguments that hold them."""
+
+
+def consul_dataplanes(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command those of consul-dataplane's flags that mean the same here."""
+    for flag, row in reversed(dataplane.ACCEPTED.items()):
+        kind: dict[str, Any] = {}
+        if row.boolean:
+            kind = {"is_flag": False, "flag_value": "true"}
+        elif flag == dataplane.META:
+            kind = {"multiple": True}
+        command = click.option(
+            f"--{flag}",
+            f"-{flag}",
+            DATAPLANE_NAMES[flag],
+            metavar="BOOL" if row.boolean else "VALUE",
+            help=f"As consul-dataplane's: {row.ours.replace('`', '')}.",
+            **kind,
+        )(command)
+    return command
 
 
 def _parse(setting: str) -> tuple[str, Any]:

@@ -11,7 +11,7 @@ import click
 from consul_ebpf._events import EventCounter, event
 from consul_ebpf.cli import logs
 from consul_ebpf.cli.notify import Notifier
-from consul_ebpf.cli.options import configured
+from consul_ebpf.cli.options import configured, consul_dataplanes
 from consul_ebpf.config.schema import Config
 from consul_ebpf.converge import Converged
 from consul_ebpf.envoy.files import BootstrapFiles
@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
     is_flag=True,
     help="Remove programs and tables at the end; by default they go on redirecting.",
 )
+@consul_dataplanes
 @configured(serving=True)
 def run(config: Config, *, detach_on_exit: bool) -> None:
     """Serve this host's proxies until SIGTERM or SIGINT."""

@@ -1,6 +1,7 @@
 """The configuration from its file, the environment and flags, checked.
 
-Later ones win: defaults, the file, the standard `CONSUL_HTTP_*`, flags.
+Later ones win: defaults, the file, consul-dataplane's `DP_*`, the standard
+`CONSUL_HTTP_*`, flags.
 Nothing else in this package reads the environment.
 """
 
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 
 from consul_ebpf._errors import ConfigError
+from consul_ebpf.config import dataplane
 from consul_ebpf.config.checks import check, check_available
 from consul_ebpf.config.decoding import convert, parse
 from consul_ebpf.config.schema import Config
@@ -107,6 +109,8 @@ def _changes(
     env: Mapping[str, str], overrides: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, Any]]:
     """Yield (where it comes from, key path, value), in the order to apply them."""
+    for key, value in dataplane.from_env(env).items():
+        yield "DP_*", key, value
     if address := env.get("CONSUL_HTTP_ADDR"):
         yield "CONSUL_HTTP_ADDR", "consul.http_addresses", [address]
     seen = set()

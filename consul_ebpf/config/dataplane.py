@@ -1,0 +1,165 @@
+"""What consul-dataplane's flags and variables mean here, where they mean the same."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from consul_ebpf._errors import ConfigError
+from consul_ebpf.config.dataplane_table import ROWS
+from consul_ebpf.discovery.seeds import Command, Name, parse_seed
+
+Keys = dict[str, Any]
+"""Our configuration's keys to values."""
+
+
+ACCEPTED = {row.flag: row for row in ROWS if row.accepted}
+META = "login-meta"
+LEVELS = {"trace": "debug", "warn": "warning", "off": "error", "critical": "error"}
+
+_PLAIN = {
+    "grpc-port": "consul.grpc_port",
+    "credential-type": "consul.credentials.type",
+    "static-token": "consul.credentials.token",
+    "login-auth-method": "consul.credentials.auth_method",
+    "login-namespace": "consul.credentials.namespace",
+    "login-partition": "consul.credentials.partition",
+    "login-datacenter": "consul.credentials.datacenter",
+    "login-bearer-token": "consul.credentials.bearer_token",
+    "login-bearer-token-path": "consul.credentials.bearer_token_file",
+    "tls-disabled": "consul.tls.disabled",
+    "ca-certs": "consul.tls.ca_certs",
+    "tls-cert": "consul.tls.cert",
+    "tls-key": "consul.tls.key",
+    "tls-server-name": "consul.tls.server_name",
+    "tls-insecure-skip-verify": "consul.tls.insecure_skip_verify",
+    "envoy-concurrency": "envoy.concurrency",
+    "envoy-drain-time-seconds": "envoy.drain_time",
+    "envoy-drain-strategy": "envoy.drain_strategy",
+    "envoy-executable-path": "envoy.executable",
+    "telemetry-use-central-config": "telemetry.use_central_config",
+    "telemetry-prom-ca-certs-path": "telemetry.prometheus.ca_certs",
+    "telemetry-prom-cert-file": "telemetry.prometheus.cert",
+    "telemetry-prom-key-file": "telemetry.prometheus.key",
+    "telemetry-prom-scrape-path": "telemetry.prometheus.scrape_path",
+}
+"""Flags whose value goes to one key as it is."""
+
+_NUMBERS = {"grpc-port", "envoy-concurrency", "envoy-drain-time-seconds"}
+
+
+def from_env(env: Mapping[str, str]) -> Keys:
+    """Return what consul-dataplane's variables mean; empty ones are not set.
+
+    Raises:
+        ConfigError: a value is none; named, and not repeated.
+    """
+    given: dict[str, str | list[str]] = {}
+    for row in ACCEPTED.values():
+        if row.flag == META:
+            names = [f"{row.env}{n}" for n in range(1, 10)]
+            if pairs := [env[name] for name in names if env.get(name)]:
+                given[META] = pairs
+        elif value := env.get(row.env):
+            given[row.flag] = value
+    return to_keys(given, lambda flag: ACCEPTED[flag].env)
+
+
+def to_keys(
+    given: Mapping[str, str | list[str]], named: Callable[[str], str] = "-{}".format
+) -> Keys:
+    """Return what consul-dataplane's flags mean.
+
+    Args:
+        given: flag to value; `login-meta` to a list of them.
+        named: names a flag in an error.
+
+    Raises:
+        ConfigError: a value is none; named, and not repeated.
+    """
+    keys: Keys = {}
+    texts = {flag: str(value) for flag, value in given.items() if flag != META}
+    for flag, text in texts.items():
+        if flag in _PLAIN:
+            keys[_PLAIN[flag]] = _value(flag, text, named(flag))
+    if META in given:
+        keys["consul.credentials.meta"] = _pairs(given[META], named(META))
+    if "log-level" in texts:
+        level = texts["log-level"].lower()
+        keys["log.level"] = LEVELS.get(level, level)
+    if _is_true(texts, "log-json", named):
+        keys["log.format"] = "json"
+    if "addresses" in texts:
+        unwatched = _is_true(texts, "server-watch-disabled", named)
+        keys["consul.addresses"] = [texts["addresses"]]
+        keys["consul.source"] = _source(texts["addresses"]) if unwatched else "watch"
+    for what, usual in (("admin", ("127.0.0.1", "19000")), ("ready", ("", ""))):
+        names = (f"envoy-{what}-bind-address", f"envoy-{what}-bind-port")
+        if names[0] in texts or names[1] in texts:
+            host, port = map(texts.get, names, usual)
+            keys[f"envoy.{what}"] = (
+                f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            )
+    return keys
+
+
+def _value(flag: str, text: str, named: str) -> Any:
+    if ACCEPTED[flag].boolean:
+        return _boolean(text, named)
+    if flag in _NUMBERS:
+        if not re.fullmatch("[0-9]{1,9}", text):
+            raise ConfigError(f"{named}: must be a number")
+        return int(text)
+    return text
+
+
+def _is_true(texts: Mapping[str, str], flag: str, named: Callable[[str], str]) -> bool:
+    return flag in texts and _boolean(texts[flag], named(flag))
+
+
+def _boolean(text: str, named: str) -> bool:
+    if text in {"1", "t", "T", "TRUE", "true", "True"}:
+        return True
+    if text in {"0", "f", "F", "FALSE", "false", "False"}:
+        return False
+    raise ConfigError(f"{named}: must be true or false")
+
+
+def _pairs(texts: str | list[str], named: str) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"{named}: write it like key=value")
+        pairs[key] = value
+    return pairs
+
+
+def _source(address: str) -> str:
+    seed = parse_seed(address, 8502)
+    if isinstance(seed, Command):
+        return "exec"
+    return "dns" if isinstance(seed, Name) else "static"
+
+
+def document() -> str:
+    """Return docs/coming-from-consul-dataplane.md."""
+    # Imported here: a page of text that only this needs.
+    from consul_ebpf.config.coming import INTRODUCTION  # noqa: PLC0415
+
+    lines = [INTRODUCTION]
+    for row in ROWS:
+        names = [f"`-{row.flag}`"]
+        if row.env:
+            names.append(f"`{row.env}`")
+        if row.json:
+            names.append(f"`{row.json}`")
+        taken = "yes" if row.accepted else ""
+        ours = row.ours or "none"
+        lines.append(f"| {'<br>'.join(names)} | {ours} | {taken} | {row.note} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(document())

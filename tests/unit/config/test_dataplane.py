@@ -1,0 +1,175 @@
+"""consul-dataplane's flags and variables: accepted where they mean the same."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from consul_ebpf._errors import ConfigError
+from consul_ebpf.cli import main
+from consul_ebpf.config import dataplane
+from consul_ebpf.config.dataplane_table import ROWS
+from consul_ebpf.config.load import load
+from consul_ebpf.config.schema import Config
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "coming-from-consul-dataplane.md"
+DATAPLANE = os.environ.get("CONSUL_DATAPLANE_BIN", "")
+BASE = {"consul.tls.disabled": True}
+
+
+def test_the_document_is_generated() -> None:
+    """By `python -m consul_ebpf.config.dataplane`; see its second line."""
+    assert DOCUMENT.read_text() == dataplane.document()
+
+
+def test_every_row_has_ours_or_a_reason() -> None:
+    """And no flag comes twice."""
+    assert [row.flag for row in ROWS if not (row.ours or row.note)] == []
+    assert len({row.flag for row in ROWS}) == len(ROWS)
+
+
+def test_our_keys_exist() -> None:
+    """In the schema; the options and paths in the commands' own help."""
+    helps = "".join(
+        CliRunner().invoke(main, [*command, "--help"]).output
+        for command in ([], *([name] for name in main.commands))
+    )
+    helps += " ".join(f" {name} " for name in main.commands)
+    for row in ROWS:
+        for name in re.findall(r"`([^`]+)`", row.ours):
+            if name.startswith("$"):
+                assert name == "$CONSUL_EBPF_CONFIG"
+            elif re.fullmatch(r"[a-z_.\[\]]+", name):
+                exists(name)
+            else:
+                words = [w for w in name.split() if w not in {"ID", "consul-ebpf"}]
+                for word in words:
+                    assert word in helps or word == "0", name
+
+
+def exists(path: str) -> None:
+    value: object = Config()
+    if path.startswith("proxies[]."):
+        from consul_ebpf.config.schema import ProxyEntry  # noqa: PLC0415
+
+        value, path = ProxyEntry(id="x"), path.removeprefix("proxies[].")
+    for step in path.split("."):
+        value = getattr(value, step)
+
+
+def test_the_flags_are_in_the_help_of_run() -> None:
+    """With one dash, as consul-dataplane's own, and with two."""
+    text = CliRunner().invoke(main, ["run", "--help"]).output
+    for flag in dataplane.ACCEPTED:
+        assert f"-{flag}, --{flag} " in text
+
+
+CASES: list[tuple[str, str, str, object]] = [
+    ("grpc-port", "8503", "consul.grpc_port", 8503),
+    ("log-level", "TRACE", "log.level", "debug"),
+    ("log-json", "true", "log.format", "json"),
+    ("tls-disabled", "1", "consul.tls.disabled", True),
+    ("ca-certs", "/ca", "consul.tls.ca_certs", "/ca"),
+    ("tls-cert", "/c", "consul.tls.cert", "/c"),
+    ("tls-server-name", "s.dc1.consul", "consul.tls.server_name", "s.dc1.consul"),
+    ("tls-insecure-skip-verify", "t", "consul.tls.insecure_skip_verify", True),
+    ("envoy-admin-bind-port", "19001", "envoy.admin", "127.0.0.1:19001"),
+    ("envoy-admin-bind-address", "::1", "envoy.admin", "[::1]:19000"),
+    ("envoy-concurrency", "4", "envoy.concurrency", 4),
+    ("envoy-drain-time-seconds", "5", "envoy.drain_time", 5),
+    ("envoy-drain-strategy", "gradual", "envoy.drain_strategy", "gradual"),
+    ("envoy-executable-path", "/e", "envoy.executable", "/e"),
+    ("telemetry-use-central-config", "0", "telemetry.use_central_config", False),
+    ("telemetry-prom-scrape-path", "/x", "telemetry.prometheus.scrape_path", "/x"),
+]
+
+
+@pytest.mark.parametrize(("flag", "text", "key", "expected"), CASES)
+def test_one_by_one(flag: str, text: str, key: str, expected: object) -> None:
+    """By flag and by variable, checked by the schema."""
+    env = {dataplane.ACCEPTED[flag].env: text}
+    for config in (
+        load(None, env, BASE),
+        load(None, {}, {**BASE, **dataplane.to_keys({flag: text})}),
+    ):
+        value: object = config
+        for step in key.split("."):
+            value = getattr(value, step)
+        assert value == expected or key == "consul.tls.disabled"
+
+
+@pytest.mark.parametrize(
+    ("address", "watched", "unwatched"),
+    [
+        ("10.0.0.1", "watch", "static"),
+        ("consul.example", "watch", "dns"),
+        ("exec=/bin/addrs -q", "watch", "exec"),
+    ],
+)
+def test_addresses(address: str, watched: str, unwatched: str) -> None:
+    """WatchServers, or by what the address is."""
+    env = {"DP_CONSUL_ADDRESSES": address}
+    consul = load(None, env, BASE).consul
+    assert (consul.source, consul.addresses) == (watched, [address])
+    env["DP_SERVER_WATCH_DISABLED"] = "true"
+    assert load(None, env, BASE).consul.source == unwatched
+
+
+def test_a_login() -> None:
+    """All of it, with metadata from numbered variables and repeated flags."""
+    env = {
+        "DP_CREDENTIAL_TYPE": "login",
+        "DP_CREDENTIAL_LOGIN_AUTH_METHOD": "k8s",
+        "DP_CREDENTIAL_LOGIN_BEARER_TOKEN_PATH": "/jwt",
+        "DP_CREDENTIAL_LOGIN_NAMESPACE": "ns",
+        "DP_CREDENTIAL_LOGIN_META1": "pod=default/web",
+        "DP_CREDENTIAL_LOGIN_META3": "a=b=c",
+    }
+    credentials = load(None, env, BASE).consul.credentials
+    assert (credentials.type, credentials.auth_method) == ("login", "k8s")
+    assert credentials.bearer_token_file == "/jwt"
+    assert credentials.namespace == "ns"
+    assert credentials.meta == {"pod": "default/web", "a": "b=c"}
+    keys = dataplane.to_keys({"login-meta": ["pod=x", "y=z"]})
+    assert keys == {"consul.credentials.meta": {"pod": "x", "y": "z"}}
+
+
+def test_what_goes_before_what(tmp_path: Path) -> None:
+    """The file, then consul-dataplane's variables, then ours, then flags."""
+    file = tmp_path / "c.toml"
+    file.write_text("[consul]\ngrpc_port = 1\n[consul.tls]\ndisabled = true")
+    env = {"DP_CONSUL_GRPC_PORT": "2"}
+    assert load(file, {}).consul.grpc_port == 1
+    assert load(file, env).consul.grpc_port == 2
+    assert load(file, env, {"consul.grpc_port": 3}).consul.grpc_port == 3
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"DP_CONSUL_GRPC_PORT": "s3cr3t"}, "DP_CONSUL_GRPC_PORT: must be a number"),
+        ({"DP_TLS_DISABLED": "s3cr3t"}, "DP_TLS_DISABLED: must be true or false"),
+        ({"DP_CREDENTIAL_LOGIN_META1": "s3cr3t"}, "META: write it like key=value"),
+        ({"DP_CREDENTIAL_TYPE": "s3cr3t"}, "consul.credentials.type: must be one of"),
+    ],
+)
+def test_a_mistake_is_named_and_not_repeated(env: dict[str, str], said: str) -> None:
+    """It may be a secret in the wrong place."""
+    with pytest.raises(ConfigError) as caught:
+        load(None, env, BASE)
+    assert said in str(caught.value)
+    assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.skipif(not DATAPLANE, reason="no consul-dataplane: CONSUL_DATAPLANE_BIN")
+def test_the_table_is_its_help() -> None:
+    """Every flag of this consul-dataplane has a row."""
+    answer = subprocess.run(
+        [DATAPLANE, "-h"], capture_output=True, text=True, check=False
+    )
+    text = answer.stderr + answer.stdout
+    flags = set(re.findall(r"(?m)^\s+-([a-z0-9-]+)", text))
+    assert flags - {row.flag for row in ROWS} == set()
