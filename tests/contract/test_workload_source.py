@@ -17,6 +17,7 @@ from consul_ebpf.testing import FakeWorkloads
 from consul_ebpf.workloads.catalog_nodes import CatalogNodes
 from consul_ebpf.workloads.directory import DirectoryWorkloads
 from consul_ebpf.workloads.merge import MergedWorkloads
+from consul_ebpf.workloads.registered import RegisteredWorkloads
 from consul_ebpf.workloads.static import StaticWorkloads
 from tests.lab.consul import ConsulCluster
 
@@ -46,6 +47,20 @@ def directory(path: Path) -> Made:
 def merged(path: Path) -> Made:
     source, change = directory(path)
     return MergedWorkloads([source, StaticWorkloads([])]), change
+
+
+def registered(path: Path) -> Made:
+    source = RegisteredWorkloads(path)
+
+    def change(ids: Sequence[str]) -> None:
+        for id_ in ("a", "b", "c", "d"):
+            if id_ in ids:
+                source.put(ProxyEntry(id=id_))
+            else:
+                source.remove(id_)
+
+    change(["a", "b"])
+    return source, None
 
 
 def files(*ids: str) -> str:
@@ -95,6 +110,7 @@ def register(cluster: ConsulCluster, how: str, body: dict[str, Any]) -> None:
         fake,
         directory,
         merged,
+        registered,
         pytest.param(catalog, marks=pytest.mark.consul),
     ]
 )
