@@ -4,6 +4,7 @@ Imports the parts as it needs them: `consul` and `grpc` cost memory and time tha
 commands which only look do not need.
 """
 
+import asyncio
 import grp
 import logging
 import os
@@ -57,6 +58,9 @@ if TYPE_CHECKING:
     from consul_ebpf.workloads.registered import RegisteredWorkloads
 
 logger = logging.getLogger(__name__)
+
+LOOK_TIMEOUT = 5.0
+"""Seconds that a command which looks gives the source of servers."""
 
 API_SOCKET = "api.sock"
 """In the bootstraps' directory, unless `api.socket` says otherwise."""
@@ -151,8 +155,8 @@ class Parts:
 
         return TokenMemory(Path(self._config.bootstrap.directory))
 
-    def kept_token(self) -> str | None:
-        """Return the controller's token for a command that looks while it runs.
+    def kept_token(self, proxy: Proxy | None = None) -> str | None:
+        """Return the controller's token, or a proxy's, for a command that looks.
 
         Raises:
             ConsulError: it is a login's, and the controller has not logged in.
@@ -160,15 +164,38 @@ class Parts:
         from consul_ebpf.credentials.keeper import HOST  # noqa: PLC0415
         from consul_ebpf.discovery.token import TokenFile  # noqa: PLC0415
 
-        credentials = self._config.consul.credentials
+        credentials = entries.to_credentials(self._config.consul.credentials)
+        key = HOST
+        if proxy is not None and proxy.credentials is not None:
+            credentials, key = proxy.credentials, proxy.id
+        if credentials is None:
+            return None
         if credentials.token_file:
             return TokenFile(credentials.token_file)()
-        if credentials.type != "login":
+        if credentials.login is None:
             return credentials.token or None
         sessions, _ = self._token_memory.load()
-        if HOST not in sessions:
+        if key not in sessions:
             raise ConsulError("no ACL token: the controller (run) has not logged in")
-        return sessions[HOST].secret
+        return sessions[key].secret
+
+    async def params_now(self, proxy: Proxy) -> BootstrapParams | None:
+        """Ask once what Consul says of a proxy, for a command that looks.
+
+        Raises:
+            ConsulError: nobody says, or it is refused.
+            TimeoutError: the source of servers does not answer.
+        """
+        from consul_ebpf.rpc.calls import ServerCalls  # noqa: PLC0415
+        from consul_ebpf.rpc.dataplane import bootstrap_params  # noqa: PLC0415
+
+        async with asyncio.timeout(LOOK_TIMEOUT):
+            servers = await anext(aiter(self.server_source(self.kept_token).watch()))
+        calls = ServerCalls(lambda: servers, *self.channels)
+        try:
+            return await bootstrap_params(calls, proxy, self.kept_token(proxy) or "")
+        finally:
+            await calls.aclose()
 
     def server_source(self, token: "TokenSource") -> ServerSource:
         """Make the source named by `consul.source`."""

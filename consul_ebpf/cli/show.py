@@ -105,7 +105,13 @@ def render(config: Config, proxy_id: str) -> None:
             "add it to [[proxies]] or to a source in [workloads]"
         )
     placed = _place(config, proxies, proxy_id)
-    click.echo(json.dumps(renderer(config).render(placed), indent=2))
+    try:
+        params = asyncio.run(Parts(config).params_now(placed.proxy))
+    except (ConsulEbpfError, TimeoutError) as error:
+        why = str(error) or "the source of servers does not answer"
+        click.echo(f"without what Consul says of it: {why}", err=True)
+        params = None
+    click.echo(json.dumps(renderer(config).render(placed, params), indent=2))
 
 
 async def _proxies(config: Config) -> tuple[Proxy, ...]:
