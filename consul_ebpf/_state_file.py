@@ -83,7 +83,12 @@ class JsonFile(Generic[T]):
         try:
             self.path.replace(aside)
         except OSError as error:
-            logger.warning("%s: cannot be moved: %s", self.path, error.strerror)
+            logger.warning(
+                "%s: cannot be moved: %s",
+                self.path,
+                error.strerror,
+                extra=event("files_failed"),
+            )
 
     def save(self, value: T) -> None:
         """Write the value unless the file holds it; blocks for a disk's flush."""

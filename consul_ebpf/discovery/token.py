@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from consul_ebpf._errors import ConsulError
+from consul_ebpf._events import event
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,10 @@ class TokenFile:
                 raise ConsulError(f"token file {self._path}: {why}") from None
             if not self._lost:
                 logger.warning(
-                    "token file %s: %s; keeping the last token", self._path, why
+                    "token file %s: %s; keeping the last token",
+                    self._path,
+                    why,
+                    extra=event("files_failed"),
                 )
             self._lost = True
         else:

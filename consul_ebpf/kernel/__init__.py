@@ -1,8 +1,13 @@
 """The kernel's side: tables, pins, links, and the child that loads the program.
 
-`codec.py` says what the bytes are, `libbpf.py` makes the system calls, `loader.py`
-runs in a short-lived child and is the only importer of BCC (`loading.py` is the
-parent's side of it), `host.py` looks at mounts
-and capabilities, `pins.py` keeps the directory in bpffs, `diff.py` decides what to
-write and `backend.py` puts these together as `BccMapBackend`.
+`codec.py` says what the bytes are, `libbpf.py` makes the system calls, `maps.py` and
+`tables.py` make, open and read tables, `pins.py` keeps the directory in bpffs.
+`loader.py` runs in a short-lived child and is the only importer of BCC (`loading.py` is
+the parent's side of it); `install.py` puts a version in place (`installed.py`),
+`attaching.py` attaches it, `mending.py` puts back what others take away. `diff.py`
+decides what to write, and `backend.py` puts these together as `BccMapBackend`.
+
+`host.py` looks at mounts and cgroups, `sockets.py` at TCP sockets, `namespaces.py` (its
+child has the privileges) into other namespaces; `capabilities.py` and `privileges.py`
+say which those are.
 """

@@ -145,11 +145,12 @@ def test_render_of_a_stranger_names_those_there_are(tmp_path: Path) -> None:
     assert said_once(result, "'wep'", "web", "[[proxies]]")
 
 
-def test_envoy_without_a_bootstrap_says_where_it_looked(tmp_path: Path) -> None:
-    """Code 1, naming the file."""
-    result = run("envoy", "--proxy", "web", "--config", config(tmp_path), "--", "-l")
+def test_envoy_without_a_bootstrap_says_whom_it_asked(tmp_path: Path) -> None:
+    """Code 1 when its patience ends, naming the proxy and the socket."""
+    arguments = ["envoy", "--proxy", "web", "--config", config(tmp_path)]
+    result = run(*arguments, "--wait", "0.3", "--", "-l")
     assert result.exit_code == 1
-    assert said_once(result, f"{tmp_path}/run/web/bootstrap.json")
+    assert said_once(result, "proxy web", "0.3 s", f"{tmp_path}/run/api.sock")
 
 
 @pytest.mark.parametrize("proxy", ["../web", "a/b", "web\n", "w" * 5000, ""])
@@ -166,7 +167,7 @@ def test_envoy_of_a_name_no_proxy_can_have_is_refused(
 
 
 def test_envoy_is_executed_with_the_bootstrap(tmp_path: Path) -> None:
-    """No process of ours stays: it becomes Envoy, with the arguments after `--`."""
+    """No process of ours stays: it becomes Envoy, and arguments given win over ours."""
     file = config(tmp_path, "[envoy]\nexecutable = 'echo'\n")
     bootstrap = tmp_path / "run" / "web" / "bootstrap.json"
     bootstrap.parent.mkdir(parents=True)
@@ -178,7 +179,9 @@ def test_envoy_is_executed_with_the_bootstrap(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert done.stdout == f"-c {bootstrap} --log-level warning\n"
+    ours = "--concurrency 2 --drain-time-s 30 --drain-strategy immediate"
+    ours += " --disable-hot-restart"
+    assert done.stdout == f"-c {bootstrap} {ours} --log-level warning\n"
 
 
 def test_a_token_is_in_no_error(tmp_path: Path) -> None:
