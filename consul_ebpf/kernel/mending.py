@@ -84,7 +84,8 @@ def _map_id(path: Path) -> int | None:
     try:
         opened = Map.pinned(path)
     except OSError as error:
-        return _gone(error)
+        _unless_gone(error)
+        return None
     opened.close()
     return opened.info.id
 
@@ -93,14 +94,15 @@ def _link_id(path: Path) -> int | None:
     try:
         fd = libbpf.obj_get(path)
     except OSError as error:
-        return _gone(error)
+        _unless_gone(error)
+        return None
     try:
         return libbpf.link_info(fd).id
     finally:
         os.close(fd)
 
 
-def _gone(error: OSError) -> None:
-    """Take what cannot be opened as gone; without a free descriptor nobody knows."""
+def _unless_gone(error: OSError) -> None:
+    """Raise what says nothing of a pin: there is no free descriptor to look with."""
     if error.errno in {errno.EMFILE, errno.ENFILE}:
         raise error
