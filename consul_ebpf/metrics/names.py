@@ -81,6 +81,12 @@ METRICS = (
         ("event",),
     ),
     Metric(
+        "consul_ebpf_connection_errors",
+        "counter",
+        "Calls to Consul servers that failed, by gRPC's status.",
+        ("error_code",),
+    ),
+    Metric(
         "consul_ebpf_work_duration_seconds",
         "summary",
         "What the controller does, and how long it takes: discovery (a list of"
@@ -119,20 +125,20 @@ METRICS = (
     ),
     Metric(
         "consul_dataplane_connection_errors",
-        "counter",
-        "consul-dataplane's, where it is a gauge that stays 1: calls to servers that"
-        " failed.",
+        "gauge",
+        "consul-dataplane's: 1 for each kind of error that a call to a server has met;"
+        " `consul_ebpf_connection_errors_total` counts them.",
         ("error_code",),
     ),
     Metric(
         "consul_dataplane_discover_servers_duration",
         "summary",
-        "consul-dataplane's, in seconds: the work `discovery`.",
+        "consul-dataplane's, in milliseconds: the work `discovery`.",
     ),
     Metric(
         "consul_dataplane_login_duration",
         "summary",
-        "consul-dataplane's, in seconds: the work `login`.",
+        "consul-dataplane's, in milliseconds: the work `login`.",
     ),
 )
 

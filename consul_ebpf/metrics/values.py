@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from consul_ebpf._observations import Duration, Work
 from consul_ebpf._values import ServerState, host_port
@@ -59,13 +59,22 @@ def _all(known: Known) -> Iterator[tuple[str, Labels, float | Duration]]:
     for proxy, written in known.bootstraps.items():
         yield "consul_ebpf_bootstrap_age_seconds", (proxy,), now - written
     for code, number in known.errors.items():
-        yield "consul_dataplane_connection_errors", (code,), number
+        yield "consul_ebpf_connection_errors", (code,), number
+        yield "consul_dataplane_connection_errors", (_as_in_go(code),), 1
     for work, name in (
         ("discovery", "consul_dataplane_discover_servers_duration"),
         ("login", "consul_dataplane_login_duration"),
     ):
         if work in known.durations:
-            yield name, (), known.durations[work]
+            seen = known.durations[work]
+            yield name, (), replace(seen, seconds=seen.seconds * 1000)  # their unit
+
+
+def _as_in_go(code: str) -> str:
+    """Spell gRPC's `DEADLINE_EXCEEDED` as consul-dataplane does, `DeadlineExceeded`."""
+    if code == "CANCELLED":
+        return "Canceled"
+    return "".join(word.title() for word in code.split("_"))
 
 
 def _servers(known: Known) -> Iterator[tuple[str, Labels, float]]:

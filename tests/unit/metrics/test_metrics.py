@@ -38,7 +38,7 @@ KNOWN = Known(
     now=1000.0,
     events={"cut": 3},
     durations={"login": Duration(2, 0.5, 990.0), "discovery": Duration(1, 0.1, 999.0)},
-    errors={"UNAVAILABLE": 2},
+    errors={"UNAVAILABLE": 2, "DEADLINE_EXCEEDED": 1},
     moved={"web": 3},
     moved_from={"10.0.0.1:8502": 1},
     tokens={"web": 900.0},
@@ -73,9 +73,11 @@ def test_the_text() -> None:
         'consul_ebpf_token_age_seconds{proxy="web"} 100.0',
         'consul_ebpf_bootstrap_age_seconds{proxy="web"} 60.0',
         'consul_ebpf_events_total{event="cut"} 3.0',
-        'consul_dataplane_connection_errors_total{error_code="UNAVAILABLE"} 2.0',
+        'consul_ebpf_connection_errors_total{error_code="UNAVAILABLE"} 2.0',
+        'consul_dataplane_connection_errors{error_code="DeadlineExceeded"} 1.0',
         "consul_dataplane_consul_connected 1.0",
         "consul_dataplane_login_duration_count 2.0",
+        "consul_dataplane_login_duration_sum 500.0",  # milliseconds
         'consul_dataplane_envoy_connected{proxy="web"} 1.0',
     ):
         assert line in lines, line
