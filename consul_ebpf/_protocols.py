@@ -7,7 +7,7 @@ Nothing here does I/O. The parts shipped with the project implement them in
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from consul_ebpf._values import (
     BootstrapParams,
@@ -29,6 +29,19 @@ class ServerSource(Protocol):
 
         A source retries its own errors with back-off and yields only answers it
         got. An empty answer may be yielded: the pool knows what to make of it.
+        """
+        ...
+
+
+@runtime_checkable
+class Rechecks(Protocol):
+    """What a `ServerSource` may offer besides, if it keeps answers for a while."""
+
+    def look_again(self) -> None:
+        """Hear that none of its servers answers; called again while that is so.
+
+        A name may lead elsewhere by now. The source sees to it that it does not ask
+        more often than is good.
         """
         ...
 

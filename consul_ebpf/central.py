@@ -13,6 +13,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from consul_ebpf._backoff import growing
 from consul_ebpf._errors import ConsulError
 from consul_ebpf._latest import Latest
 from consul_ebpf._observations import timed
@@ -131,7 +132,7 @@ class CentralConfig:
                 with timed("central"):
                     answer = await self._ask(proxy, question.token)
         except ConsulError as error:
-            pause = min(AT_MOST, AGAIN * 2**question.failures)
+            pause = growing(question.failures, AGAIN, AT_MOST)
             question.failures += 1
             waited = asyncio.get_running_loop().time() - question.since
             self._fail(question, str(error), overdue=waited >= self._patience)

@@ -1,7 +1,8 @@
 """The command: arguments and environment to configuration to parts.
 
 The only place that prints and exits. One module for each kind of command: `serve.py`
-(run, with `endpoint.py`), `envoys.py` (envoy, wait), `show.py` (status, render),
+(run, with `endpoint.py`), `envoys.py` (envoy, wait), `stopping.py` (stop), `show.py`
+(status, render),
 `doctor.py`, and here the rest.
 """
 
@@ -16,6 +17,7 @@ from consul_ebpf.cli.envoys import envoy, wait
 from consul_ebpf.cli.options import configured
 from consul_ebpf.cli.serve import run
 from consul_ebpf.cli.show import render, status
+from consul_ebpf.cli.stopping import stop
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kernel.pins import Pins
 
@@ -83,6 +85,7 @@ def detach(config: Config) -> None:
 main.add_command(run)
 main.add_command(envoy)
 main.add_command(wait)
+main.add_command(stop)
 main.add_command(status)
 main.add_command(render)
 main.add_command(doctor)

@@ -5,18 +5,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from consul_ebpf._errors import ConsulEbpfError
 from consul_ebpf._values import Proxy
 from consul_ebpf.cli import client
-from consul_ebpf.cli.options import configured
+from consul_ebpf.cli.options import configured, consul_dataplanes, for_proxy
 from consul_ebpf.config.schema import Config
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.wiring import api_socket
-from consul_ebpf.workloads.checks import check_proxy
 
 SAY_EVERY = 5.0
 """Seconds between lines that say what is waited for."""
@@ -27,24 +25,13 @@ LOOK_EVERY = 0.2
 CONDITIONS = ("programmed", "bootstrap", "connected")
 
 
-def _proxy_option(function: Any) -> Any:
-    return click.option(
-        "--proxy",
-        "--proxy-id",
-        "-proxy-id",
-        "proxy_id",
-        envvar="DP_PROXY_ID",
-        required=True,
-        help="The proxy service's ID; also $DP_PROXY_ID.",
-    )(function)
-
-
 @click.command(context_settings={"ignore_unknown_options": True})
-@_proxy_option
+@for_proxy
 @click.option(
     "--wait", "seconds", type=float, help="Seconds; default: envoy.wait in the file."
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@consul_dataplanes("envoy")
 @configured(serving=False)
 def envoy(
     config: Config, proxy_id: str, seconds: float | None, arguments: tuple[str, ...]
@@ -53,9 +40,9 @@ def envoy(
 
     Waits for the bootstrap, and says what for.
     """
-    proxy = Proxy(id=proxy_id, node="")
-    check_proxy(proxy)
-    bootstrap = BootstrapFiles(Path(config.bootstrap.directory)).bootstrap_path(proxy)
+    bootstrap = BootstrapFiles(Path(config.bootstrap.directory)).bootstrap_path(
+        Proxy(id=proxy_id, node="")
+    )
     if not bootstrap.is_file():
         _wait(config, proxy_id, "bootstrap", seconds)
     executable = config.envoy.executable
@@ -71,7 +58,7 @@ def envoy(
 
 
 @click.command()
-@_proxy_option
+@for_proxy
 @click.option(
     "--for",
     "condition",
@@ -86,7 +73,6 @@ def envoy(
 @configured(serving=False)
 def wait(config: Config, proxy_id: str, condition: str, seconds: float | None) -> None:
     """Wait until a proxy is programmed, has its bootstrap, or is connected."""
-    check_proxy(Proxy(id=proxy_id, node=""))
     _wait(config, proxy_id, condition, seconds)
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import click
 
 from consul_ebpf._errors import ConfigError
+from consul_ebpf._values import Proxy
 from consul_ebpf.config import dataplane
 from consul_ebpf.config.load import load
+from consul_ebpf.workloads.checks import check_proxy
 
 
 def configured(*, serving: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -39,14 +41,8 @@ def configured(*, serving: bool) -> Callable[[Callable[..., Any]], Callable[...,
         def wrapper(
             *, path: Path | None, settings: tuple[str, ...], **rest: Any
         ) -> Any:
-            theirs = {
-                flag: rest.pop(name)
-                for flag, name in DATAPLANE_NAMES.items()
-                if rest.get(name) is not None
-            }
-            theirs = {flag: given for flag, given in theirs.items() if given != ()}
-            for name in DATAPLANE_NAMES.values():
-                rest.pop(name, None)
+            given = {f: rest.pop(name, None) for f, name in DATAPLANE_NAMES.items()}
+            theirs = {f: value for f, value in given.items() if value not in {None, ()}}
             overrides = {
                 **dataplane.to_keys(theirs),
                 **dict(_parse(setting) for setting in settings),
@@ -59,27 +55,78 @@ def configured(*, serving: bool) -> Callable[[Callable[..., Any]], Callable[...,
     return decorate
 
 
+def for_proxy(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--proxy`, and the ways consul-dataplane has of saying it.
+
+    The command's `proxy_id` is one that a proxy can have.
+    """
+
+    @click.option(
+        "--proxy",
+        "--proxy-id",
+        "-proxy-id",
+        "proxy_id",
+        envvar="DP_PROXY_ID",
+        help="The proxy service's ID; also $DP_PROXY_ID.",
+    )
+    @click.option(
+        "--proxy-id-path",
+        "-proxy-id-path",
+        "proxy_id_path",
+        type=click.Path(path_type=Path),
+        envvar="DP_PROXY_ID_PATH",
+        help="A file that holds it, where it is not given; also $DP_PROXY_ID_PATH.",
+    )
+    @functools.wraps(command)
+    def wrapper(
+        *, proxy_id: str | None, proxy_id_path: Path | None, **rest: Any
+    ) -> Any:
+        if proxy_id is None and proxy_id_path is not None:
+            proxy_id = _read_id(proxy_id_path)
+        if proxy_id is None:
+            raise click.UsageError("Missing option '--proxy'.")
+        check_proxy(Proxy(id=proxy_id, node=""))
+        return command(proxy_id=proxy_id, **rest)
+
+    return wrapper
+
+
+def _read_id(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"--proxy-id-path {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"--proxy-id-path {path}: not UTF-8") from None
+
+
 DATAPLANE_NAMES = {flag: f"dp_{flag.replace('-', '_')}" for flag in dataplane.ACCEPTED}
 """consul-dataplane's flags, and the names of the arguments that hold them."""
 
 
-def consul_dataplanes(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command those of consul-dataplane's flags that mean the same here."""
-    for flag, row in reversed(dataplane.ACCEPTED.items()):
-        kind: dict[str, Any] = {}
-        if row.boolean:
-            kind = {"is_flag": False, "flag_value": "true"}
-        elif flag == dataplane.META:
-            kind = {"multiple": True}
-        command = click.option(
-            f"--{flag}",
-            f"-{flag}",
-            DATAPLANE_NAMES[flag],
-            metavar="BOOL" if row.boolean else "VALUE",
-            help=f"As consul-dataplane's: {row.ours.replace('`', '')}.",
-            **kind,
-        )(command)
-    return command
+def consul_dataplanes(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give the command `name` those of consul-dataplane's flags that it carries out."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for flag, row in reversed(dataplane.ACCEPTED.items()):
+            if name not in row.commands:
+                continue
+            kind: dict[str, Any] = {}
+            if row.boolean:
+                kind = {"is_flag": False, "flag_value": "true"}
+            elif flag == dataplane.META:
+                kind = {"multiple": True}
+            command = click.option(
+                f"--{flag}",
+                f"-{flag}",
+                DATAPLANE_NAMES[flag],
+                metavar="BOOL" if row.boolean else "VALUE",
+                help=f"As consul-dataplane's: {row.ours.replace('`', '')}.",
+                **kind,
+            )(command)
+        return command
+
+    return decorate
 
 
 def _parse(setting: str) -> tuple[str, Any]:

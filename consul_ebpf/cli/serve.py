@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
     is_flag=True,
     help="Remove programs and tables at the end; by default they go on redirecting.",
 )
-@consul_dataplanes
+@consul_dataplanes("run")
 @configured(serving=True)
 def run(config: Config, *, detach_on_exit: bool) -> None:
     """Serve this host's proxies until SIGTERM or SIGINT."""

@@ -9,7 +9,7 @@ import click
 
 from consul_ebpf._errors import ConsulEbpfError
 from consul_ebpf._values import PlacedProxy, Proxy
-from consul_ebpf.cli.options import configured
+from consul_ebpf.cli.options import configured, for_proxy
 from consul_ebpf.config.schema import Config
 from consul_ebpf.status import ControllerStatus, Snapshot, take
 from consul_ebpf.wiring import Parts, event_counts, names_of, renderer
@@ -93,7 +93,7 @@ def _happened(controller: ControllerStatus) -> str:
 
 
 @click.command()
-@click.option("--proxy", "proxy_id", required=True, help="The proxy service's ID.")
+@for_proxy
 @configured(serving=True)
 def render(config: Config, proxy_id: str) -> None:
     """Print a proxy's bootstrap, as the controller writes it."""

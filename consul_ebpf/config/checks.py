@@ -80,6 +80,8 @@ def _checks(config: Config) -> Problems:
         yield "telemetry.prometheus", "needs ca_certs, cert and key, or none of them"
     if not 0 <= prometheus.backend_port <= 65535:
         yield "telemetry.prometheus.backend_port", "is not 0 to 65535"
+    if not 0 <= config.envoy.shutdown_grace_period <= 3600:
+        yield "envoy.shutdown_grace_period", "is not 0 to 3600 seconds"
     if not config.envoy.executable:
         yield "envoy.executable", 'is empty; write executable = "envoy"'
     for index, node in enumerate(config.workloads.catalog_nodes):

@@ -71,15 +71,17 @@ On one host, for one proxy; consul-dataplane and this may run side by side.
 3. Stop consul-dataplane and its Envoy, and start
    `consul-ebpf envoy --proxy web-1-sidecar-proxy`. In Nomad or a unit file that is the
    command in consul-dataplane's place.
-4. `consul-ebpf wait --proxy web-1-sidecar-proxy` is the start-up hook.
+4. `consul-ebpf wait --proxy web-1-sidecar-proxy` is the start-up hook, and
+   `consul-ebpf stop --proxy web-1-sidecar-proxy` what ends its Envoy as
+   /graceful_shutdown does: drained, after its grace period.
 
 To go back, start consul-dataplane again; nothing in Consul has changed.
 
 ## Every flag, variable and JSON key
 
-Those with a *yes* are accepted as they are: the flag by `consul-ebpf run`, with one
-dash or two, and the variable. They go before the configuration file; `CONSUL_HTTP_*`,
-`--set` and other flags go before them.
+Where a command is named in the third column it takes the flag as it is, with one dash
+or two, and every command takes the variable. They go before the configuration file;
+`CONSUL_HTTP_*`, `--set` and other flags go before them.
 
-| consul-dataplane | ours | accepted | |
+| consul-dataplane | ours | taken by | |
 |---|---|---|---|"""

@@ -5,14 +5,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from consul_ebpf._errors import ConfigError
-from consul_ebpf.config.dataplane_table import ROWS
+from consul_ebpf.config.dataplane_table import OF_ONE_PROXY, ROWS
 from consul_ebpf.discovery.seeds import Command, Name, parse_seed
 
 Keys = dict[str, Any]
 """Our configuration's keys to values."""
 
 
-ACCEPTED = {row.flag: row for row in ROWS if row.accepted}
+ACCEPTED = {
+    row.flag: row for row in ROWS if row.commands and row.commands != OF_ONE_PROXY
+}
+"""By flag; their variables are taken, too."""
+
 META = "login-meta"
 LEVELS = {"trace": "debug", "warn": "warning", "off": "error", "critical": "error"}
 
@@ -36,6 +40,9 @@ _PLAIN = {
     "envoy-drain-time-seconds": "envoy.drain_time",
     "envoy-drain-strategy": "envoy.drain_strategy",
     "envoy-executable-path": "envoy.executable",
+    "shutdown-drain-listeners": "envoy.shutdown_drain_listeners",
+    "shutdown-grace-period-seconds": "envoy.shutdown_grace_period",
+    "dump-envoy-config-on-exit": "envoy.dump_config_on_exit",
     "telemetry-use-central-config": "telemetry.use_central_config",
     "telemetry-prom-ca-certs-path": "telemetry.prometheus.ca_certs",
     "telemetry-prom-cert-file": "telemetry.prometheus.cert",
@@ -44,7 +51,12 @@ _PLAIN = {
 }
 """Flags whose value goes to one key as it is."""
 
-_NUMBERS = {"grpc-port", "envoy-concurrency", "envoy-drain-time-seconds"}
+_NUMBERS = {
+    "grpc-port",
+    "envoy-concurrency",
+    "envoy-drain-time-seconds",
+    "shutdown-grace-period-seconds",
+}
 
 
 def from_env(env: Mapping[str, str]) -> Keys:
@@ -153,7 +165,7 @@ def document() -> str:
             names.append(f"`{row.env}`")
         if row.json:
             names.append(f"`{row.json}`")
-        taken = "yes" if row.accepted else ""
+        taken = ", ".join(f"`{command}`" for command in row.commands)
         ours = row.ours or "none"
         lines.append(f"| {'<br>'.join(names)} | {ours} | {taken} | {row.note} |")
     return "\n".join(lines) + "\n"

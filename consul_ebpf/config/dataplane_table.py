@@ -20,23 +20,43 @@ class Row:
     note: str = ""
     """What differs, or why there is none of ours."""
     boolean: bool = False
-    accepted: bool = False
-    """By `run`, and its variable: where it means the same."""
+    commands: tuple[str, ...] = ()
+    """Those of ours that take the flag, where it means the same; then its variable is
+    taken by all."""
 
 
-def _accepted(flag: str, env: str, json: str, ours: str, note: str = "") -> Row:
-    return Row(flag, env, json, ours, note, accepted=True)
+_RUN = ("run",)
+_ENVOY = ("envoy",)
+_STOP = ("stop",)
+OF_ONE_PROXY = ("envoy", "wait", "stop", "render")
+"""Commands that are told of which proxy."""
 
 
-def _switch(flag: str, env: str, json: str, ours: str, note: str = "") -> Row:
-    return Row(flag, env, json, ours, note, boolean=True, accepted=True)
+def _accepted(  # noqa: PLR0917  # the columns of the table
+    flag: str,
+    env: str,
+    json: str,
+    ours: str,
+    note: str = "",
+    commands: tuple[str, ...] = _RUN,
+) -> Row:
+    return Row(flag, env, json, ours, note, commands=commands)
+
+
+def _switch(  # noqa: PLR0917
+    flag: str,
+    env: str,
+    json: str,
+    ours: str,
+    note: str = "",
+    commands: tuple[str, ...] = _RUN,
+) -> Row:
+    return Row(flag, env, json, ours, note, boolean=True, commands=commands)
 
 
 PER_PROXY = "one controller serves all proxies of a host"
 NO_HOP = "there is no process between Envoy and the servers"
-LIFECYCLE = (
-    "nothing of ours stays beside Envoy: call its admin interface in a preStop hook"
-)
+NO_PROCESS = "nothing of ours stays beside Envoy that could serve it: run"
 NO_MERGE = (
     "nothing merges metrics: scrape Envoy and the service each; or name your own"
     " merging server in `telemetry.prometheus.backend_port`"
@@ -81,6 +101,7 @@ ROWS = (
         "logging.logLevel",
         "`log.level`",
         "`trace` is `debug`; Envoy's too, when started by `consul-ebpf envoy`",
+        ("run", "envoy"),
     ),
     _switch("log-json", "DP_LOG_JSON", "logging.logJSON", "`log.format`"),
     Row(
@@ -102,13 +123,15 @@ ROWS = (
         "DP_PROXY_ID",
         "proxy.id",
         "`proxies[].id`",
-        f"{PER_PROXY}; `envoy` and `wait` take -proxy-id and the variable",
+        PER_PROXY,
+        commands=OF_ONE_PROXY,
     ),
     Row(
         "proxy-id-path",
         "DP_PROXY_ID_PATH",
         "proxy.idPath",
-        note='`envoy --proxy "$(cat FILE)"`',
+        "`proxies[].id`",
+        commands=OF_ONE_PROXY,
     ),
     Row(
         "proxy-namespace",
@@ -147,7 +170,8 @@ ROWS = (
         "proxy-service-id-path",
         "DP_PROXY_SERVICE_ID_PATH",
         "service.serviceIDPath",
-        note=f'{DEPRECATED}; `envoy --proxy "$(cat FILE)"`',
+        "`proxies[].id`",
+        f"{DEPRECATED}; -proxy-id-path",
     ),
     Row(
         "service-namespace",
@@ -291,42 +315,49 @@ ROWS = (
         "DP_ENVOY_CONCURRENCY",
         "envoy.concurrency",
         "`envoy.concurrency`",
+        commands=_ENVOY,
     ),
     _accepted(
         "envoy-drain-time-seconds",
         "DP_ENVOY_DRAIN_TIME",
         "envoy.drainTimeSeconds",
         "`envoy.drain_time`",
+        commands=_ENVOY,
     ),
     _accepted(
         "envoy-drain-strategy",
         "DP_ENVOY_DRAIN_STRATEGY",
         "envoy.drainStrategy",
         "`envoy.drain_strategy`",
+        commands=_ENVOY,
     ),
     _accepted(
         "envoy-executable-path",
         "DP_ENVOY_EXECUTABLE_PATH",
         "envoy.executablePath",
         "`envoy.executable`",
+        commands=_ENVOY,
     ),
-    Row(
+    _switch(
         "shutdown-drain-listeners",
         "DP_SHUTDOWN_DRAIN_LISTENERS",
         "envoy.shutdownDrainListenersEnabled",
-        note=f"{LIFECYCLE}: `POST /drain_listeners?inboundonly&graceful&skip_exit`",
+        "`envoy.shutdown_drain_listeners`",
+        commands=_STOP,
     ),
-    Row(
+    _accepted(
         "shutdown-grace-period-seconds",
         "DP_SHUTDOWN_GRACE_PERIOD_SECONDS",
         "envoy.shutdownGracePeriodSeconds",
-        note=f"{LIFECYCLE}, then sleep",
+        "`envoy.shutdown_grace_period`",
+        commands=_STOP,
     ),
     Row(
         "graceful-shutdown-path",
         "DP_GRACEFUL_SHUTDOWN_PATH",
         "envoy.gracefulShutdownPath",
-        note=LIFECYCLE,
+        "`stop --proxy ID`",
+        f"{NO_PROCESS} this in a preStop hook or as ExecStop",
     ),
     Row(
         "graceful-startup-path",
@@ -356,11 +387,13 @@ ROWS = (
         "`wait --timeout`, `envoy.wait`",
         "in the end it says no, instead of always yes",
     ),
-    Row(
+    _switch(
         "dump-envoy-config-on-exit",
         "DP_DUMP_ENVOY_CONFIG_ON_EXIT",
         "envoy.dumpEnvoyConfigOnExitEnabled",
-        note=f"{LIFECYCLE}: `GET /config_dump?include_eds`",
+        "`envoy.dump_config_on_exit`",
+        "to the standard output of `stop`",
+        _STOP,
     ),
     _switch(
         "telemetry-use-central-config",

@@ -176,6 +176,12 @@ class Envoy(Section, frozen=True):
     drain_strategy: Literal["immediate", "gradual"] = "immediate"
     wait: float = 60.0
     """Seconds that `envoy` waits for the bootstrap, and `wait` for what it is told."""
+    shutdown_drain_listeners: bool = False
+    """Whether `stop` has the inbound listeners drained during the grace period."""
+    shutdown_grace_period: float = 0.0
+    """Seconds that `stop` leaves Envoy running, so that the service can finish."""
+    dump_config_on_exit: bool = False
+    """Whether `stop` prints Envoy's configuration first."""
 
 
 class Prometheus(Section, frozen=True):

@@ -18,10 +18,10 @@ MAX_ERROR = 1024
 """Bytes; of what it says to stderr this much is shown."""
 
 
-async def run(command: Command) -> tuple[Server, ...]:
+async def run(command: Command, patience: float = TIMEOUT) -> tuple[Server, ...]:
     """Run a command, without a shell, and read the addresses it prints.
 
-    It and what it starts are killed when it takes too long.
+    It and what it starts are killed when it takes more than `patience` seconds.
 
     Raises:
         ConsulError: it cannot be run, failed, or printed something else.
@@ -38,10 +38,10 @@ async def run(command: Command) -> tuple[Server, ...]:
     except OSError as error:
         raise ConsulError(f"{named}: {error.strerror}") from None
     try:
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(patience):
             output, said = await process.communicate()
     except TimeoutError:
-        raise ConsulError(f"{named}: not done within {TIMEOUT:g} s") from None
+        raise ConsulError(f"{named}: not done within {patience:g} s") from None
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

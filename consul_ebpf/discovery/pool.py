@@ -13,7 +13,7 @@ from typing import Self
 from consul_ebpf._errors import ConsulEbpfError
 from consul_ebpf._events import event
 from consul_ebpf._latest import Latest
-from consul_ebpf._protocols import HealthProbe, ServerSource
+from consul_ebpf._protocols import HealthProbe, Rechecks, ServerSource
 from consul_ebpf._values import PooledServer, Server, ServerState
 from consul_ebpf.discovery import membership
 from consul_ebpf.discovery.reasons import Reasons
@@ -191,7 +191,7 @@ class ServerPool:
         if not servers:
             return
         self._log_changes(servers)
-        self._log_panic()
+        self._note_panic()
         self._servers = servers
         self._cell.set(servers)
 
@@ -216,7 +216,7 @@ class ServerPool:
         for pooled in before.values():
             logger.info("server %s has left", _named(pooled.server))
 
-    def _log_panic(self) -> None:
+    def _note_panic(self) -> None:
         panicking = membership.panicking(self._members, self._settings)
         if panicking and not self._panicking:
             logger.error(
@@ -228,6 +228,8 @@ class ServerPool:
         elif self._panicking and not panicking:
             logger.info("servers answer their probes again")
         self._panicking = panicking
+        if panicking and isinstance(self._source, Rechecks):
+            self._source.look_again()
 
     def _note_empty(self, *, empty: bool) -> None:
         if empty and not self._empty:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
+from consul_ebpf._backoff import growing
 from consul_ebpf._errors import ConfigError, ConsulError
 from consul_ebpf._observations import timed
 from consul_ebpf._values import Server
@@ -86,9 +87,15 @@ class ResolvingSource:
         """Ask `resolver` as often as it says; after failures at most `refresh` s."""
         self._resolver = resolver
         self._refresh = refresh
+        self._lost = asyncio.Event()
+        self._hurried = 0
 
     def __repr__(self) -> str:
         return f"<ResolvingSource {self._resolver!r}>"
+
+    def look_again(self) -> None:
+        """Ask before the time is up: none of the servers answers. See `Rechecks`."""
+        self._lost.set()
 
     async def watch(self) -> AsyncGenerator[tuple[Server, ...], None]:
         """Yield the whole list at once and again after each change, for ever."""
@@ -104,11 +111,23 @@ class ResolvingSource:
                 # What a failed seed stood for is not gone.
                 known = {each.id: each for each in (*last, *servers)}
                 servers = tuple(known[key] for key in sorted(known))
-                pause = min(AGAIN * 2**failed, self._refresh)
+                pause = growing(failed, AGAIN, self._refresh)
                 failed += 1
             else:
                 failed = 0
             if servers and servers != last:
                 last = servers
                 yield servers
-            await asyncio.sleep(pause)
+            await self._rest(pause)
+
+    async def _rest(self, pause: float) -> None:
+        """Sleep, but while no server answers not longer than after a failure."""
+        least = growing(self._hurried, AGAIN, pause)
+        await asyncio.sleep(least)
+        self._lost.clear()  # told again while it is so
+        try:
+            async with asyncio.timeout(pause - least):
+                await self._lost.wait()
+            self._hurried += 1
+        except TimeoutError:
+            self._hurried = 0

@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 
+from consul_ebpf._backoff import growing
 from consul_ebpf._errors import ConfigError, ConsulError, TokenPendingError
 from consul_ebpf._observations import done
 from consul_ebpf._values import Server
@@ -147,7 +148,7 @@ class _Failures:
                 self._reasons.report((line,))
             else:
                 logger.debug("WatchServers: %s", why)
-        longest = min(MOST, LEAST * 1.5**self._count)
+        longest = growing(self._count, LEAST, MOST, factor=1.5)
         self.pause = random.uniform(LEAST, longest)  # noqa: S311
 
     def over(self) -> None:

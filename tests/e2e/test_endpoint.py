@@ -197,6 +197,23 @@ def test_envoy_waits_for_its_bootstrap(
     cluster.deregister("later")
 
 
+def test_stop_drains_and_ends_an_envoy(mesh: Mesh) -> None:
+    """After its grace period, not before; its configuration is printed first."""
+    (proxy,) = mesh.start_envoys(20)
+    envoy = mesh.envoys[proxy]
+    began = time.monotonic()
+    said = mesh.controller.run(
+        *("stop", "-proxy-id", proxy, "-shutdown-drain-listeners"),
+        *("-dump-envoy-config-on-exit", "-shutdown-grace-period-seconds", "2"),
+    )
+    assert time.monotonic() - began > 2
+    assert not envoy.child.running
+    names = {each["@type"].rpartition(".")[2] for each in json.loads(said)["configs"]}
+    assert {"BootstrapConfigDump", "EndpointsConfigDump"} <= names
+    with pytest.raises(LabError, match="Connection refused"):
+        mesh.controller.run("stop", "--proxy", proxy)
+
+
 def test_central_configuration_that_changes(
     cluster: ConsulCluster, envoy_bin: Path
 ) -> None:

@@ -184,6 +184,39 @@ def test_envoy_is_executed_with_the_bootstrap(tmp_path: Path) -> None:
     assert done.stdout == f"-c {bootstrap} {ours} --log-level warning\n"
 
 
+def test_stop_without_an_envoy_says_whom_it_asked(tmp_path: Path) -> None:
+    """Code 1: no bootstrap, one that is none, and nobody at its admin address."""
+    file = config(tmp_path)
+    arguments = ["stop", "--proxy", "web", "--config", file]
+    bootstrap = tmp_path / "run" / "web" / "bootstrap.json"
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert said_once(result, str(bootstrap), "No such file")
+    bootstrap.parent.mkdir(parents=True)
+    bootstrap.write_text("{}")
+    assert said_once(run(*arguments), str(bootstrap), "no bootstrap")
+    where = {"socket_address": {"address": "127.0.0.1", "port_value": 1}}
+    bootstrap.write_text(json.dumps({"admin": {"address": where}}))
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert said_once(result, "127.0.0.1:1", "Connection refused")
+
+
+def test_a_proxy_named_by_a_file(tmp_path: Path) -> None:
+    """Taken where no id is given; a file that is not there is named."""
+    named = tmp_path / "id"
+    arguments = ["render", "--config", config(tmp_path, PROXY)]
+    result = run(*arguments, "--proxy-id-path", str(named))
+    assert result.exit_code == 2
+    assert said_once(result, str(named), "No such file")
+    named.write_text("web\n")
+    result = run(*arguments, "--proxy-id-path", str(named))
+    assert json.loads(result.stdout)["node"]["id"] == "web"
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "--proxy" in result.stderr
+
+
 def test_a_token_is_in_no_error(tmp_path: Path) -> None:
     """Whatever is wrong with the section that holds it."""
     secret = "8d5d6f2e-secret"

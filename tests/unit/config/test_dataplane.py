@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,11 +61,36 @@ def exists(path: str) -> None:
         value = getattr(value, step)
 
 
-def test_the_flags_are_in_the_help_of_run() -> None:
-    """With one dash, as consul-dataplane's own, and with two."""
-    text = CliRunner().invoke(main, ["run", "--help"]).output
-    for flag in dataplane.ACCEPTED:
-        assert f"-{flag}, --{flag} " in text
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_the_flags_are_in_the_help_of_the_commands_named(command: str) -> None:
+    """With one dash, as consul-dataplane's own, and with two; and in no other's."""
+    text = CliRunner().invoke(main, [command, "--help"]).output
+    for row in ROWS:
+        shown = re.search(rf" -{row.flag},( --proxy,)? --{row.flag} ", text)
+        assert bool(shown) == (command in row.commands), row.flag
+
+
+def test_a_flag_of_theirs_does_what_it_says(tmp_path: Path) -> None:
+    """With one dash or two, and with `=`; it goes before the file."""
+    file = tmp_path / "c.toml"
+    file.write_text(f"[bootstrap]\ndirectory = '{tmp_path}'\n")
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "bootstrap.json").write_text("{}")
+    named = tmp_path / "id"
+    named.write_text("web\n")
+    words = f"--config {file} -proxy-id-path {named} -envoy-executable-path echo"
+    words += " -envoy-concurrency 7 --envoy-drain-strategy=gradual -log-level warn"
+    words += " -- --drain-time-s 1"
+    done = subprocess.run(
+        [sys.executable, "-m", "consul_ebpf", "envoy", *words.split()],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "--concurrency 7 " in done.stdout
+    assert "--drain-strategy gradual" in done.stdout
+    assert "--log-level warning" in done.stdout
+    assert done.stdout.count("--drain-time-s") == 1
 
 
 CASES: list[tuple[str, str, str, object]] = [
@@ -82,6 +108,9 @@ CASES: list[tuple[str, str, str, object]] = [
     ("envoy-drain-time-seconds", "5", "envoy.drain_time", 5),
     ("envoy-drain-strategy", "gradual", "envoy.drain_strategy", "gradual"),
     ("envoy-executable-path", "/e", "envoy.executable", "/e"),
+    ("shutdown-drain-listeners", "t", "envoy.shutdown_drain_listeners", True),
+    ("shutdown-grace-period-seconds", "9", "envoy.shutdown_grace_period", 9.0),
+    ("dump-envoy-config-on-exit", "1", "envoy.dump_config_on_exit", True),
     ("telemetry-use-central-config", "0", "telemetry.use_central_config", False),
     ("telemetry-prom-scrape-path", "/x", "telemetry.prometheus.scrape_path", "/x"),
 ]

@@ -10,12 +10,14 @@ import dns.resolver
 import dns.rrset
 import pytest
 
-from consul_ebpf import Server
+from consul_ebpf import Server, ServerPool, ServerState
+from consul_ebpf._backoff import growing
 from consul_ebpf._errors import ConfigError, ConsulError
 from consul_ebpf.discovery import command
 from consul_ebpf.discovery import dns as ours
 from consul_ebpf.discovery.resolving import Answer, Resolver, ResolvingSource
 from consul_ebpf.discovery.seeds import Command, Name, parse_seed
+from consul_ebpf.testing import FakeProbe
 
 
 @pytest.mark.parametrize(
@@ -146,14 +148,13 @@ async def test_a_command_that_fails(argv: tuple[str, ...], said: str) -> None:
 
 
 async def test_a_command_that_hangs_is_killed_with_its_children(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """All of its process group."""
-    monkeypatch.setattr(command, "TIMEOUT", 0.3)
     mark = tmp_path / "still there"
     script = f"(sleep 1; touch '{mark}') & sleep 60"
     with pytest.raises(ConsulError, match="not done within"):
-        await command.run(Command(("sh", "-c", script), 8502))
+        await command.run(Command(("sh", "-c", script), 8502), patience=0.3)
     await asyncio.sleep(1.2)
     assert not mark.exists()
 
@@ -185,3 +186,36 @@ async def test_the_ttl_is_respected_and_a_failure_changes_nothing(
                 await anext(watching)
     told = [r for r in caplog.records if "SERVFAIL; keeping" in r.getMessage()]
     assert len(told) == 1
+
+
+@pytest.mark.looptime(start=0)
+async def test_seeds_are_resolved_again_when_no_server_answers() -> None:
+    """Long before the TTL ends, but less and less often; then as the TTL says."""
+    now = ["10.0.0.1"]
+    asked: list[float] = []
+
+    async def look_up(name: Name, _: float) -> Answer:
+        asked.append(asyncio.get_running_loop().time())
+        return tuple(Server.at(each, name.port) for each in now), 3600.0
+
+    probe = FakeProbe()
+    source = ResolvingSource(Resolver(["consul.example"], 8502, 3600, look_up), 3600)
+    async with ServerPool(source, probe) as pool:
+        await asyncio.sleep(100)
+        assert asked == [0]
+        probe.kill("10.0.0.1:8502")
+        await asyncio.sleep(100)
+        assert 4 < len(asked) < 9
+        now[:] = ["10.0.0.9"]
+        await asyncio.sleep(70)
+        states = {each.server.endpoint: each.state for each in pool.servers}
+        assert states["10.0.0.9:8502"] is ServerState.READY
+        seen = len(asked)
+        await asyncio.sleep(600)
+        assert len(asked) <= seen + 1
+
+
+@pytest.mark.parametrize("failures", [0, 3, 10**6])
+def test_a_pause_grows_and_ends(failures: int) -> None:
+    """A night of failures is no overflow."""
+    assert growing(failures, 0.5, 60.0) == min(60.0, 0.5 * 2.0 ** min(failures, 10))

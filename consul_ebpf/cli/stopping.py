@@ -1,0 +1,112 @@
+"""`stop`: end a proxy's Envoy as gently as consul-dataplane does, through its admin."""
+
+import http.client
+import json
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from consul_ebpf._errors import ConsulEbpfError
+from consul_ebpf._values import Proxy, host_port
+from consul_ebpf.cli.options import configured, consul_dataplanes, for_proxy
+from consul_ebpf.config.schema import Config
+from consul_ebpf.envoy.files import BootstrapFiles
+
+TIMEOUT = 10.0
+"""Seconds for an answer of Envoy's; a configuration may have megabytes."""
+
+END = 5.0
+"""Seconds that Envoy has to end once it was told to."""
+
+DUMP = "/config_dump?include_eds"
+DRAIN = "/drain_listeners?inboundonly&graceful&skip_exit"
+"""Envoy 1.37 and newer would end by itself after it, without `skip_exit`."""
+QUIT = "/quitquitquit"
+
+
+@click.command()
+@for_proxy
+@consul_dataplanes("stop")
+@configured(serving=False)
+def stop(config: Config, proxy_id: str) -> None:
+    """Drain and end a proxy's Envoy, for preStop hooks and ExecStop.
+
+    As envoy.shutdown_drain_listeners, envoy.shutdown_grace_period and
+    envoy.dump_config_on_exit say. Run it where Envoy's admin address can be reached.
+    """
+    envoy = _Admin(proxy_id, *_admin_of(config, proxy_id))
+    if config.envoy.dump_config_on_exit:
+        _or_warn(lambda: sys.stdout.write(envoy.ask("GET", DUMP).decode() + "\n"))
+    if config.envoy.shutdown_drain_listeners:
+        _or_warn(lambda: envoy.ask("POST", DRAIN))
+    time.sleep(config.envoy.shutdown_grace_period)
+    envoy.ask("POST", QUIT)
+    deadline = time.monotonic() + END
+    while envoy.listens():
+        if time.monotonic() > deadline:
+            raise ConsulEbpfError(
+                f"Envoy of proxy {proxy_id} runs on, {END:g} s after it was told to end"
+            )
+        time.sleep(0.05)
+
+
+class _Admin:
+    """An Envoy's admin interface."""
+
+    def __init__(self, proxy_id: str, host: str, port: int) -> None:
+        self._named = f"Envoy of proxy {proxy_id} at {host_port(host, port)}"
+        self._where = host, port
+
+    def ask(self, method: str, path: str) -> bytes:
+        """Raise ConsulEbpfError where it does not answer, or refuses."""
+        connection = http.client.HTTPConnection(*self._where, timeout=TIMEOUT)
+        try:
+            connection.request(method, path)
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            why = getattr(error, "strerror", None) or error
+            raise ConsulEbpfError(f"{self._named} does not answer: {why}") from error
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise ConsulEbpfError(f"{self._named}: {path}: HTTP {answer.status}")
+        return body
+
+    def listens(self) -> bool:
+        """Whether it is there at all."""
+        try:
+            socket.create_connection(self._where, timeout=TIMEOUT).close()
+        except OSError:
+            return False
+        return True
+
+
+def _admin_of(config: Config, proxy_id: str) -> tuple[str, int]:
+    """Return the admin address of the bootstrap that its Envoy was started from."""
+    files = BootstrapFiles(Path(config.bootstrap.directory))
+    path = files.bootstrap_path(Proxy(id=proxy_id, node=""))
+    try:
+        bootstrap: Any = json.loads(path.read_bytes())
+        address = bootstrap["admin"]["address"]["socket_address"]
+        return str(address["address"]), int(address["port_value"])
+    except OSError as error:
+        raise ConsulEbpfError(
+            f"proxy {proxy_id}: {path}: {error.strerror}: where its Envoy's admin"
+            " interface is, is not known"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConsulEbpfError(f"proxy {proxy_id}: {path} is no bootstrap") from error
+
+
+def _or_warn(step: Callable[[], object]) -> None:
+    """Go on after a step that fails, as the end must come anyway."""
+    try:
+        step()
+    except ConsulEbpfError as error:
+        click.echo(f"consul-ebpf: {error}", err=True)
