@@ -26,7 +26,7 @@ pytestmark = pytest.mark.kernel
 
 BYSTANDER = 1.15
 REDIRECTED = 4.5
-ROUNDS = range(40, 160)
+ROUNDS = range(40, 400)
 """At least and at most: on a busy machine the least settles later."""
 CONNECTS = 160
 STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
