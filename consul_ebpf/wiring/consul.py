@@ -1,31 +1,14 @@
-"""From a configuration to the parts: the one place that knows which part is which.
-
-Imports the parts as it needs them: `consul` and `grpc` cost memory and time that the
-commands which only look do not need.
-"""
+"""What asks Consul: sources, probes, calls and tokens of one configuration."""
 
 import asyncio
-import grp
-import logging
-import os
-import pwd
-import socket
-import ssl
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consul_ebpf._errors import ConfigError, ConsulEbpfError, ConsulError
-from consul_ebpf._event_counts import EventCounts
-from consul_ebpf._protocols import (
-    BootstrapRenderer,
-    HealthProbe,
-    Namespaces,
-    ServerSource,
-    WorkloadSource,
-)
+from consul_ebpf._errors import ConsulError
+from consul_ebpf._protocols import HealthProbe, ServerSource, WorkloadSource
 from consul_ebpf._tls import TlsFiles
 from consul_ebpf._values import (
     BootstrapParams,
@@ -34,14 +17,7 @@ from consul_ebpf._values import (
     Server,
     ServerState,
 )
-from consul_ebpf.config.endpoints import parse_endpoint
-from consul_ebpf.config.schema import Config, Tls
-from consul_ebpf.envoy.bootstrap import EnvoyBootstrap, Telemetry
-from consul_ebpf.envoy.files import BootstrapFiles
-from consul_ebpf.envoy.listeners import Prometheus
-from consul_ebpf.envoy.tls import XdsTls
-from consul_ebpf.kernel.backend import BccMapBackend
-from consul_ebpf.status import Names
+from consul_ebpf.config.schema import Config, Consul, Tls
 from consul_ebpf.workloads import entries
 
 if TYPE_CHECKING:
@@ -49,35 +25,13 @@ if TYPE_CHECKING:
     from consul_ebpf.credentials.keeper import TokenKeeper
     from consul_ebpf.credentials.memory import TokenMemory
     from consul_ebpf.discovery.consul_http import Https
-    from consul_ebpf.discovery.known import KnownServers
     from consul_ebpf.discovery.pool import ServerPool
     from consul_ebpf.discovery.token import TokenSource
     from consul_ebpf.rpc.calls import ServerCalls
     from consul_ebpf.rpc.channels import ChannelFactory
-    from consul_ebpf.runner import Runner
-    from consul_ebpf.workloads.registered import RegisteredWorkloads
-
-logger = logging.getLogger(__name__)
 
 LOOK_TIMEOUT = 5.0
 """Seconds that a command which looks gives the source of servers."""
-
-API_SOCKET = "api.sock"
-"""In the bootstraps' directory, unless `api.socket` says otherwise."""
-
-SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
-
-
-def open_backend(config: Config) -> BccMapBackend:
-    """Load, attach and open the tables; see `BccMapBackend.open` for what it raises."""
-    kernel = config.kernel
-    return BccMapBackend.open(
-        cgroup=kernel.cgroup,
-        bpffs=kernel.bpffs,
-        vip_cidr=kernel.vip_cidr,
-        retry_window=kernel.retry_window,
-        max_proxies=kernel.max_proxies,
-    )
 
 
 class Parts:
@@ -95,11 +49,10 @@ class Parts:
     def __repr__(self) -> str:
         return f"<Parts {self._config.consul.source}>"
 
-    @cached_property
+    @property
     def server_name(self) -> str:
         """The name in every server's certificate."""
-        consul = self._config.consul
-        return consul.tls.server_name or f"server.{consul.datacenter}.{consul.domain}"
+        return server_name(self._config.consul)
 
     @cached_property
     def https(self) -> "Https":
@@ -333,137 +286,9 @@ class Parts:
         return [each.server for each in servers if each.state is ServerState.READY]
 
 
-def known_servers(config: Config) -> "KnownServers":
-    """Make the file of the last known servers, tied to the configured cluster."""
-    from consul_ebpf.discovery.known import KnownServers, cluster_key  # noqa: PLC0415
-
-    consul = config.consul
-    directory = (
-        config.state.directory
-        or os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-        or config.bootstrap.directory
-    )
-    return KnownServers(
-        Path(directory),
-        cluster_key(
-            consul.source, consul.datacenter, consul.http_addresses, consul.addresses
-        ),
-        IPv4Network(config.kernel.vip_cidr),
-    )
-
-
-def bootstrap_files(config: Config) -> BootstrapFiles:
-    """Make the writer of `[bootstrap] directory`."""
-    bootstrap = config.bootstrap
-    return BootstrapFiles(Path(bootstrap.directory), owner=_owner(bootstrap.owner))
-
-
-def renderer(config: Config) -> BootstrapRenderer:
-    """Make the renderer of bootstraps, with the files that `run` writes beside them."""
-    files = bootstrap_files(config)
-    has_token = bool(config.consul.credentials.type)
-    tls, prometheus = config.consul.tls, config.telemetry.prometheus
-    xds = XdsTls(
-        server_name=Parts(config).server_name,
-        verify=not tls.insecure_skip_verify,
-        ca_file=files.tls_ca_path if tls.ca_certs else None,
-        cert_file=files.tls_cert_path if tls.cert else None,
-        system_roots=ssl.get_default_verify_paths().cafile or SYSTEM_ROOTS,
-    )
-
-    def token_file(proxy: Proxy) -> Path | None:
-        return files.token_path(proxy) if has_token or proxy.credentials else None
-
-    return EnvoyBootstrap(
-        admin=_endpoint(config.envoy.admin),
-        ready=_endpoint(config.envoy.ready) if config.envoy.ready else None,
-        datacenter=config.consul.datacenter,
-        token_file=token_file,
-        tls=None if tls.disabled else xds,
-        telemetry=Telemetry(
-            use_central_config=config.telemetry.use_central_config,
-            prometheus=Prometheus(
-                scrape_path=prometheus.scrape_path,
-                backend_port=prometheus.backend_port,
-                ca_certs=prometheus.ca_certs,
-                cert=prometheus.cert,
-                key=prometheus.key,
-            ),
-        ),
-        env=os.environ,
-    )
-
-
-def event_counts(config: Config) -> EventCounts:
-    """Make the file of what the controller met, beside the bootstraps."""
-    return EventCounts(Path(config.bootstrap.directory))
-
-
-def names_of(config: Config) -> Names:
-    """Return the remembered proxies' ids, by VIP; none if the file is damaged."""
-    from consul_ebpf.workloads.memory import VipMemory  # noqa: PLC0415
-
-    try:
-        remembered = VipMemory(Path(config.bootstrap.directory)).read()
-    except ConsulEbpfError as error:
-        logger.warning("%s; proxies are shown without their ids", error)
-        return {}
-    return {vip: (key[0], vip) for key, vip in remembered.items()}
-
-
-def open_namespaces() -> Namespaces:
-    """Start the helper that keeps the privileges for network namespaces."""
-    from consul_ebpf.kernel.namespaces import HelperNamespaces  # noqa: PLC0415
-
-    return HelperNamespaces.start()
-
-
-def registered_workloads(config: Config) -> "RegisteredWorkloads":
-    """Make the proxies that the local endpoint is told of."""
-    from consul_ebpf.workloads.registered import RegisteredWorkloads  # noqa: PLC0415
-
-    return RegisteredWorkloads(
-        Path(config.bootstrap.directory), config.consul.credentials
-    )
-
-
-def api_socket(config: Config) -> Path:
-    """Return where the local endpoint's socket is."""
-    return Path(config.api.socket or Path(config.bootstrap.directory) / API_SOCKET)
-
-
-def build_runner(
-    config: Config,
-    backend: BccMapBackend,
-    namespaces: Namespaces | None = None,
-    registered: WorkloadSource | None = None,
-) -> "Runner":
-    """Wire everything around an opened backend."""
-    from consul_ebpf.runner import Runner  # noqa: PLC0415
-    from consul_ebpf.workloads.memory import VipMemory  # noqa: PLC0415
-
-    directory = Path(config.bootstrap.directory)
-    known = known_servers(config)
-    parts = Parts(config)
-    return Runner(
-        pool=parts.server_pool(known.resume(backend.read().table)),
-        workloads=parts.workload_source(
-            parts.keeper.host_token, directory=directory, registered=registered
-        ),
-        backend=backend,
-        renderer=renderer(config),
-        files=bootstrap_files(config),
-        memory=VipMemory(directory),
-        known=known,
-        network=IPv4Network(config.kernel.vip_cidr),
-        port=config.kernel.vip_port,
-        seed=host_seed(),
-        keeper=parts.keeper,
-        central=parts.central(),
-        tls=None if config.consul.tls.disabled else parts.tls.material,
-        namespaces=namespaces,
-        destroy_sockets=config.kernel.destroy_sockets,
-    )
+def server_name(consul: Consul) -> str:
+    """Return the name that every server's certificate has."""
+    return consul.tls.server_name or f"server.{consul.datacenter}.{consul.domain}"
 
 
 def _tls_files(tls: Tls) -> TlsFiles:
@@ -473,37 +298,3 @@ def _tls_files(tls: Tls) -> TlsFiles:
         key=tls.key,
         verify=not tls.insecure_skip_verify,
     )
-
-
-def host_seed() -> str:
-    """Return what tells this host from others: its machine id and its name.
-
-    Cloned machines may share the id, and hosts of a template the name.
-    """
-    try:
-        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
-    except OSError:
-        machine = ""
-    return f"{machine}/{socket.gethostname()}"
-
-
-def _endpoint(text: str) -> tuple[str, int]:
-    address, port = parse_endpoint(text)
-    return str(address), port
-
-
-def _owner(text: str) -> tuple[int, int] | None:
-    """Look up `user` or `user:group`; numbers are taken as they are."""
-    if not text:
-        return None
-    user, _, group = text.partition(":")
-    try:
-        uid = int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
-        if not group:
-            return uid, pwd.getpwuid(uid).pw_gid
-        return uid, int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
-    except KeyError as error:
-        raise ConfigError(
-            f"bootstrap.owner {text!r} is not on this host ({error.args[0]}): "
-            "create the user or group, or name another"
-        ) from error

@@ -1,0 +1,39 @@
+"""From a configuration to the parts: the one place that knows which part is which.
+
+`consul.py` makes what asks Consul, `files.py` what is written and read on this host,
+`host.py` the kernel's side and the whole runner. Parts are imported as they are needed:
+`consul` and `grpc` cost memory and time that the commands which only look do not need.
+"""
+
+from consul_ebpf.wiring.consul import Parts, server_name
+from consul_ebpf.wiring.files import (
+    api_socket,
+    bootstrap_files,
+    event_counts,
+    known_servers,
+    names_of,
+    registered_workloads,
+    renderer,
+)
+from consul_ebpf.wiring.host import (
+    build_runner,
+    host_seed,
+    open_backend,
+    open_namespaces,
+)
+
+__all__ = [
+    "Parts",
+    "api_socket",
+    "bootstrap_files",
+    "build_runner",
+    "event_counts",
+    "host_seed",
+    "known_servers",
+    "names_of",
+    "open_backend",
+    "open_namespaces",
+    "registered_workloads",
+    "renderer",
+    "server_name",
+]

@@ -1,0 +1,154 @@
+"""What this host keeps: Envoy's files, what is remembered, the endpoint's socket."""
+
+import grp
+import logging
+import os
+import pwd
+import ssl
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from consul_ebpf._errors import ConfigError, ConsulEbpfError
+from consul_ebpf._event_counts import EventCounts
+from consul_ebpf._protocols import BootstrapRenderer
+from consul_ebpf._values import Proxy
+from consul_ebpf.config.endpoints import parse_endpoint
+from consul_ebpf.config.schema import Config
+from consul_ebpf.envoy.bootstrap import EnvoyBootstrap, Telemetry
+from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.envoy.listeners import Prometheus
+from consul_ebpf.envoy.tls import XdsTls
+from consul_ebpf.status import Names
+from consul_ebpf.wiring.consul import server_name
+
+if TYPE_CHECKING:
+    from consul_ebpf.discovery.known import KnownServers
+    from consul_ebpf.workloads.registered import RegisteredWorkloads
+
+logger = logging.getLogger(__name__)
+
+API_SOCKET = "api.sock"
+"""In the bootstraps' directory, unless `api.socket` says otherwise."""
+
+SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
+
+
+def bootstrap_files(config: Config) -> BootstrapFiles:
+    """Make the writer of `[bootstrap] directory`."""
+    bootstrap = config.bootstrap
+    return BootstrapFiles(Path(bootstrap.directory), owner=_owner(bootstrap.owner))
+
+
+def renderer(config: Config) -> BootstrapRenderer:
+    """Make the renderer of bootstraps, with the files that `run` writes beside them."""
+    files = bootstrap_files(config)
+    has_token = bool(config.consul.credentials.type)
+    tls, prometheus = config.consul.tls, config.telemetry.prometheus
+    xds = XdsTls(
+        server_name=server_name(config.consul),
+        verify=not tls.insecure_skip_verify,
+        ca_file=files.tls_ca_path if tls.ca_certs else None,
+        cert_file=files.tls_cert_path if tls.cert else None,
+        system_roots=ssl.get_default_verify_paths().cafile or SYSTEM_ROOTS,
+    )
+
+    if prometheus.ca_certs and Path(prometheus.ca_certs).is_dir():
+        raise ConfigError(
+            f"telemetry.prometheus.ca_certs: {prometheus.ca_certs} is a directory;"
+            " Envoy takes one file: put its certificates together"
+        )
+
+    def token_file(proxy: Proxy) -> Path | None:
+        return files.token_path(proxy) if has_token or proxy.credentials else None
+
+    return EnvoyBootstrap(
+        admin=_endpoint(config.envoy.admin),
+        ready=_endpoint(config.envoy.ready) if config.envoy.ready else None,
+        datacenter=config.consul.datacenter,
+        token_file=token_file,
+        tls=None if tls.disabled else xds,
+        telemetry=Telemetry(
+            use_central_config=config.telemetry.use_central_config,
+            prometheus=Prometheus(
+                scrape_path=prometheus.scrape_path,
+                backend_port=prometheus.backend_port,
+                ca_certs=prometheus.ca_certs,
+                cert=prometheus.cert,
+                key=prometheus.key,
+            ),
+        ),
+        env=os.environ,
+    )
+
+
+def known_servers(config: Config) -> "KnownServers":
+    """Make the file of the last known servers, tied to the configured cluster."""
+    from consul_ebpf.discovery.known import KnownServers, cluster_key  # noqa: PLC0415
+
+    consul = config.consul
+    directory = (
+        config.state.directory
+        or os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+        or config.bootstrap.directory
+    )
+    return KnownServers(
+        Path(directory),
+        cluster_key(
+            consul.source, consul.datacenter, consul.http_addresses, consul.addresses
+        ),
+        IPv4Network(config.kernel.vip_cidr),
+    )
+
+
+def event_counts(config: Config) -> EventCounts:
+    """Make the file of what the controller met, beside the bootstraps."""
+    return EventCounts(Path(config.bootstrap.directory))
+
+
+def names_of(config: Config) -> Names:
+    """Return the remembered proxies' ids, by VIP; none if the file is damaged."""
+    from consul_ebpf.workloads.memory import VipMemory  # noqa: PLC0415
+
+    try:
+        remembered = VipMemory(Path(config.bootstrap.directory)).read()
+    except ConsulEbpfError as error:
+        logger.warning("%s; proxies are shown without their ids", error)
+        return {}
+    return {vip: (key[0], vip) for key, vip in remembered.items()}
+
+
+def registered_workloads(config: Config) -> "RegisteredWorkloads":
+    """Make the proxies that the local endpoint is told of."""
+    from consul_ebpf.workloads.registered import RegisteredWorkloads  # noqa: PLC0415
+
+    return RegisteredWorkloads(
+        Path(config.bootstrap.directory), config.consul.credentials
+    )
+
+
+def api_socket(config: Config) -> Path:
+    """Return where the local endpoint's socket is."""
+    return Path(config.api.socket or Path(config.bootstrap.directory) / API_SOCKET)
+
+
+def _endpoint(text: str) -> tuple[str, int]:
+    address, port = parse_endpoint(text)
+    return str(address), port
+
+
+def _owner(text: str) -> tuple[int, int] | None:
+    """Look up `user` or `user:group`; numbers are taken as they are."""
+    if not text:
+        return None
+    user, _, group = text.partition(":")
+    try:
+        uid = int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
+        if not group:
+            return uid, pwd.getpwuid(uid).pw_gid
+        return uid, int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+    except KeyError as error:
+        raise ConfigError(
+            f"bootstrap.owner {text!r} is not on this host ({error.args[0]}): "
+            "create the user or group, or name another"
+        ) from error
