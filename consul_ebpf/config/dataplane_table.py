@@ -412,7 +412,7 @@ ROWS = (
         "DP_TELEMETRY_PROM_CA_CERTS_PATH",
         "telemetry.prometheus.caCertsPath",
         "`telemetry.prometheus.ca_certs`",
-        "a file",
+        "a file; there a directory is taken, and nothing verified by it",
     ),
     _accepted(
         "telemetry-prom-cert-file",

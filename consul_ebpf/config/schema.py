@@ -194,7 +194,7 @@ class Prometheus(Section, frozen=True):
     backend_port: int = 0
     """Port on 127.0.0.1 that is scraped through it; 0: Envoy's own admin."""
     ca_certs: str = ""
-    """PEM file or directory for clients' certificates; all three or none."""
+    """PEM file for the certificates of scrapers that have one; all three or none."""
     cert: str = ""
     key: str = ""
 

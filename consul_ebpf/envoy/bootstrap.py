@@ -34,7 +34,7 @@ from consul_ebpf.envoy.listeners import (
     socket_address,
     stats_listener,
 )
-from consul_ebpf.envoy.sinks import COLLECTOR_FLUSH, collector_cluster, stats_sinks
+from consul_ebpf.envoy.sinks import collector_cluster, stats_sinks
 from consul_ebpf.envoy.stats_tags import stats_tags
 from consul_ebpf.envoy.tls import XdsTls, transport_socket
 from consul_ebpf.envoy.xds import dynamic_resources, xds_cluster
@@ -113,8 +113,6 @@ class EnvoyBootstrap:
         tracing = json_object(central, "envoy_tracing_json", named)
         sinks = stats_sinks(central, self._env, named)
         flush = central.envoy_stats_flush_interval
-        if central.envoy_telemetry_collector_bind_socket_dir:
-            flush = flush or COLLECTOR_FLUSH
         return {
             "admin": admin(proxy, self._admin, params.access_logs),
             "node": node(proxy, params),

@@ -25,7 +25,7 @@ class Prometheus:
     backend_port: int = 0
     """On 127.0.0.1; 0: Envoy's own admin interface."""
     ca_certs: str = ""
-    """For scrapers' certificates: a PEM file."""
+    """PEM file for scrapers' certificates, of those that have one."""
     cert: str = ""
     key: str = ""
 
@@ -142,7 +142,8 @@ def _downstream_tls() -> Part:
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
             "@type": f"{_TLS}.DownstreamTlsContext",
-            "require_client_certificate": True,
+            # As consul-dataplane's: a scraper without a certificate is served.
+            "require_client_certificate": False,
             "common_tls_context": context,
         },
     }

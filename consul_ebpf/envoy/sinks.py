@@ -12,8 +12,6 @@ from consul_ebpf._values import Proxy
 from consul_ebpf.envoy.central import Central, json_fragment, wrong
 
 COLLECTOR = "consul_telemetry_collector_loopback"
-COLLECTOR_FLUSH = "60s"
-"""How often the collector is sent to, where central configuration does not say."""
 
 HOST_IP = "HOST_IP"
 """The only variable that is replaced inside of an address."""

@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]
 
-SECONDS = float(os.environ.get("SECURED_SECONDS", "130"))
+SECONDS = float(os.environ.get("SECURED_SECONDS", "300"))
 """How long the six proxies run; their tokens live 60 s."""
 
 PROXIES = 6
