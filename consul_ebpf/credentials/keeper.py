@@ -79,6 +79,8 @@ class TokenKeeper:
         self._memory = memory
         self._clock = clock
         self._wanted: dict[str, Credentials] = {HOST: default} if default else {}
+        self._told = False
+        """Whether the proxies are known: until then none of them is gone."""
         self._wanted_changed = asyncio.Event()
         self._tasks: dict[str, tuple[Credentials, asyncio.Task[None]]] = {}
         self._sessions: dict[str, Session] = {}
@@ -121,8 +123,8 @@ class TokenKeeper:
         own = {p.id: p.credentials for p in proxies if p.credentials is not None}
         host = {k: c for k, c in self._wanted.items() if k == HOST}
         wanted = host | own
-        if wanted != self._wanted:
-            self._wanted = wanted
+        if wanted != self._wanted or not self._told:
+            self._told, self._wanted = True, wanted
             self._publish()
             self._wanted_changed.set()
 
@@ -163,7 +165,7 @@ class TokenKeeper:
                 del self._tasks[key]
                 self._secrets.pop(key, None)
                 self._waiting.pop(key, None)
-        for key in list(self._sessions):
+        for key in [k for k in self._sessions if self._told or k == HOST]:
             how = wanted[key].login if key in wanted else None
             if how is None or not same_login(how, self._sessions[key].how):
                 self._retire(key, self._sessions.pop(key))

@@ -153,6 +153,8 @@ async def test_a_restart_makes_no_new_ones(tmp_path: Path) -> None:
         keeper.want([WEB])
         first = {await secret(keeper, "web"), await secret(keeper, HOST)}
     async with keeping(acl, tmp_path, Credentials(login=LOGIN)) as keeper:
+        await asyncio.sleep(10)  # the proxies are not known yet
+        assert not keeper.retired.value
         keeper.want([WEB])
         assert first == {await secret(keeper, "web"), await secret(keeper, HOST)}
     assert len(acl.logins) == 2
@@ -179,6 +181,7 @@ async def test_a_proxy_that_goes_leaves_its_token_to_be_logged_out(
         keeper.want([WEB])
         second = await secret(keeper, "web")
     async with keeping(acl, tmp_path) as keeper:
+        keeper.want([])
         await asyncio.sleep(1)
         assert {each.secret for each in keeper.retired.value or ()} == {first, second}
 
@@ -194,6 +197,17 @@ async def test_another_login_for_the_same_proxy(tmp_path: Path) -> None:
         second = await secret(keeper, "web", but=first)
         assert acl.logins[-1].meta == (("pod", "x"),)
         assert second
+
+
+async def test_another_login_of_the_host_after_a_restart(tmp_path: Path) -> None:
+    """The old one's token is not taken for the new one's, even for a moment."""
+    acl = FakeAcl(lifetime=3600)
+    async with keeping(acl, tmp_path, Credentials(login=LOGIN)) as keeper:
+        first = await secret(keeper, HOST)
+    other = Credentials(login=Login("k8s", bearer_token="the-bearer"))
+    async with keeping(acl, tmp_path, other) as keeper:
+        assert first != await secret(keeper, HOST)
+        assert [each.secret for each in keeper.retired.value or ()] == [first]
 
 
 async def test_nothing_shows_a_token(
