@@ -165,6 +165,7 @@ async def _consul(config: Config) -> list[Finding]:
         )
         return [Finding(name, str(error), error)]
     findings = [Finding(name, f"{len(servers)} servers")]
+    port = "ports.grpc" if config.consul.tls.disabled else "ports.grpc_tls"
     probe = parts.probe()
     try:
         for server in servers:
@@ -174,7 +175,7 @@ async def _consul(config: Config) -> list[Finding]:
                 findings.append(Finding(where, health.reason))
                 continue
             error = ConsulEbpfError(
-                f"{health.reason}: is ports.grpc set, and the port open from here?"
+                f"{health.reason}: is {port} set, and the port open from here?"
             )
             findings.append(Finding(where, str(error), error))
     finally:

@@ -40,10 +40,8 @@ def envoy(
 
     Waits for the bootstrap, and says what for.
     """
-    bootstrap = BootstrapFiles(Path(config.bootstrap.directory)).bootstrap_path(
-        Proxy(id=proxy_id, node="")
-    )
-    if not bootstrap.is_file():
+    bootstrap = _bootstrap(config, proxy_id)
+    if not _is_there(bootstrap):
         _wait(config, proxy_id, "bootstrap", seconds)
     executable = config.envoy.executable
     argv = [executable, "-c", str(bootstrap), *options(config, arguments), *arguments]
@@ -144,8 +142,7 @@ def _look(
 def _left_behind(config: Config, proxy_id: str, condition: str) -> bool:
     """Whether the condition holds by the kernel's tables and the files."""
     if condition == "bootstrap":
-        files = BootstrapFiles(Path(config.bootstrap.directory))
-        return files.bootstrap_path(Proxy(id=proxy_id, node="")).is_file()
+        return _is_there(_bootstrap(config, proxy_id))
     # Imported here: Envoy's start needs no more than its file.
     from consul_ebpf.status import take  # noqa: PLC0415
     from consul_ebpf.wiring import names_of  # noqa: PLC0415
@@ -158,3 +155,18 @@ def _left_behind(config: Config, proxy_id: str, condition: str) -> bool:
         if each.id == proxy_id:
             return condition == "programmed" or each.active
     return False
+
+
+def _bootstrap(config: Config, proxy_id: str) -> Path:
+    files = BootstrapFiles(Path(config.bootstrap.directory))
+    return files.bootstrap_path(Proxy(id=proxy_id, node=""))
+
+
+def _is_there(bootstrap: Path) -> bool:
+    try:
+        return bootstrap.is_file()
+    except OSError as error:
+        raise ConsulEbpfError(
+            f"{bootstrap}: {error.strerror}: run this as root or as the user of"
+            " bootstrap.owner"
+        ) from error
