@@ -4,7 +4,7 @@ One table: what is accepted, docs/coming-from-consul-dataplane.md, and their tes
 from it.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class Row:
     """Our key or keys, or a command's option."""
     note: str = ""
     """What differs, or why there is none of ours."""
+    _: KW_ONLY
     boolean: bool = False
     commands: tuple[str, ...] = ()
     """Those of ours that take the flag, where it means the same; then its variable is
@@ -32,26 +33,12 @@ OF_ONE_PROXY = ("envoy", "wait", "stop", "render")
 """Commands that are told of which proxy."""
 
 
-def _accepted(  # noqa: PLR0917  # the columns of the table
-    flag: str,
-    env: str,
-    json: str,
-    ours: str,
-    note: str = "",
-    commands: tuple[str, ...] = _RUN,
-) -> Row:
-    return Row(flag, env, json, ours, note, commands=commands)
+def _accepted(*columns: str, commands: tuple[str, ...] = _RUN) -> Row:
+    return Row(*columns, commands=commands)
 
 
-def _switch(  # noqa: PLR0917
-    flag: str,
-    env: str,
-    json: str,
-    ours: str,
-    note: str = "",
-    commands: tuple[str, ...] = _RUN,
-) -> Row:
-    return Row(flag, env, json, ours, note, boolean=True, commands=commands)
+def _switch(*columns: str, commands: tuple[str, ...] = _RUN) -> Row:
+    return Row(*columns, boolean=True, commands=commands)
 
 
 PER_PROXY = "one controller serves all proxies of a host"
@@ -101,7 +88,7 @@ ROWS = (
         "logging.logLevel",
         "`log.level`",
         "`trace` is `debug`; Envoy's too, when started by `consul-ebpf envoy`",
-        ("run", "envoy"),
+        commands=("run", "envoy"),
     ),
     _switch("log-json", "DP_LOG_JSON", "logging.logJSON", "`log.format`"),
     Row(
@@ -393,7 +380,7 @@ ROWS = (
         "envoy.dumpEnvoyConfigOnExitEnabled",
         "`envoy.dump_config_on_exit`",
         "to the standard output of `stop`",
-        _STOP,
+        commands=_STOP,
     ),
     _switch(
         "telemetry-use-central-config",

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab import endpoint
 from tests.lab.consul import ConsulCluster
 from tests.lab.envoy import EnvoyProcess
 from tests.lab.mesh import Mesh
@@ -38,23 +38,8 @@ def mesh(cluster: ConsulCluster, envoy_bin: Path) -> Iterator[Mesh]:
         yield mesh
 
 
-class Unix(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=20)
-        self._at = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(str(self._at))
-
-
 def ask(mesh: Mesh, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-    connection = Unix(mesh.controller.bootstraps / "api.sock")
-    connection.request(method, path, None if body is None else json.dumps(body))
-    answer = connection.getresponse()
-    text = answer.read()
-    connection.close()
-    return answer.status, json.loads(text) if text else None
+    return endpoint.ask(mesh.controller.bootstraps / "api.sock", method, path, body)
 
 
 def over_tcp(method: str, path: str, host: str = LISTEN) -> tuple[int, bytes]:

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from tests.lab.certificates import Authority
-from tests.lab.consul import ConsulCluster, ServerTls
+from tests.lab.consul import GRPC_TLS_PORT, ConsulCluster, ServerTls
+from tests.lab.endpoint import ask
+from tests.lab.envoy import EnvoyProcess
 from tests.lab.jwt import METHOD, Issuer
 from tests.lab.mesh import Mesh
 from tests.lab.processes import wait_until
@@ -79,10 +81,13 @@ class Secured:
 
 
 @pytest.fixture
-def secured(consul_bin: Path, tmp_path: Path) -> Iterator[Secured]:
+def secured(
+    request: pytest.FixtureRequest, consul_bin: Path, tmp_path: Path
+) -> Iterator[Secured]:
+    """With tokens that live a minute, or as long as its parameter says."""
     made = Secured(consul_bin, tmp_path)
     with made.cluster as cluster:
-        made.issuer.install(cluster)
+        made.issuer.install(cluster, getattr(request, "param", "60s"))
         for n in range(12):  # room on each server, see test_failover.py
             cluster.register_proxy(f"idle-{n}")
         yield made
@@ -197,6 +202,59 @@ def nowhere_else(secrets: set[str], mesh: Mesh, secured: Secured) -> None:
         if file.is_file() and any(s in file.read_text() for s in secrets):
             assert file.name in {"token.json", "tokens.json"}, file
             assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("secured", ["1h"], indirect=True)
+def test_a_token_that_is_deleted_and_a_proxy_that_goes(
+    secured: Secured, envoy_bin: Path
+) -> None:
+    """The first is replaced as soon as an Envoy meets it; the second's is destroyed."""
+    cluster = secured.cluster
+    with Mesh(cluster, envoy_bin, proxies=PROXIES, config=secured.config()) as mesh:
+        first = next(iter(mesh.start_envoys(20)))
+        deleted = token_of(mesh, first)
+        cluster.call("DELETE", f"/v1/acl/token/{accessor(secured, first)}")
+        mesh.envoys[first].kill()
+        with EnvoyProcess(
+            envoy_bin, mesh.controller.bootstrap(first), cgroup=mesh.cgroup
+        ) as envoy:
+            envoy.wait_connected(30, port=GRPC_TLS_PORT)
+        assert deleted != token_of(mesh, first)
+        said = f"proxy {first}: the servers refuse its ACL token"
+        assert mesh.controller.log().count(said) == 1
+
+        late = cluster.register_proxy("late")
+        socket = mesh.controller.bootstraps / "api.sock"
+        bearer = str(secured.issuer.write(secured.directory / "late.jwt", "late"))
+        login = {"type": "login", "bearer_token_file": bearer}
+        entry = {"node": "host1-virtual", "credentials": login}
+        assert ask(socket, "PUT", f"/v1/proxies/{late}", entry)[0] == 201
+        mesh.controller.run("wait", "--proxy", late, "--for", "bootstrap")
+        known = accessor(secured, late)
+        ask(socket, "DELETE", f"/v1/proxies/{late}")
+        wait_until(lambda: known not in ids(secured), "its token is logged out", 20)
+        assert not (mesh.controller.bootstraps / late).exists()
+        cluster.deregister("late")
+
+
+def token_of(mesh: Mesh, proxy: str) -> str:
+    text = (mesh.controller.bootstraps / proxy / "token.json").read_text()
+    (secret,) = re.findall(r"[0-9a-f-]{36}", text)
+    return str(secret)
+
+
+def accessor(secured: Secured, proxy: str) -> str:
+    """Return the accessor of a proxy's only token, by the service it is for."""
+    service = proxy.removesuffix("-sidecar-proxy")
+    (found,) = (
+        each["AccessorID"]
+        for each in secured.issuer.tokens(secured.cluster)
+        if any(
+            identity["ServiceName"] == service
+            for identity in each.get("ServiceIdentities") or ()
+        )
+    )
+    return str(found)
 
 
 def test_a_wrong_name_never_connects(secured: Secured, envoy_bin: Path) -> None:

@@ -4,6 +4,7 @@ import base64
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -86,7 +87,7 @@ class Issuer:
             )
 
     @staticmethod
-    def tokens(cluster: ConsulCluster) -> list[dict[str, str]]:
+    def tokens(cluster: ConsulCluster) -> list[dict[str, Any]]:
         """Return the tokens that logins made and that are still there."""
         answer = cluster.call("GET", f"/v1/acl/tokens?authmethod={METHOD}")
         assert isinstance(answer, list)
