@@ -11,13 +11,14 @@ from pathlib import Path
 
 import click
 
-from consul_ebpf._errors import ConsulEbpfError
+from consul_ebpf._errors import ConfigError, ConsulEbpfError
 from consul_ebpf.cli.doctor import doctor
 from consul_ebpf.cli.envoys import envoy, wait
 from consul_ebpf.cli.options import configured
 from consul_ebpf.cli.serve import run
 from consul_ebpf.cli.show import render, status
 from consul_ebpf.cli.stopping import stop
+from consul_ebpf.config import dataplane
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kernel.pins import Pins
 
@@ -30,10 +31,24 @@ Exit codes: 0 done; 2 bad configuration; 3 a privilege or kernel feature is miss
 class _Commands(click.Group):
     """A group whose commands end with our errors' exit codes, in one line."""
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Keep the words, for an error in them."""
+        ctx.meta["words"] = list(args)
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; print an error of ours as one line."""
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption:
+            # Somebody comes from there: say more than that there is no such thing.
+            why = dataplane.refused(ctx.meta["words"])
+            if not why:
+                raise
+            click.echo(f"consul-ebpf: {why}", err=True)
+            sys.exit(ConfigError.exit_code)
         except ConsulEbpfError as error:
             click.echo(f"consul-ebpf: {error}", err=True)
             sys.exit(error.exit_code)

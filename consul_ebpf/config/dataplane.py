@@ -1,7 +1,7 @@
 """What consul-dataplane's flags and variables mean here, where they mean the same."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from consul_ebpf._errors import ConfigError
@@ -57,6 +57,18 @@ _NUMBERS = {
     "envoy-drain-time-seconds",
     "shutdown-grace-period-seconds",
 }
+
+
+def refused(words: Iterable[str]) -> str:
+    """Say why the first of consul-dataplane's flags that is not taken is not."""
+    rows = {row.flag: row for row in ROWS if not row.commands}
+    for word in words:
+        row = rows.get(word.lstrip("-").partition("=")[0])
+        if row is not None and word.startswith("-"):
+            ours = f"here that is {row.ours.replace('`', '')}" if row.ours else ""
+            note = row.note.replace("`", "")
+            return f"-{row.flag}: {'; '.join(filter(None, (ours, note)))}"
+    return ""
 
 
 def from_env(env: Mapping[str, str]) -> Keys:

@@ -25,7 +25,9 @@ async def login(calls: ServerCalls, how: Login, bearer: str) -> str:
         partition=how.partition,
         datacenter=how.datacenter,
     )
-    answer = await calls.call("acl.ACLService/Login", request, LoginResponse)
+    answer = await calls.call(
+        "acl.ACLService/Login", request, LoginResponse, secret=bearer
+    )
     secret: str = answer.token.secret_id
     return secret
 
@@ -38,4 +40,4 @@ async def logout(calls: ServerCalls, secret: str, datacenter: str) -> None:
         ConsulError: no server answered.
     """
     request = LogoutRequest(token=secret, datacenter=datacenter)
-    await calls.call("acl.ACLService/Logout", request, LogoutResponse)
+    await calls.call("acl.ACLService/Logout", request, LogoutResponse, secret=secret)

@@ -69,9 +69,17 @@ class ServerCalls:
         return tuple(self._servers())
 
     async def call(
-        self, method: str, request: Any, answer: Any, *, token: str = ""
+        self,
+        method: str,
+        request: Any,
+        answer: Any,
+        *,
+        token: str = "",
+        secret: str = "",
     ) -> Any:
         """Ask for `/hashicorp.consul.<method>`; return a message of class `answer`.
+
+        `secret` is one in the request: no error repeats it, nor the token.
 
         Raises:
             CallError: a server refused; another one would, too.
@@ -85,7 +93,7 @@ class ServerCalls:
                     server, f"/hashicorp.consul.{method}", request, token
                 )
             except grpc.aio.AioRpcError as error:
-                why = self._why(server, error, token)
+                why = self._why(server, error, token, secret)
                 if error.code() not in ELSEWHERE:
                     raise CallError(why, error.code().name) from None
             else:
@@ -134,11 +142,12 @@ class ServerCalls:
             await old.close()
         return channel
 
-    def _why(self, server: Server, error: grpc.aio.AioRpcError, token: str) -> str:
-        """Put the refusal in a line, without the token should the server repeat it."""
+    def _why(self, server: Server, error: grpc.aio.AioRpcError, *secrets: str) -> str:
+        """Put the refusal in a line, without secrets should the server repeat them."""
         count("connection_errors", error.code().name)
-        details = " ".join((error.details() or "").split())[:200]
-        if token:
-            details = details.replace(token, "<token>")
+        details = " ".join((error.details() or "").split())
+        for secret in filter(None, secrets):
+            details = details.replace(secret, "<token>")
+        details = details[:200]
         known = self._explain(target_of(server))
         return known or f"{server.endpoint}: {error.code().name} {details}".strip()

@@ -43,10 +43,10 @@ async def watch_servers(
                 Listed(each.id, each.address, each.version) for each in answer.servers
             )
     except grpc.aio.AioRpcError as error:
-        details = " ".join((error.details() or "").split())[:200]
+        details = " ".join((error.details() or "").split())
         if token:
             details = details.replace(token, "<token>")
-        line = f"{server.endpoint}: {error.code().name} {details}".strip()
+        line = f"{server.endpoint}: {error.code().name} {details[:200]}".strip()
         raise CallError(line, error.code().name) from None
     finally:
         await channel.close()

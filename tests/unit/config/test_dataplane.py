@@ -193,6 +193,22 @@ def test_a_mistake_is_named_and_not_repeated(env: dict[str, str], said: str) -> 
     assert "s3cr3t" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("run -xds-bind-port 1", "-xds-bind-port: there is no process between"),
+        ("run --graceful-port=1", "-graceful-port: here that is api.listen"),
+        ("stop --proxy x -proxy-node-id 3", "-proxy-node-id: here that is proxies[]"),
+    ],
+)
+def test_a_flag_that_is_not_taken_says_why(words: str, said: str) -> None:
+    """In one line, as an error of the configuration."""
+    result = CliRunner().invoke(main, words.split())
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 @pytest.mark.skipif(not DATAPLANE, reason="no consul-dataplane: CONSUL_DATAPLANE_BIN")
 def test_the_table_is_its_help() -> None:
     """Every flag of this consul-dataplane has a row."""
