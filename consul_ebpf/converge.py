@@ -28,7 +28,8 @@ from consul_ebpf._values import (
 )
 from consul_ebpf.binding import UNBOUND, Bindings, place_of
 from consul_ebpf.central import Params
-from consul_ebpf.credentials.keeper import Tokens, key_of
+from consul_ebpf.credentials.keeper import Tokens
+from consul_ebpf.credentials.keys import key_of
 from consul_ebpf.discovery.known import KnownServers
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.planning.plan import plan

@@ -18,6 +18,7 @@ from consul_ebpf._protocols import Namespaces
 from consul_ebpf._threads import finish
 from consul_ebpf._values import KernelState, Vip
 from consul_ebpf.credentials.keeper import TokenKeeper
+from consul_ebpf.credentials.keys import named
 from consul_ebpf.credentials.memory import Retired
 from consul_ebpf.planning.doomed import sockets_of
 
@@ -100,7 +101,7 @@ class Rotator:
         await self._keeper.log_out(retired)
         logger.info(
             "%s: %d connections moved to the new ACL token, the old one is logged out",
-            f"proxy {retired.key}" if retired.key else "consul.credentials",
+            named(retired.key),
             moved,
             extra=event("token_rotated"),
         )

@@ -29,7 +29,8 @@ from consul_ebpf._values import KernelState, PooledServer, Proxy, Vip
 from consul_ebpf.binding import Binder
 from consul_ebpf.central import CentralConfig
 from consul_ebpf.converge import Converged, Converger, Inputs
-from consul_ebpf.credentials.keeper import TokenKeeper, Tokens, key_of
+from consul_ebpf.credentials.keeper import TokenKeeper, Tokens
+from consul_ebpf.credentials.keys import key_of
 from consul_ebpf.cutting import Cutter
 from consul_ebpf.discovery.known import KnownServers
 from consul_ebpf.discovery.pool import VIP_NETWORK, ServerPool

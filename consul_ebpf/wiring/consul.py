@@ -114,7 +114,7 @@ class Parts:
         Raises:
             ConsulError: it is a login's, and the controller has not logged in.
         """
-        from consul_ebpf.credentials.keeper import HOST  # noqa: PLC0415
+        from consul_ebpf.credentials.keys import HOST  # noqa: PLC0415
         from consul_ebpf.discovery.token import TokenFile  # noqa: PLC0415
 
         credentials = entries.to_credentials(self._config.consul.credentials)

@@ -11,7 +11,8 @@ import pytest
 
 from consul_ebpf._errors import ConsulError, TokenPendingError
 from consul_ebpf._values import Credentials, Login, Proxy
-from consul_ebpf.credentials.keeper import HOST, TokenKeeper
+from consul_ebpf.credentials.keeper import TokenKeeper
+from consul_ebpf.credentials.keys import HOST
 from consul_ebpf.credentials.memory import Retired, TokenMemory
 from consul_ebpf.testing import FakeAcl
 
