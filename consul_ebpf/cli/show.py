@@ -12,7 +12,13 @@ from consul_ebpf._values import PlacedProxy, Proxy
 from consul_ebpf.cli.options import configured, for_proxy
 from consul_ebpf.config.schema import Config
 from consul_ebpf.status import ControllerStatus, Snapshot, take
-from consul_ebpf.wiring import Parts, event_counts, names_of, renderer
+from consul_ebpf.wiring import (
+    Parts,
+    event_counts,
+    names_of,
+    renderer,
+    workload_source,
+)
 from consul_ebpf.workloads.memory import VipMemory
 from consul_ebpf.workloads.vips import allocate
 
@@ -119,7 +125,8 @@ async def _proxies(config: Config) -> tuple[Proxy, ...]:
     try:
         async with asyncio.timeout(WORKLOADS_TIMEOUT):
             parts = Parts(config)
-            async for proxies in parts.workload_source(parts.kept_token).watch():
+            source = workload_source(config, parts.kept_token, parts.https)
+            async for proxies in source.watch():
                 return proxies
     except TimeoutError as error:
         raise ConsulEbpfError(

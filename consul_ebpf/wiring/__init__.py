@@ -1,8 +1,9 @@
 """From a configuration to the parts: the one place that knows which part is which.
 
-`consul.py` makes what asks Consul, `files.py` what is written and read on this host,
-`host.py` the kernel's side and the whole runner. Parts are imported as they are needed:
-`consul` and `grpc` cost memory and time that the commands which only look do not need.
+`consul.py` makes what asks Consul, `proxies.py` the sources of proxies, `files.py` what
+is written and read on this host, `host.py` the kernel's side and the whole runner.
+Parts are imported as they are needed: `consul` and `grpc` cost memory and time that the
+commands which only look do not need.
 """
 
 from consul_ebpf.wiring.consul import Parts, server_name
@@ -12,7 +13,6 @@ from consul_ebpf.wiring.files import (
     event_counts,
     known_servers,
     names_of,
-    registered_workloads,
     renderer,
 )
 from consul_ebpf.wiring.host import (
@@ -21,6 +21,7 @@ from consul_ebpf.wiring.host import (
     open_backend,
     open_namespaces,
 )
+from consul_ebpf.wiring.proxies import registered_workloads, workload_source
 
 __all__ = [
     "Parts",
@@ -36,4 +37,5 @@ __all__ = [
     "registered_workloads",
     "renderer",
     "server_name",
+    "workload_source",
 ]

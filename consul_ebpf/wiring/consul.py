@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consul_ebpf._errors import ConsulError
-from consul_ebpf._protocols import HealthProbe, ServerSource, WorkloadSource
+from consul_ebpf._protocols import HealthProbe, ServerSource
 from consul_ebpf._tls import TlsFiles
 from consul_ebpf._values import (
     BootstrapParams,
@@ -213,56 +213,6 @@ class Parts:
             known=known,
         )
         return self.pool
-
-    def workload_source(
-        self,
-        token: "TokenSource",
-        *,
-        directory: Path | None = None,
-        registered: WorkloadSource | None = None,
-    ) -> WorkloadSource:
-        """Make the sources of `[[proxies]]` and `[workloads]`, merged.
-
-        `registered` are those of the local endpoint.
-
-        `directory` is where the catalog's last known proxies are kept; only the
-        controller, not a command that looks, writes there.
-        """
-        from consul_ebpf.workloads.merge import MergedWorkloads  # noqa: PLC0415
-        from consul_ebpf.workloads.static import StaticWorkloads  # noqa: PLC0415
-
-        config = self._config
-        sources: list[WorkloadSource] = [
-            StaticWorkloads(config.proxies, default=config.consul.credentials)
-        ]
-        if config.workloads.directory:
-            from consul_ebpf.workloads.directory import (  # noqa: PLC0415
-                DirectoryWorkloads,
-            )
-
-            sources.append(
-                DirectoryWorkloads(
-                    Path(config.workloads.directory), config.consul.credentials
-                )
-            )
-        if config.workloads.catalog_nodes:
-            from consul_ebpf.workloads.catalog_nodes import (  # noqa: PLC0415
-                CatalogNodes,
-            )
-
-            sources.append(
-                CatalogNodes(
-                    config.consul.http_addresses,
-                    config.workloads.catalog_nodes,
-                    datacenter=config.consul.datacenter,
-                    token=token,
-                    https=self.https,
-                    directory=directory,
-                )
-            )
-        if registered is not None:
-            sources.append(registered)
-        return MergedWorkloads(sources)
 
     def central(self) -> "CentralConfig":
         """Make what asks Consul about the bootstraps."""

@@ -24,7 +24,6 @@ from consul_ebpf.wiring.consul import server_name
 
 if TYPE_CHECKING:
     from consul_ebpf.discovery.known import KnownServers
-    from consul_ebpf.workloads.registered import RegisteredWorkloads
 
 logger = logging.getLogger(__name__)
 
@@ -116,15 +115,6 @@ def names_of(config: Config) -> Names:
         logger.warning("%s; proxies are shown without their ids", error)
         return {}
     return {vip: (key[0], vip) for key, vip in remembered.items()}
-
-
-def registered_workloads(config: Config) -> "RegisteredWorkloads":
-    """Make the proxies that the local endpoint is told of."""
-    from consul_ebpf.workloads.registered import RegisteredWorkloads  # noqa: PLC0415
-
-    return RegisteredWorkloads(
-        Path(config.bootstrap.directory), config.consul.credentials
-    )
 
 
 def api_socket(config: Config) -> Path:

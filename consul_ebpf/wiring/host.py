@@ -10,6 +10,7 @@ from consul_ebpf.config.schema import Config
 from consul_ebpf.kernel.backend import BccMapBackend
 from consul_ebpf.wiring.consul import Parts
 from consul_ebpf.wiring.files import bootstrap_files, known_servers, renderer
+from consul_ebpf.wiring.proxies import workload_source
 
 if TYPE_CHECKING:
     from consul_ebpf.runner import Runner
@@ -49,8 +50,12 @@ def build_runner(
     parts = Parts(config)
     return Runner(
         pool=parts.server_pool(known.resume(backend.read().table)),
-        workloads=parts.workload_source(
-            parts.keeper.host_token, directory=directory, registered=registered
+        workloads=workload_source(
+            config,
+            parts.keeper.host_token,
+            parts.https,
+            directory=directory,
+            registered=registered,
         ),
         backend=backend,
         renderer=renderer(config),

@@ -1,0 +1,75 @@
+"""Where this host's proxies come from."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from consul_ebpf._protocols import WorkloadSource
+from consul_ebpf.config.schema import Config
+
+if TYPE_CHECKING:
+    from consul_ebpf.discovery.consul_http import Https
+    from consul_ebpf.discovery.token import TokenSource
+    from consul_ebpf.workloads.registered import RegisteredWorkloads
+
+
+def workload_source(
+    config: Config,
+    token: "TokenSource",
+    https: "Https",
+    *,
+    directory: Path | None = None,
+    registered: WorkloadSource | None = None,
+) -> WorkloadSource:
+    """Make the sources of `[[proxies]]` and `[workloads]`, merged.
+
+    Args:
+        config: the whole.
+        token: for the catalog, asked for at each query.
+        https: how to verify https addresses.
+        directory: where the catalog's last known proxies are kept; only the controller,
+            not a command that looks, writes there.
+        registered: those of the local endpoint.
+    """
+    from consul_ebpf.workloads.merge import MergedWorkloads  # noqa: PLC0415
+    from consul_ebpf.workloads.static import StaticWorkloads  # noqa: PLC0415
+
+    sources: list[WorkloadSource] = [
+        StaticWorkloads(config.proxies, default=config.consul.credentials)
+    ]
+    if config.workloads.directory:
+        from consul_ebpf.workloads.directory import (  # noqa: PLC0415
+            DirectoryWorkloads,
+        )
+
+        sources.append(
+            DirectoryWorkloads(
+                Path(config.workloads.directory), config.consul.credentials
+            )
+        )
+    if config.workloads.catalog_nodes:
+        from consul_ebpf.workloads.catalog_nodes import (  # noqa: PLC0415
+            CatalogNodes,
+        )
+
+        sources.append(
+            CatalogNodes(
+                config.consul.http_addresses,
+                config.workloads.catalog_nodes,
+                datacenter=config.consul.datacenter,
+                token=token,
+                https=https,
+                directory=directory,
+            )
+        )
+    if registered is not None:
+        sources.append(registered)
+    return MergedWorkloads(sources)
+
+
+def registered_workloads(config: Config) -> "RegisteredWorkloads":
+    """Make the proxies that the local endpoint is told of."""
+    from consul_ebpf.workloads.registered import RegisteredWorkloads  # noqa: PLC0415
+
+    return RegisteredWorkloads(
+        Path(config.bootstrap.directory), config.consul.credentials
+    )
