@@ -95,9 +95,8 @@ class Handlers:
             return web.json_response(asdict(view))
         if wait not in get_args(Condition):
             return _error(400, f"wait={shown(wait)}: one of {get_args(Condition)}")
-        try:
-            timeout = min(float(request.query.get("timeout", "30")), LONGEST)
-        except ValueError:
+        timeout = _seconds(request.query.get("timeout", "30"))
+        if timeout is None:
             return _error(400, "timeout: must be a number of seconds")
         view = await self._until(proxy_id, wait, timeout)  # type: ignore[arg-type]
         if view is not None and view.holds(wait):  # type: ignore[arg-type]
@@ -162,6 +161,15 @@ class Handlers:
         if owner and proxy_id not in self._registered:
             return _error(409, not_ours(proxy_id, owner))
         return None
+
+
+def _seconds(text: str) -> float | None:
+    """Read a patience; None for what is none, `nan` among it."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return min(seconds, LONGEST) if seconds >= 0 else None
 
 
 _WORDS = {

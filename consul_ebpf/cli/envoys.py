@@ -28,7 +28,10 @@ CONDITIONS = ("programmed", "bootstrap", "connected")
 @click.command(context_settings={"ignore_unknown_options": True})
 @for_proxy
 @click.option(
-    "--wait", "seconds", type=float, help="Seconds; default: envoy.wait in the file."
+    "--wait",
+    "seconds",
+    type=click.FloatRange(0),
+    help="Seconds; default: envoy.wait in the file.",
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @consul_dataplanes("envoy")
@@ -66,7 +69,10 @@ def envoy(
     help="What to wait for.",
 )
 @click.option(
-    "--timeout", "seconds", type=float, help="Seconds; default: envoy.wait in the file."
+    "--timeout",
+    "seconds",
+    type=click.FloatRange(0),
+    help="Seconds; default: envoy.wait in the file.",
 )
 @configured(serving=False)
 def wait(config: Config, proxy_id: str, condition: str, seconds: float | None) -> None:
@@ -115,7 +121,7 @@ def _wait(config: Config, proxy_id: str, condition: str, seconds: float | None) 
         holds, why = _look(config, proxy_id, condition, max(0.0, min(left, 1.0)))
         if holds:
             return
-        if time.monotonic() >= deadline:
+        if not time.monotonic() < deadline:  # so that nan is no endless patience
             raise ConsulEbpfError(
                 f"proxy {proxy_id} is not there after {patience:g} s ({condition}):"
                 f" {why}"

@@ -131,6 +131,8 @@ async def test_waiting(tmp_path: Path) -> None:
         for query, said in (
             ("wait=x", "wait='x'"),
             ("wait=connected&timeout=x", "tim"),
+            ("wait=connected&timeout=nan", "tim"),
+            ("wait=connected&timeout=-1", "tim"),
         ):
             status, answer = await world.ask("GET", f"/v1/proxies/web?{query}")
             assert status == 400
