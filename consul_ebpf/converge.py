@@ -15,7 +15,6 @@ from consul_ebpf._errors import ConsulEbpfError, InvalidProxyError
 from consul_ebpf._events import event
 from consul_ebpf._observations import timed
 from consul_ebpf._protocols import Applied, BootstrapRenderer, MapBackend
-from consul_ebpf._tls import TlsMaterial
 from consul_ebpf._values import (
     Binding,
     PlacedProxy,
@@ -26,46 +25,17 @@ from consul_ebpf._values import (
     Table,
     Vip,
 )
-from consul_ebpf.binding import UNBOUND, Bindings, place_of
+from consul_ebpf.binding import Bindings, place_of
 from consul_ebpf.central import Params
-from consul_ebpf.credentials.keeper import Tokens
-from consul_ebpf.credentials.keys import key_of
 from consul_ebpf.discovery.known import KnownServers
 from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.inputs import ASKING, Inputs, secret, secret_there, waits
 from consul_ebpf.planning.plan import plan
 from consul_ebpf.planning.slots import assign_slots
 from consul_ebpf.workloads.memory import VipMemory
 from consul_ebpf.workloads.vips import ProxyKey, allocate
 
 logger = logging.getLogger(__name__)
-
-ASKING = "Consul is being asked for it"
-"""Why a bootstrap waits, before there is an answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """All that a table and the files are made of; None: not known yet."""
-
-    servers: tuple[PooledServer, ...] | None = None
-    proxies: tuple[Proxy, ...] | None = None
-    tokens: Tokens | None = None
-    """The proxies' ACL tokens; None: the servers ask for none."""
-    params: Params | None = None
-    """What Consul says of their bootstraps; None: it is not asked."""
-    tls: TlsMaterial | None = None
-    """What Envoys verify servers with; None: plaintext."""
-    bindings: Bindings = field(default_factory=lambda: UNBOUND)
-    """Of all places the proxies live at."""
-    attempt: int = 0
-    """Counts the rounds repeated because a file could not be written."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether servers, proxies and whose VIPs are whose are known."""
-        if self.servers is None or self.proxies is None:
-            return False
-        return all(place_of(proxy) in self.bindings for proxy in self.proxies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +181,10 @@ class Converger:
         overdue = inputs.params.overdue if inputs.params else frozenset()
         for each in bound:
             proxy = each.proxy
-            if not (why := _waits(proxy, inputs)):
+            if not (why := waits(proxy, inputs)):
                 continue
             there = self._files.bootstrap_path(proxy).exists()
-            if proxy.id in overdue and not there and _secret_there(inputs, proxy):
+            if proxy.id in overdue and not there and secret_there(inputs, proxy):
                 logger.warning(
                     "proxy %s: its bootstrap is written without what Consul says of it"
                     " (central configuration), and again once that is known: %s",
@@ -249,8 +219,8 @@ class Converger:
             proxy = each.proxy
             try:
                 # Envoy does not start without the files that its bootstrap names.
-                if secret := _secret(inputs, proxy):
-                    self._files.write_token(proxy, secret)
+                if token := secret(inputs, proxy):
+                    self._files.write_token(proxy, token)
                 self._files.write_tls(proxy, inputs.tls)
                 known = self._files.bootstrap_path(proxy).exists()
                 if self._files.write(each, bootstrap) and known:
@@ -299,29 +269,6 @@ class Converger:
                 applied.vips_put,
                 applied.vips_removed,
             )
-
-
-def _secret(inputs: Inputs, proxy: Proxy) -> str:
-    tokens = inputs.tokens
-    return tokens.secrets.get(key_of(proxy), "") if tokens else ""
-
-
-def _secret_there(inputs: Inputs, proxy: Proxy) -> bool:
-    tokens = inputs.tokens
-    return (
-        not tokens or key_of(proxy) not in tokens.needed or bool(_secret(inputs, proxy))
-    )
-
-
-def _waits(proxy: Proxy, inputs: Inputs) -> str:
-    """Say what a proxy's bootstrap has to wait for; empty: for nothing."""
-    tokens, params = inputs.tokens or Tokens(), inputs.params
-    key = key_of(proxy)
-    if key in tokens.needed and key not in tokens.secrets:
-        return f"no ACL token yet: {tokens.waiting.get(key, ASKING)}"
-    if params is not None and proxy.id not in params.found:
-        return params.waiting.get(proxy.id, ASKING)
-    return ""
 
 
 def _bound(

@@ -28,7 +28,7 @@ from consul_ebpf._tls import TlsMaterial
 from consul_ebpf._values import KernelState, PooledServer, Proxy, Vip
 from consul_ebpf.binding import Binder
 from consul_ebpf.central import CentralConfig
-from consul_ebpf.converge import Converged, Converger, Inputs
+from consul_ebpf.converge import Converged, Converger
 from consul_ebpf.credentials.keeper import TokenKeeper, Tokens
 from consul_ebpf.credentials.keys import key_of
 from consul_ebpf.cutting import Cutter
@@ -36,6 +36,7 @@ from consul_ebpf.discovery.known import KnownServers
 from consul_ebpf.discovery.pool import VIP_NETWORK, ServerPool
 from consul_ebpf.discovery.reasons import Reasons
 from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.inputs import Inputs
 from consul_ebpf.moves import Moves
 from consul_ebpf.rotation import Rotator, Written
 from consul_ebpf.workloads.memory import VipMemory

@@ -204,6 +204,31 @@ def nowhere_else(secrets: set[str], mesh: Mesh, secured: Secured) -> None:
             assert file.stat().st_mode & 0o777 == 0o600
 
 
+def test_by_grpc_alone(secured: Secured, envoy_bin: Path) -> None:
+    """Servers, logins and renewals with no HTTP, as in consul-dataplane's place."""
+    more = {
+        "source": "watch",
+        "addresses": [secured.cluster.addresses[0]],
+        "grpc_port": GRPC_TLS_PORT,
+        "http_addresses": ["http://127.0.0.1:1"],
+    }
+    config = secured.config(**more)
+    for each in (config["consul"], *config["proxies"]):
+        each["credentials"]["token_ttl"] = 60
+    with Mesh(secured.cluster, envoy_bin, proxies=PROXIES, config=config) as mesh:
+        mesh.start_envoys(20)
+        gaps = Gaps(mesh)
+        gaps.start()
+        before = {proxy: token_of(mesh, proxy) for proxy in mesh.envoys}
+        time.sleep(45)
+        gaps.stop()
+        assert gaps.worst < 1.0
+        for proxy, token in before.items():
+            assert token != token_of(mesh, proxy)
+        assert "refuse its ACL token" not in mesh.controller.log()
+        assert len(mesh.controller.status()["servers"]) == 3
+
+
 @pytest.mark.parametrize("secured", ["1h"], indirect=True)
 def test_a_token_that_is_deleted_and_a_proxy_that_goes(
     secured: Secured, envoy_bin: Path

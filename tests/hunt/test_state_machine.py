@@ -38,10 +38,11 @@ from consul_ebpf import (
     Vip,
 )
 from consul_ebpf._values import ServerCounters, VipCounters
-from consul_ebpf.converge import Converger, Inputs
+from consul_ebpf.converge import Converger
 from consul_ebpf.discovery import membership
 from consul_ebpf.discovery.known import KnownServers
 from consul_ebpf.discovery.sanity import sane
+from consul_ebpf.inputs import Inputs
 from consul_ebpf.kernel.diff import Changes, diff
 from consul_ebpf.workloads.memory import VipMemory
 from tests.hunt.conftest import HUNT

@@ -15,7 +15,8 @@ from consul_ebpf import (
     ServerState,
 )
 from consul_ebpf.binding import UNBOUND, place_of
-from consul_ebpf.converge import Converged, Converger, Inputs
+from consul_ebpf.converge import Converged, Converger
+from consul_ebpf.inputs import Inputs
 from consul_ebpf.testing.maps import MemoryMapBackend
 from consul_ebpf.workloads.memory import VipMemory
 
