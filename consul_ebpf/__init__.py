@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         HealthProbe,
         MapBackend,
         Namespaces,
+        Rechecks,
         ServerSource,
         WorkloadSource,
     )
@@ -89,6 +90,7 @@ __all__ = [  # noqa: RUF022  # grouped as a reader looks for them
     "HealthProbe",
     "MapBackend",
     "Namespaces",
+    "Rechecks",
     "ServerSource",
     "WorkloadSource",
     # the values
