@@ -17,7 +17,7 @@ MAX_CHOICES = 8
 """Longest preference: `CHOICES` in bpf/tables.h."""
 
 
-def host_port(address: IPv4Address | IPv6Address | str, port: int) -> str:
+def host_port(address: IPv4Address | IPv6Address | str, port: int | str) -> str:
     """Join as `10.0.0.1:8502` or `[fd00::1]:8502`."""
     return f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"
 

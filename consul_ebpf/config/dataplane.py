@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from consul_ebpf._errors import ConfigError
+from consul_ebpf._values import host_port
 from consul_ebpf.config.dataplane_table import OF_ONE_PROXY, ROWS
 from consul_ebpf.discovery.seeds import Command, Name, parse_seed
 
@@ -110,20 +111,25 @@ def to_keys(
     if "log-level" in texts:
         level = texts["log-level"].lower()
         keys["log.level"] = LEVELS.get(level, level)
-    if _is_true(texts, "log-json", named):
-        keys["log.format"] = "json"
+    if "log-json" in texts:
+        keys["log.format"] = "json" if _is_true(texts, "log-json", named) else "text"
     if "addresses" in texts:
         unwatched = _is_true(texts, "server-watch-disabled", named)
         keys["consul.addresses"] = [texts["addresses"]]
         keys["consul.source"] = _source(texts["addresses"]) if unwatched else "watch"
-    for what, usual in (("admin", ("127.0.0.1", "19000")), ("ready", ("", ""))):
-        names = (f"envoy-{what}-bind-address", f"envoy-{what}-bind-port")
-        if names[0] in texts or names[1] in texts:
-            host, port = map(texts.get, names, usual)
-            keys[f"envoy.{what}"] = (
-                f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            )
+    host, port = _bound(texts, "admin")
+    if host or port:
+        keys["envoy.admin"] = host_port(host or "127.0.0.1", port or "19000")
+    host, port = _bound(texts, "ready")
+    if host and port not in {"", "0"}:  # as there: with both, or not at all
+        keys["envoy.ready"] = host_port(host, port)
     return keys
+
+
+def _bound(texts: Mapping[str, str], what: str) -> tuple[str, str]:
+    names = (f"envoy-{what}-bind-address", f"envoy-{what}-bind-port")
+    host, port = (texts.get(name, "") for name in names)
+    return host, port
 
 
 def _value(flag: str, text: str, named: str) -> Any:

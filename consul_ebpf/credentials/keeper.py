@@ -152,7 +152,7 @@ class TokenKeeper:
         for key in [k for k in current if self._told or k == HOST]:
             how = wanted[key].login if key in wanted else None
             if how is None or not same_login(how, current[key].how):
-                self._sessions.retire(key, current.pop(key))
+                self._sessions.retire(key)
         await self._sessions.save()
         for key, credentials in wanted.items():
             if key not in self._tasks:

@@ -136,11 +136,15 @@ class Renewal:
         session = Session(
             self._how, secret, self._clock(), before.lifetime if before else None
         )
-        await self._sessions.keep(self._key, session, before)
-        await self._until_accepted(secret)
-        if lifetime := await self._acl.lifetime(secret, self._how):
-            session = replace(session, lifetime=lifetime)
+        try:
             await self._sessions.keep(self._key, session, before)
+            await self._until_accepted(secret)
+            if lifetime := await self._acl.lifetime(secret, self._how):
+                session = replace(session, lifetime=lifetime)
+                await self._sessions.keep(self._key, session, before)
+            self._take(secret, "")
+        finally:  # also where its proxy goes in this very moment
+            self._sessions.release(self._key)
         lives = f", for {session.lifetime:.0f} s" if session.lifetime else ""
         logger.info(
             "%s: logged in at auth method %s%s",
@@ -149,8 +153,6 @@ class Renewal:
             lives,
             extra=event("logged_in"),
         )
-        self._take(secret, "")
-        self._sessions.retire(self._key, before)
         return session
 
     async def _until_accepted(self, secret: str) -> None:

@@ -13,6 +13,8 @@ class Sessions:
         """Keep them in `memory`, which outlives this process."""
         self._memory = memory
         self.current: dict[str, Session] = {}
+        self._replaced: dict[str, Retired] = {}
+        """What `current` takes the place of, while that is not in use yet."""
         self.retired: Latest[tuple[Retired, ...]] = Latest()
 
     def __repr__(self) -> str:
@@ -29,22 +31,29 @@ class Sessions:
         Before the new one is used: a token nobody remembers is never logged out.
         """
         self.current[key] = session
-        await self.save(*_retired(key, before))
+        if before is not None:
+            self._replaced[key] = Retired(key, before.how, before.secret)
+        await self.save()
 
-    def retire(self, key: str, session: Session | None) -> None:
-        """Have a session logged out as soon as nobody uses it."""
-        self.retired.set((*(self.retired.value or ()), *_retired(key, session)))
+    def release(self, key: str) -> None:
+        """Have the session before logged out: the new one is in use, or given up."""
+        if key in self._replaced:
+            self._retire(self._replaced.pop(key))
+
+    def retire(self, key: str) -> None:
+        """Have a key's session logged out as soon as nobody uses it."""
+        session = self.current.pop(key)
+        self._retire(Retired(key, session.how, session.secret))
 
     async def forget(self, retired: Retired) -> None:
         """Drop one that is logged out."""
         self.retired.set(tuple(r for r in self.retired.value or () if r != retired))
         await self.save()
 
-    async def save(self, *more: Retired) -> None:
-        """Write all, and `more` as retired."""
-        retired = (*(self.retired.value or ()), *more)
+    async def save(self) -> None:
+        """Write all."""
+        retired = (*(self.retired.value or ()), *self._replaced.values())
         await asyncio.to_thread(self._memory.save, dict(self.current), retired)
 
-
-def _retired(key: str, session: Session | None) -> tuple[Retired, ...]:
-    return () if session is None else (Retired(key, session.how, session.secret),)
+    def _retire(self, retired: Retired) -> None:
+        self.retired.set((*(self.retired.value or ()), retired))

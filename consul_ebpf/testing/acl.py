@@ -17,6 +17,8 @@ class FakeAcl:
         self.valid: set[str] = set()
         self.logins: list[Login] = []
         self.failure: ConsulError | None = None
+        self.lagging = False
+        """Whether the servers do not know new tokens yet."""
 
     def __repr__(self) -> str:
         return f"<FakeAcl {len(self.valid)} tokens>"
@@ -43,8 +45,8 @@ class FakeAcl:
         return self.failure is None and secret not in self.valid
 
     async def accepted(self, secret: str) -> bool:
-        """Whether it is one of `valid`."""
-        return secret in self.valid
+        """Whether it is one of `valid`, and the servers know."""
+        return secret in self.valid and not self.lagging
 
     def _fail(self) -> None:
         if self.failure is not None:

@@ -97,6 +97,8 @@ CASES: list[tuple[str, str, str, object]] = [
     ("grpc-port", "8503", "consul.grpc_port", 8503),
     ("log-level", "TRACE", "log.level", "debug"),
     ("log-json", "true", "log.format", "json"),
+    ("log-json", "false", "log.format", "text"),
+    ("envoy-ready-bind-port", "20000", "envoy.ready", ""),
     ("tls-disabled", "1", "consul.tls.disabled", True),
     ("ca-certs", "/ca", "consul.tls.ca_certs", "/ca"),
     ("tls-cert", "/c", "consul.tls.cert", "/c"),
@@ -145,6 +147,16 @@ def test_addresses(address: str, watched: str, unwatched: str) -> None:
     assert (consul.source, consul.addresses) == (watched, [address])
     env["DP_SERVER_WATCH_DISABLED"] = "true"
     assert load(None, env, BASE).consul.source == unwatched
+
+
+@pytest.mark.parametrize(
+    ("port", "expected"), [("0", ""), ("1", "127.0.0.1:1"), ("", "")]
+)
+def test_a_ready_listener_needs_address_and_port(port: str, expected: str) -> None:
+    """As there; 0 is none."""
+    env = {"DP_ENVOY_READY_BIND_ADDRESS": "127.0.0.1"}
+    env["DP_ENVOY_READY_BIND_PORT"] = port
+    assert load(None, env, BASE).envoy.ready == expected
 
 
 def test_a_login() -> None:

@@ -187,6 +187,30 @@ async def test_a_proxy_that_goes_leaves_its_token_to_be_logged_out(
         assert {each.secret for each in keeper.retired.value or ()} == {first, second}
 
 
+async def test_one_that_goes_while_its_token_is_replaced_leaves_both(
+    tmp_path: Path,
+) -> None:
+    """The new one was not in use yet, the old one still was: on disk all the time."""
+    acl = FakeAcl(lifetime=60)
+    other = Proxy("api", "host1", credentials=OWN)
+    async with keeping(acl, tmp_path) as keeper:
+        keeper.want([WEB])
+        first = await secret(keeper, "web")
+        acl.lagging = True
+        while len(acl.logins) < 2:
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
+        keeper.want([WEB, other])  # somebody else's token is kept meanwhile
+        await asyncio.sleep(1)
+        assert (await secret(keeper, "web")) == first
+        _, retired = TokenMemory(tmp_path).load()
+        assert [each.secret for each in retired] == [first]
+        keeper.want([other])
+        await asyncio.sleep(1)
+        retired = list(keeper.retired.value or ())
+        assert [each.secret for each in retired] == [first, "secret-2"]
+
+
 async def test_another_login_for_the_same_proxy(tmp_path: Path) -> None:
     """Other metadata make another token; another bearer token file alone, too."""
     acl = FakeAcl(lifetime=3600)
