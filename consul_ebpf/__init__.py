@@ -2,9 +2,7 @@
 
 The parts, to embed in a program of your own (examples/ has one for each)::
 
-    from consul_ebpf import ServerPool
-    from consul_ebpf.discovery.catalog import CatalogSource
-    from consul_ebpf.discovery.probe import GrpcProbe
+    from consul_ebpf import CatalogSource, GrpcProbe, ServerPool
 
     pool = ServerPool(CatalogSource(["http://127.0.0.1:8500"]), GrpcProbe())
     async for servers in pool:
@@ -20,7 +18,12 @@ TYPE_CHECKING = False  # typing's own weighs 2 MB, in a child that needs no more
 if TYPE_CHECKING:
     from typing import Any
 
-    from consul_ebpf._errors import (
+    from consul_ebpf.controller.round import Converged
+    from consul_ebpf.controller.runner import Runner
+    from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
+    from consul_ebpf.envoy.files import BootstrapFiles
+    from consul_ebpf.kernel.backend import BccMapBackend
+    from consul_ebpf.model.errors import (
         AlreadyRunningError,
         BpffsError,
         CgroupError,
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
         TableFullError,
         UnsupportedError,
     )
-    from consul_ebpf._protocols import (
+    from consul_ebpf.model.seams import (
         Acl,
         Applied,
         BootstrapRenderer,
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
         ServerSource,
         WorkloadSource,
     )
-    from consul_ebpf._values import (
+    from consul_ebpf.model.values import (
         Binding,
         BootstrapParams,
         Credentials,
@@ -65,20 +68,19 @@ if TYPE_CHECKING:
         Table,
         Vip,
     )
-    from consul_ebpf.converge import Converged
-    from consul_ebpf.discovery.pool import PoolSettings, ServerPool
-    from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
-    from consul_ebpf.envoy.files import BootstrapFiles
-    from consul_ebpf.kernel.backend import BccMapBackend
     from consul_ebpf.planning.plan import plan
     from consul_ebpf.planning.slots import assign_slots
-    from consul_ebpf.runner import Runner
+    from consul_ebpf.servers.pool import PoolSettings, ServerPool
+    from consul_ebpf.servers.probe import GrpcProbe
+    from consul_ebpf.servers.sources.catalog import CatalogSource
 
 __all__ = [  # noqa: RUF022  # grouped as a reader looks for them
     # the parts
     "BccMapBackend",
     "BootstrapFiles",
+    "CatalogSource",
     "EnvoyBootstrap",
+    "GrpcProbe",
     "PoolSettings",
     "Runner",
     "ServerPool",
@@ -129,15 +131,17 @@ __all__ = [  # noqa: RUF022  # grouped as a reader looks for them
     "UnsupportedError",
 ]
 
-_LIGHT = ("_errors", "_protocols", "_values")
+_LIGHT = ("model.errors", "model.seams", "model.values")
 _PARTS = {
     "BccMapBackend": "kernel.backend",
     "BootstrapFiles": "envoy.files",
-    "Converged": "converge",
+    "CatalogSource": "servers.sources.catalog",
+    "Converged": "controller.round",
     "EnvoyBootstrap": "envoy.bootstrap",
-    "PoolSettings": "discovery.pool",
-    "Runner": "runner",
-    "ServerPool": "discovery.pool",
+    "GrpcProbe": "servers.probe",
+    "PoolSettings": "servers.pool",
+    "Runner": "controller.runner",
+    "ServerPool": "servers.pool",
     "assign_slots": "planning.slots",
     "plan": "planning.plan",
 }

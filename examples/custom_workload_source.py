@@ -10,7 +10,7 @@ from pathlib import Path
 
 from consul_ebpf import Proxy, Runner, wiring
 from consul_ebpf.config.load import load
-from consul_ebpf.workloads.memory import VipMemory
+from consul_ebpf.proxies.memory import VipMemory
 
 
 class Files:

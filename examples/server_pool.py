@@ -12,8 +12,8 @@ import sys
 from itertools import count
 
 from consul_ebpf import ServerPool
-from consul_ebpf.discovery.catalog import CatalogSource
-from consul_ebpf.discovery.probe import GrpcProbe
+from consul_ebpf.servers.probe import GrpcProbe
+from consul_ebpf.servers.sources.catalog import CatalogSource
 
 
 async def main(changes: float) -> None:

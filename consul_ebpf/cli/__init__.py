@@ -11,7 +11,6 @@ from pathlib import Path
 
 import click
 
-from consul_ebpf._errors import ConfigError, ConsulEbpfError
 from consul_ebpf.cli.doctor import doctor
 from consul_ebpf.cli.envoys import envoy, wait
 from consul_ebpf.cli.options import configured
@@ -21,6 +20,7 @@ from consul_ebpf.cli.stopping import stop
 from consul_ebpf.config import dataplane
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
 
 EXIT_CODES = """
 Exit codes: 0 done; 2 bad configuration; 3 a privilege or kernel feature is missing;

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from consul_ebpf._errors import ConsulEbpfError
+from consul_ebpf.model.errors import ConsulEbpfError
 
 
 class _Connection(http.client.HTTPConnection):

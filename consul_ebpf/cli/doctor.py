@@ -10,18 +10,18 @@ from pathlib import Path
 
 import click
 
-from consul_ebpf._errors import (
+from consul_ebpf.cli.options import configured
+from consul_ebpf.config.schema import Config
+from consul_ebpf.kernel import capabilities, host, privileges
+from consul_ebpf.kernel.loader import bcc_version
+from consul_ebpf.model.errors import (
     ConsulEbpfError,
     KernelFeatureError,
     NotRunningError,
     PrivilegeError,
 )
-from consul_ebpf._values import Server
-from consul_ebpf.cli.options import configured
-from consul_ebpf.config.schema import Config
-from consul_ebpf.kernel import capabilities, host, privileges
-from consul_ebpf.kernel.loading import bcc_version
-from consul_ebpf.status import take
+from consul_ebpf.model.values import Server
+from consul_ebpf.views.snapshot import take
 from consul_ebpf.wiring import Parts, bootstrap_files, names_of
 
 MINIMUM_KERNEL = (5, 7)

@@ -6,21 +6,21 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from consul_ebpf import _observations
-from consul_ebpf._events import EventCounter
-from consul_ebpf._protocols import Namespaces
-from consul_ebpf._values import Proxy
-from consul_ebpf.api.handlers import Handlers
-from consul_ebpf.api.peers import writers
-from consul_ebpf.api.server import serve
-from consul_ebpf.api.view import Host
-from consul_ebpf.config.endpoints import parse_endpoint
+from consul_ebpf.base import timing
+from consul_ebpf.base.events import EventCounter
 from consul_ebpf.config.schema import Config
-from consul_ebpf.converge import Converged
-from consul_ebpf.runner import Runner
-from consul_ebpf.status import Snapshot, take
+from consul_ebpf.controller.round import Converged
+from consul_ebpf.controller.runner import Runner
+from consul_ebpf.model.addresses import parse_endpoint
+from consul_ebpf.model.seams import Namespaces
+from consul_ebpf.model.values import Proxy
+from consul_ebpf.proxies.sources.registered import RegisteredWorkloads
+from consul_ebpf.views.endpoint import serve
+from consul_ebpf.views.handlers import Handlers
+from consul_ebpf.views.peers import writers
+from consul_ebpf.views.proxies import Host
+from consul_ebpf.views.snapshot import Snapshot, take
 from consul_ebpf.wiring import api_socket, bootstrap_files, names_of
-from consul_ebpf.workloads.registered import RegisteredWorkloads
 
 Hooks = tuple[Callable[[Converged], None], Callable[[], None]]
 """What is called after each round, and at each upkeep."""
@@ -49,8 +49,8 @@ async def run_with(  # noqa: PLR0917  # the parts of a controller
 
     def metrics() -> tuple[bytes, str]:
         # Imported at the first scrape: not everybody does.
-        from consul_ebpf.metrics.text import text  # noqa: PLC0415
-        from consul_ebpf.metrics.values import Known  # noqa: PLC0415
+        from consul_ebpf.views.metrics.text import text  # noqa: PLC0415
+        from consul_ebpf.views.metrics.values import Known  # noqa: PLC0415
 
         seen = snapshot()
         ids = [each.id for each in seen.proxies if each.id]
@@ -61,10 +61,10 @@ async def run_with(  # noqa: PLR0917  # the parts of a controller
                 version=_version(),
                 now=time.time(),
                 events=counter.counts,
-                durations=_observations.durations(),
-                errors=_observations.counts("connection_errors"),
-                moved=_observations.counts("moved"),
-                moved_from=_observations.counts("moved_from"),
+                durations=timing.durations(),
+                errors=timing.counts("connection_errors"),
+                moved=timing.counts("moved"),
+                moved_from=timing.counts("moved_from"),
                 tokens=runner.tokens_made,
                 bootstraps=_written(paths),
             )

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from consul_ebpf._errors import ConsulEbpfError
-from consul_ebpf._values import Proxy
 from consul_ebpf.cli import client
 from consul_ebpf.cli.options import configured, consul_dataplanes, for_proxy
 from consul_ebpf.config.schema import Config
 from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.model.errors import ConsulEbpfError
+from consul_ebpf.model.values import Proxy
 from consul_ebpf.wiring import api_socket
 
 SAY_EVERY = 5.0
@@ -150,7 +150,7 @@ def _left_behind(config: Config, proxy_id: str, condition: str) -> bool:
     if condition == "bootstrap":
         return _is_there(_bootstrap(config, proxy_id))
     # Imported here: Envoy's start needs no more than its file.
-    from consul_ebpf.status import take  # noqa: PLC0415
+    from consul_ebpf.views.snapshot import take  # noqa: PLC0415
     from consul_ebpf.wiring import names_of  # noqa: PLC0415
 
     try:

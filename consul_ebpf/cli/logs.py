@@ -2,7 +2,7 @@
 
 import logging
 
-from consul_ebpf._events import EventCounter
+from consul_ebpf.base.events import EventCounter
 from consul_ebpf.config.schema import Log
 
 

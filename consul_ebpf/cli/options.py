@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from consul_ebpf._errors import ConfigError
-from consul_ebpf._values import Proxy
 from consul_ebpf.config import dataplane
 from consul_ebpf.config.load import load
-from consul_ebpf.workloads.checks import check_proxy
+from consul_ebpf.model.errors import ConfigError
+from consul_ebpf.model.names import check_proxy
+from consul_ebpf.model.values import Proxy
 
 
 def configured(*, serving: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

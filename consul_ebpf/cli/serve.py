@@ -8,12 +8,12 @@ import signal
 
 import click
 
-from consul_ebpf._events import EventCounter, event
+from consul_ebpf.base.events import EventCounter, event
 from consul_ebpf.cli import logs
 from consul_ebpf.cli.notify import Notifier
 from consul_ebpf.cli.options import configured, consul_dataplanes
 from consul_ebpf.config.schema import Config
-from consul_ebpf.converge import Converged
+from consul_ebpf.controller.round import Converged
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.kernel import capabilities, privileges
 from consul_ebpf.kernel.backend import BccMapBackend

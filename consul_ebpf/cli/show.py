@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 
-from consul_ebpf._errors import ConsulEbpfError
-from consul_ebpf._values import PlacedProxy, Proxy
 from consul_ebpf.cli.options import configured, for_proxy
 from consul_ebpf.config.schema import Config
-from consul_ebpf.status import ControllerStatus, Snapshot, take
+from consul_ebpf.model.errors import ConsulEbpfError
+from consul_ebpf.model.values import PlacedProxy, Proxy
+from consul_ebpf.proxies.memory import VipMemory
+from consul_ebpf.proxies.vips import allocate
+from consul_ebpf.views.snapshot import ControllerStatus, Snapshot, take
 from consul_ebpf.wiring import (
     Parts,
     event_counts,
@@ -19,8 +21,6 @@ from consul_ebpf.wiring import (
     renderer,
     workload_source,
 )
-from consul_ebpf.workloads.memory import VipMemory
-from consul_ebpf.workloads.vips import allocate
 
 WORKLOADS_TIMEOUT = 10.0  # seconds until each source of proxies must have answered
 

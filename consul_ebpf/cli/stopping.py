@@ -11,11 +11,11 @@ from typing import Any
 
 import click
 
-from consul_ebpf._errors import ConsulEbpfError
-from consul_ebpf._values import Proxy, host_port
 from consul_ebpf.cli.options import configured, consul_dataplanes, for_proxy
 from consul_ebpf.config.schema import Config
 from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.model.errors import ConsulEbpfError
+from consul_ebpf.model.values import Proxy, host_port
 
 TIMEOUT = 10.0
 """Seconds for an answer of Envoy's; a configuration may have megabytes."""

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from pathlib import PurePath
 
-from consul_ebpf._errors import ConfigError
-from consul_ebpf.config.endpoints import parse_endpoint
+from consul_ebpf.config import proxies as entries
 from consul_ebpf.config.schema import Config, Consul, Kernel
-from consul_ebpf.discovery.http_address import HttpAddress
-from consul_ebpf.discovery.seeds import Command, parse_seed
-from consul_ebpf.workloads import entries
-from consul_ebpf.workloads.checks import check_vip, shown
+from consul_ebpf.config.seeds import Command, parse_seed
+from consul_ebpf.model.addresses import parse_endpoint
+from consul_ebpf.model.errors import ConfigError
+from consul_ebpf.model.http_address import HttpAddress
+from consul_ebpf.model.names import check_vip, shown
 
 EXAMPLES = {
     "static": "10.0.0.1:8502",

@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from consul_ebpf._errors import ConfigError
-from consul_ebpf._values import host_port
 from consul_ebpf.config.dataplane_table import OF_ONE_PROXY, ROWS
-from consul_ebpf.discovery.seeds import Command, Name, parse_seed
+from consul_ebpf.config.seeds import Command, Name, parse_seed
+from consul_ebpf.model.errors import ConfigError
+from consul_ebpf.model.values import host_port
 
 Keys = dict[str, Any]
 """Our configuration's keys to values."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-from consul_ebpf._errors import ConfigError
+from consul_ebpf.model.errors import ConfigError
 
 T = TypeVar("T", bound=msgspec.Struct)
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from consul_ebpf._errors import ConfigError
 from consul_ebpf.config import dataplane
 from consul_ebpf.config.checks import check, check_available
 from consul_ebpf.config.decoding import convert, parse
 from consul_ebpf.config.schema import Config
-from consul_ebpf.discovery.http_address import HttpAddress
+from consul_ebpf.model.errors import ConfigError
+from consul_ebpf.model.http_address import HttpAddress
 
 DEFAULT_HTTP_ADDRESS = "http://127.0.0.1:8500"
 

@@ -11,9 +11,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from consul_ebpf._errors import InvalidProxyError
-from consul_ebpf._values import BootstrapParams, PlacedProxy, Proxy
-from consul_ebpf.config.endpoints import parse_endpoint
 from consul_ebpf.envoy.central import (
     Central,
     json_fragment,
@@ -38,7 +35,10 @@ from consul_ebpf.envoy.sinks import collector_cluster, stats_sinks
 from consul_ebpf.envoy.stats_tags import stats_tags
 from consul_ebpf.envoy.tls import XdsTls, transport_socket
 from consul_ebpf.envoy.xds import dynamic_resources, xds_cluster
-from consul_ebpf.workloads.checks import check_proxy, shown
+from consul_ebpf.model.addresses import parse_endpoint
+from consul_ebpf.model.errors import InvalidProxyError
+from consul_ebpf.model.names import check_proxy, shown
+from consul_ebpf.model.values import BootstrapParams, PlacedProxy, Proxy
 
 _TYPE = "type.googleapis.com/envoy"
 

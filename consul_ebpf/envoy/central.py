@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from consul_ebpf._errors import InvalidProxyError
+from consul_ebpf.model.errors import InvalidProxyError
 
 Part = dict[str, Any]
 

@@ -13,13 +13,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from consul_ebpf._errors import ConsulEbpfError
-from consul_ebpf._files import TEMPORARY_SUFFIX, write_atomically
-from consul_ebpf._tls import TlsMaterial
-from consul_ebpf._values import PlacedProxy, Proxy
+from consul_ebpf.base.files import TEMPORARY_SUFFIX, write_atomically
+from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.envoy.tls import tls_ca_secret, tls_cert_secret
 from consul_ebpf.envoy.token import token_secret
-from consul_ebpf.workloads.checks import check_proxy
+from consul_ebpf.model.errors import ConsulEbpfError
+from consul_ebpf.model.names import check_proxy
+from consul_ebpf.model.values import PlacedProxy, Proxy
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-from consul_ebpf._values import Proxy
 from consul_ebpf.envoy.central import Central, json_fragment, wrong
+from consul_ebpf.model.values import Proxy
 
 COLLECTOR = "consul_telemetry_collector_loopback"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from consul_ebpf._values import Proxy
+from consul_ebpf.model.values import Proxy
 
 CA_SECRET = "consul-ca"  # noqa: S105  # names of secrets in Envoy
 CERT_SECRET = "consul-client"  # noqa: S105

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from consul_ebpf._values import Vip
 from consul_ebpf.envoy.listeners import socket_address
 from consul_ebpf.envoy.token import token_filters
+from consul_ebpf.model.values import Vip
 
 CLUSTER = "consul-dataplane"
 """The xDS cluster's name: consul-dataplane's, so that dashboards go on working."""

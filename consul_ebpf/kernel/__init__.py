@@ -2,11 +2,11 @@
 
 `codec.py` says what the bytes are, `libbpf.py` makes the system calls, `maps.py` and
 `tables.py` make, open and read tables, `pins.py` keeps the directory in bpffs.
-`loader.py` runs in a short-lived child and is the only importer of BCC (`loading.py` is
-the parent's side of it); `install.py` puts a version in place (`installed.py`),
-`attaching.py` attaches it, `mending.py` puts back what others take away. `diff.py`
-decides what to write, and `backend.py` puts these together as `BccMapBackend`.
-
+`loader_child.py` runs in a short-lived child and is the only importer of BCC
+(`loader.py` is the parent's side of it); `install.py` puts a version in place
+(`installed.py`), `links.py` attaches it, `watchdog.py` puts back what others take away.
+`diff.py` decides what to write, and `backend.py` puts these together as
+`BccMapBackend`.
 `host.py` looks at mounts and cgroups, `sockets.py` at TCP sockets, `namespaces.py` (its
 child has the privileges) into other namespaces; `capabilities.py` and `privileges.py`
 say which those are.

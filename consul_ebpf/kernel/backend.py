@@ -5,16 +5,16 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Self
 
-from consul_ebpf._errors import KernelError, TableFullError
-from consul_ebpf._protocols import Applied
-from consul_ebpf._values import KernelState, SlottedServer, Table, Vip
 from consul_ebpf.kernel import codec, host, libbpf
 from consul_ebpf.kernel.diff import Changes, diff
 from consul_ebpf.kernel.install import Program, install
 from consul_ebpf.kernel.installed import Installed
-from consul_ebpf.kernel.mending import mend
 from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.tables import read_tables, slot_key
+from consul_ebpf.kernel.watchdog import mend
+from consul_ebpf.model.errors import KernelError, TableFullError
+from consul_ebpf.model.seams import Applied
+from consul_ebpf.model.values import KernelState, SlottedServer, Table, Vip
 
 
 class BccMapBackend:

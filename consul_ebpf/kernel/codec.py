@@ -9,7 +9,7 @@ import sys
 import time
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
-from consul_ebpf._values import (
+from consul_ebpf.model.values import (
     MAX_CHOICES,
     Binding,
     Preference,

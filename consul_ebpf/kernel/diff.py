@@ -9,8 +9,8 @@ others come, so that a full table has room.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from consul_ebpf._protocols import Applied
-from consul_ebpf._values import Preference, ServerState, SlottedServer, Table, Vip
+from consul_ebpf.model.seams import Applied
+from consul_ebpf.model.values import Preference, ServerState, SlottedServer, Table, Vip
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from consul_ebpf._errors import BpffsError, CgroupError
+from consul_ebpf.model.errors import BpffsError, CgroupError
 
 STANDARD_BPFFS = Path("/sys/fs/bpf")
 TRUE_ROOT_INODE = 1

@@ -18,12 +18,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from consul_ebpf._errors import KernelError, PrivilegeError
-from consul_ebpf._events import event
+from consul_ebpf.base.events import event
 from consul_ebpf.kernel import libbpf
-from consul_ebpf.kernel.attaching import attach
 from consul_ebpf.kernel.installed import Installed
-from consul_ebpf.kernel.loading import load_program, source_path
+from consul_ebpf.kernel.links import attach
+from consul_ebpf.kernel.loader import load_program, source_path
 from consul_ebpf.kernel.pins import Pins, open_links
 from consul_ebpf.kernel.tables import (
     Rows,
@@ -35,6 +34,7 @@ from consul_ebpf.kernel.tables import (
     open_tables,
     tables_of,
 )
+from consul_ebpf.model.errors import KernelError, PrivilegeError
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from consul_ebpf._errors import KernelFeatureError
-from consul_ebpf._steps import step
+from consul_ebpf.base.steps import step
+from consul_ebpf.model.errors import KernelFeatureError
 
 HOOKS = {"connect4": 10, "connect6": 11}
 """Name of a hook -> enum bpf_attach_type (BPF_CGROUP_INET4_CONNECT and so on)."""

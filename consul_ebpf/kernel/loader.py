@@ -1,86 +1,116 @@
-"""Compile and load the program with BCC, in a child that ends when it is done.
+"""The parent's side of the loader child: run it, and say what its answer means."""
 
-Run as `python -m consul_ebpf.kernel.loader` with a `Job` as JSON on standard input,
-or `null` to be told BCC's version only; answers one JSON object on standard output.
-BCC maps LLVM (over 70 MB) into whoever
-imports it and writes compile errors to descriptor 2: a child keeps both away from the
-controller. Only the standard library and BCC are imported here, so that the child may
-be another interpreter than the parent's: the one BCC was installed for.
-"""
-
-import ctypes
-import dataclasses
+import errno
 import json
+import logging
 import os
-import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from consul_ebpf.kernel import libbpf
+import consul_ebpf
+from consul_ebpf.base.steps import step
+from consul_ebpf.kernel import capabilities
+from consul_ebpf.model.errors import (
+    ConsulEbpfError,
+    KernelError,
+    LoaderError,
+    PrivilegeError,
+)
 
-PROG_TYPE_CGROUP_SOCK_ADDR = 18
-_PR_SET_PDEATHSIG = 1
-TABLES = ("servers", "vips")
+log = logging.getLogger(__name__)
+
+_PACKAGE = Path(consul_ebpf.__file__).parent
+_LOAD_TIMEOUT = 60.0  # seconds; a load takes under one
+_DISTRIBUTION_PYTHON = "/usr/bin/python3"  # BCC's own, where ours is a venv without it
 
 
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """What the child is to do.
+def source_path() -> Path:
+    """Return the program's C source: beside the package, or in it when installed."""
+    inside = _PACKAGE / "bpf" / "connect.c"
+    return inside if inside.exists() else _PACKAGE.parent / "bpf" / "connect.c"
 
-    `tables` is the directory in bpffs where the tables are pinned that the program is
-    to use; `programs` the one to pin the programs in, by their hooks' names.
+
+def load_program(job: dict[str, Any]) -> None:
+    """Run the loader child; its `Job` as a dict.
+
+    Raises:
+        LoaderError: BCC is missing, or the program did not compile or load.
+        PrivilegeError: a capability is missing.
+        KernelError: anything else the kernel refused.
     """
-
-    source: str
-    defines: dict[str, int]
-    tables: str
-    programs: str
-
-
-def _compile(job: Job) -> Any:
-    source = Path(job.source)
-    os.environ["BCC_KERNEL_SOURCE"] = str(source.parent / "stub")
-    import bcc  # noqa: PLC0415  # the one import of BCC, and only in this child
-
-    flags = [f"-D{name}={value}ULL" for name, value in job.defines.items()]
-    flags += [f'-DPIN_{name.upper()}="{job.tables}/{name}"' for name in TABLES]
-    flags.append(f"-I{source.parent}")
-    return bcc.BPF(text=source.read_text(encoding="utf-8"), cflags=flags)
+    step("load the program")
+    answer, stderr = _ask_loader(job)
+    if answer:
+        raise explain(answer, stderr, capabilities.effective())
 
 
-def load(job: Job) -> None:
-    """Compile, load both hooks' programs, pin them; what runs now is not touched."""
-    module = _compile(job)
-    for name, attach_type in libbpf.HOOKS.items():
-        program = module.load_func(
-            name, PROG_TYPE_CGROUP_SOCK_ADDR, attach_type=attach_type
-        )
-        libbpf.obj_pin(program.fd, Path(job.programs) / name)
+def bcc_version() -> str:
+    """Return the version of the BCC the loader finds.
+
+    Raises:
+        LoaderError: it finds none.
+    """
+    answer, stderr = _ask_loader(None)
+    if "version" not in answer:
+        raise explain(answer, stderr, capabilities.effective())
+    return str(answer["version"])
 
 
-def main() -> int:
-    """Do the job on standard input; answer `{}`, or `{"kind", "errno", "message"}`."""
-    # Whoever waits for us may be killed: then nobody is to pin anything.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    job = json.load(sys.stdin)
+def _ask_loader(job: dict[str, Any] | None) -> tuple[dict[str, Any], str]:
+    """Run the child with the first interpreter that has BCC; (answer, its stderr)."""
     answer: dict[str, Any] = {}
-    try:
-        if job is None:
-            import bcc  # noqa: PLC0415
-
-            answer = {"version": bcc.__version__}
+    stderr = ""
+    for python in dict.fromkeys((sys.executable, _DISTRIBUTION_PYTHON)):
+        child = subprocess.run(
+            [python, "-m", "consul_ebpf.kernel.loader_child"],
+            input=json.dumps(job),
+            env={**os.environ, "PYTHONPATH": str(_PACKAGE.parent)},
+            cwd="/",  # what lies where we were started is not to be imported
+            capture_output=True,
+            text=True,
+            timeout=_LOAD_TIMEOUT,
+            check=False,
+        )
+        stderr = child.stderr
+        if child.stdout:
+            answer = json.loads(child.stdout)
         else:
-            load(Job(**job))
-    except ImportError as error:
-        answer = {"kind": "import", "message": str(error)}
-    except OSError as error:
-        answer = {"kind": "system", "errno": error.errno, "message": str(error)}
-    except Exception as error:  # noqa: BLE001  # BCC raises nothing narrower
-        answer = {"kind": "bcc", "message": str(error)}
-    json.dump(answer, sys.stdout)
-    return 1 if "kind" in answer else 0
+            answer = {"kind": "bcc", "message": f"the loader ended {child.returncode}"}
+        if answer.get("kind") != "import":
+            break
+    return answer, stderr
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def explain(
+    answer: dict[str, Any], stderr: str, have: frozenset[str]
+) -> ConsulEbpfError:
+    """Turn the child's answer into one of our errors; pure but for the debug log.
+
+    Args:
+        answer: its `kind`, `message` and perhaps `errno`.
+        stderr: what it and BCC wrote there.
+        have: what this process has, as `capabilities.effective` names them.
+    """
+    message = answer["message"]
+    telling = [line for line in stderr.splitlines() if "error" in line.lower()]
+    detail = f" ({telling[-1].strip()})" if telling else ""
+    log.debug("loader said: %s", stderr)
+    if answer["kind"] == "import":
+        return LoaderError(
+            f"BCC cannot be imported ({message}): apt-get install python3-bpfcc, and "
+            "use the distribution's Python or a venv with --system-site-packages"
+        )
+    missing = {"sys_admin"} - have
+    if missing and (
+        answer.get("errno") in (errno.EPERM, errno.EACCES) or answer["kind"] == "bcc"
+    ):
+        named = ", ".join(sorted(f"CAP_{name.upper()}" for name in missing))
+        return PrivilegeError(
+            f"loading and attaching the program needs {named}: run as root, or grant "
+            f"them in the unit file ({message})"
+        )
+    if answer["kind"] == "bcc":
+        return LoaderError(f"the program was not loaded: {message}{detail}")
+    return KernelError(f"loading the program failed: {message}")

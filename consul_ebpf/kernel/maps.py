@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
-from consul_ebpf._steps import step
+from consul_ebpf.base.steps import step
 from consul_ebpf.kernel.libbpf import checked, lib, map_info, obj_get
 
 _BATCH = 4096

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import consul_ebpf
-from consul_ebpf._errors import KernelError, KernelFeatureError, PrivilegeError
-from consul_ebpf._protocols import Doomed
-from consul_ebpf._values import Server
+from consul_ebpf.model.errors import KernelError, KernelFeatureError, PrivilegeError
+from consul_ebpf.model.seams import Doomed
+from consul_ebpf.model.values import Server
 
 _ROOT = str(Path(consul_ebpf.__file__).parent.parent)
 _DENIED = (errno.EPERM, errno.EACCES)

@@ -18,18 +18,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from consul_ebpf._errors import (
+from consul_ebpf.base.steps import step
+from consul_ebpf.kernel import host, libbpf
+from consul_ebpf.kernel.codec import LAYOUT
+from consul_ebpf.kernel.maps import Map
+from consul_ebpf.kernel.tables import open_tables
+from consul_ebpf.model.errors import (
     AlreadyRunningError,
     BpffsError,
     ConsulEbpfError,
     NotRunningError,
     PrivilegeError,
 )
-from consul_ebpf._steps import step
-from consul_ebpf.kernel import host, libbpf
-from consul_ebpf.kernel.codec import LAYOUT
-from consul_ebpf.kernel.maps import Map
-from consul_ebpf.kernel.tables import open_tables
 
 DIRECTORY = "consul-ebpf"
 

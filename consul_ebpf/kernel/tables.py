@@ -4,10 +4,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from consul_ebpf._errors import ConfigError
-from consul_ebpf._values import KernelState, Table
 from consul_ebpf.kernel import codec, libbpf
 from consul_ebpf.kernel.maps import Map
+from consul_ebpf.model.errors import ConfigError
+from consul_ebpf.model.values import KernelState, Table
 
 Tables = dict[str, Map]
 """By name: `servers` and `vips`."""

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 
-from consul_ebpf._values import (
+from consul_ebpf.model.values import (
     MAX_CHOICES,
     Preference,
     ServerState,

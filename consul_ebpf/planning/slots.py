@@ -11,7 +11,7 @@ starts where no probe gets through must not cut off what an earlier one programm
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
-from consul_ebpf._values import PooledServer, Server, ServerState, SlottedServer
+from consul_ebpf.model.values import PooledServer, Server, ServerState, SlottedServer
 
 SLOT_COUNT = 255
 """Slots there are to give: 0..254; 255 means none."""

@@ -1,7 +1,7 @@
 """An in-memory `Acl`: logins that are given tokens of numbers."""
 
-from consul_ebpf._errors import ConsulError
-from consul_ebpf._values import Login
+from consul_ebpf.model.errors import ConsulError
+from consul_ebpf.model.values import Login
 
 
 class FakeAcl:

@@ -3,10 +3,16 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from consul_ebpf._errors import TableFullError
-from consul_ebpf._protocols import Applied
-from consul_ebpf._values import KernelState, ServerCounters, Table, Vip, VipCounters
 from consul_ebpf.kernel.diff import diff
+from consul_ebpf.model.errors import TableFullError
+from consul_ebpf.model.seams import Applied
+from consul_ebpf.model.values import (
+    KernelState,
+    ServerCounters,
+    Table,
+    Vip,
+    VipCounters,
+)
 
 
 class MemoryMapBackend:

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from consul_ebpf._errors import KernelError
-from consul_ebpf._protocols import Doomed
-from consul_ebpf._values import Server
+from consul_ebpf.model.errors import KernelError
+from consul_ebpf.model.seams import Doomed
+from consul_ebpf.model.values import Server
 
 
 class FakeNamespaces:

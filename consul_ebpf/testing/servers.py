@@ -4,9 +4,9 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 
-from consul_ebpf._latest import Latest
-from consul_ebpf._protocols import Health
-from consul_ebpf._values import Server
+from consul_ebpf.base.latest import Latest
+from consul_ebpf.model.seams import Health
+from consul_ebpf.model.values import Server
 
 
 class FakeServerSource:

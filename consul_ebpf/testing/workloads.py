@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncIterator, Iterable
 
-from consul_ebpf._latest import Latest
-from consul_ebpf._values import Proxy
+from consul_ebpf.base.latest import Latest
+from consul_ebpf.model.values import Proxy
 
 
 class FakeWorkloads:

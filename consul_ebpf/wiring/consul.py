@@ -7,28 +7,28 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consul_ebpf._errors import ConsulError
-from consul_ebpf._protocols import HealthProbe, ServerSource
-from consul_ebpf._tls import TlsFiles
-from consul_ebpf._values import (
+from consul_ebpf.base.tls import TlsFiles
+from consul_ebpf.config import proxies as entries
+from consul_ebpf.config.schema import Config, Consul, Tls
+from consul_ebpf.model.errors import ConsulError
+from consul_ebpf.model.seams import HealthProbe, ServerSource
+from consul_ebpf.model.values import (
     BootstrapParams,
     PooledServer,
     Proxy,
     Server,
     ServerState,
 )
-from consul_ebpf.config.schema import Config, Consul, Tls
-from consul_ebpf.workloads import entries
 
 if TYPE_CHECKING:
-    from consul_ebpf.central import CentralConfig
-    from consul_ebpf.credentials.keeper import TokenKeeper
-    from consul_ebpf.credentials.memory import TokenMemory
-    from consul_ebpf.discovery.consul_http import Https
-    from consul_ebpf.discovery.pool import ServerPool
-    from consul_ebpf.discovery.token import TokenSource
-    from consul_ebpf.rpc.calls import ServerCalls
-    from consul_ebpf.rpc.channels import ChannelFactory
+    from consul_ebpf.client.calls import ServerCalls
+    from consul_ebpf.client.channels import ChannelFactory
+    from consul_ebpf.client.http import Https
+    from consul_ebpf.client.token import TokenSource
+    from consul_ebpf.proxies.params import CentralConfig
+    from consul_ebpf.servers.pool import ServerPool
+    from consul_ebpf.tokens.keeper import TokenKeeper
+    from consul_ebpf.tokens.memory import TokenMemory
 
 LOOK_TIMEOUT = 5.0
 """Seconds that a command which looks gives the source of servers."""
@@ -57,7 +57,7 @@ class Parts:
     @cached_property
     def https(self) -> "Https":
         """How to verify https addresses."""
-        from consul_ebpf.discovery.consul_http import Https  # noqa: PLC0415
+        from consul_ebpf.client.http import Https  # noqa: PLC0415
 
         tls = self._config.consul.tls
         known = tls.server_name or self._config.consul.datacenter
@@ -68,7 +68,7 @@ class Parts:
     @cached_property
     def channels(self) -> "tuple[ChannelFactory, Callable[[str], str]]":
         """What makes channels to servers, and says why there is none to a target."""
-        from consul_ebpf.rpc.channels import (  # noqa: PLC0415
+        from consul_ebpf.client.channels import (  # noqa: PLC0415
             TlsChannels,
             insecure_channel,
         )
@@ -81,15 +81,15 @@ class Parts:
     @cached_property
     def calls(self) -> "ServerCalls":
         """Calls to the pool's ready servers."""
-        from consul_ebpf.rpc.calls import ServerCalls  # noqa: PLC0415
+        from consul_ebpf.client.calls import ServerCalls  # noqa: PLC0415
 
         return ServerCalls(self._ready, *self.channels)
 
     @cached_property
     def keeper(self) -> "TokenKeeper":
         """The proxies' tokens and the controller's own."""
-        from consul_ebpf.credentials.acl import ConsulAcl  # noqa: PLC0415
-        from consul_ebpf.credentials.keeper import TokenKeeper  # noqa: PLC0415
+        from consul_ebpf.client.acl import ConsulAcl  # noqa: PLC0415
+        from consul_ebpf.tokens.keeper import TokenKeeper  # noqa: PLC0415
 
         consul = self._config.consul
         acl = ConsulAcl(
@@ -104,7 +104,7 @@ class Parts:
 
     @cached_property
     def _token_memory(self) -> "TokenMemory":
-        from consul_ebpf.credentials.memory import TokenMemory  # noqa: PLC0415
+        from consul_ebpf.tokens.memory import TokenMemory  # noqa: PLC0415
 
         return TokenMemory(Path(self._config.bootstrap.directory))
 
@@ -114,8 +114,8 @@ class Parts:
         Raises:
             ConsulError: it is a login's, and the controller has not logged in.
         """
-        from consul_ebpf.credentials.keys import HOST  # noqa: PLC0415
-        from consul_ebpf.discovery.token import TokenFile  # noqa: PLC0415
+        from consul_ebpf.client.token import TokenFile  # noqa: PLC0415
+        from consul_ebpf.tokens.keys import HOST  # noqa: PLC0415
 
         credentials = entries.to_credentials(self._config.consul.credentials)
         key = HOST
@@ -139,8 +139,8 @@ class Parts:
             ConsulError: nobody says, or it is refused.
             TimeoutError: the source of servers does not answer.
         """
-        from consul_ebpf.rpc.calls import ServerCalls  # noqa: PLC0415
-        from consul_ebpf.rpc.dataplane import bootstrap_params  # noqa: PLC0415
+        from consul_ebpf.client.calls import ServerCalls  # noqa: PLC0415
+        from consul_ebpf.client.dataplane import bootstrap_params  # noqa: PLC0415
 
         async with asyncio.timeout(LOOK_TIMEOUT):
             servers = await anext(aiter(self.server_source(self.kept_token).watch()))
@@ -152,14 +152,14 @@ class Parts:
 
     def server_source(self, token: "TokenSource") -> ServerSource:
         """Make the source named by `consul.source`."""
-        from consul_ebpf.discovery.static import StaticSource  # noqa: PLC0415
+        from consul_ebpf.servers.sources.static import StaticSource  # noqa: PLC0415
 
         consul = self._config.consul
         if consul.source == "static":
             return StaticSource(consul.addresses, consul.grpc_port)
         if consul.source != "catalog":
             return self._seeded_source(token)
-        from consul_ebpf.discovery.catalog import CatalogSource  # noqa: PLC0415
+        from consul_ebpf.servers.sources.catalog import CatalogSource  # noqa: PLC0415
 
         return CatalogSource(
             consul.http_addresses,
@@ -171,7 +171,7 @@ class Parts:
         )
 
     def _seeded_source(self, token: "TokenSource") -> ServerSource:
-        from consul_ebpf.discovery.resolving import (  # noqa: PLC0415
+        from consul_ebpf.servers.sources.names import (  # noqa: PLC0415
             Resolver,
             ResolvingSource,
         )
@@ -180,7 +180,7 @@ class Parts:
         resolver = Resolver(consul.addresses, consul.grpc_port, consul.refresh)
         if consul.source != "watch":
             return ResolvingSource(resolver, consul.refresh)
-        from consul_ebpf.discovery.watch import WatchSource  # noqa: PLC0415
+        from consul_ebpf.servers.sources.watch import WatchSource  # noqa: PLC0415
 
         factory, explain = self.channels
         return WatchSource(
@@ -189,7 +189,7 @@ class Parts:
 
     def probe(self) -> HealthProbe:
         """Make the probe of the servers' gRPC port."""
-        from consul_ebpf.discovery.probe import GrpcProbe  # noqa: PLC0415
+        from consul_ebpf.servers.probe import GrpcProbe  # noqa: PLC0415
 
         factory, explain = self.channels
         return GrpcProbe(
@@ -198,7 +198,7 @@ class Parts:
 
     def server_pool(self, known: Iterable[PooledServer] = ()) -> "ServerPool":
         """Make the pool: the configured source, probed over gRPC."""
-        from consul_ebpf.discovery.pool import PoolSettings, ServerPool  # noqa: PLC0415
+        from consul_ebpf.servers.pool import PoolSettings, ServerPool  # noqa: PLC0415
 
         probe = self._config.probe
         self.pool = ServerPool(
@@ -216,9 +216,9 @@ class Parts:
 
     def central(self) -> "CentralConfig":
         """Make what asks Consul about the bootstraps."""
-        from consul_ebpf.central import CentralConfig  # noqa: PLC0415
-        from consul_ebpf.rpc.calls import CallError  # noqa: PLC0415
-        from consul_ebpf.rpc.dataplane import bootstrap_params  # noqa: PLC0415
+        from consul_ebpf.client.calls import CallError  # noqa: PLC0415
+        from consul_ebpf.client.dataplane import bootstrap_params  # noqa: PLC0415
+        from consul_ebpf.proxies.params import CentralConfig  # noqa: PLC0415
 
         async def ask(proxy: Proxy, token: str) -> BootstrapParams | None:
             try:

@@ -9,21 +9,21 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consul_ebpf._errors import ConfigError, ConsulEbpfError
-from consul_ebpf._event_counts import EventCounts
-from consul_ebpf._protocols import BootstrapRenderer
-from consul_ebpf._values import Proxy
-from consul_ebpf.config.endpoints import parse_endpoint
+from consul_ebpf.base.event_counts import EventCounts
 from consul_ebpf.config.schema import Config
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap, Telemetry
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.envoy.listeners import Prometheus
 from consul_ebpf.envoy.tls import XdsTls
-from consul_ebpf.status import Names
+from consul_ebpf.model.addresses import parse_endpoint
+from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
+from consul_ebpf.model.seams import BootstrapRenderer
+from consul_ebpf.model.values import Proxy
+from consul_ebpf.views.snapshot import Names
 from consul_ebpf.wiring.consul import server_name
 
 if TYPE_CHECKING:
-    from consul_ebpf.discovery.known import KnownServers
+    from consul_ebpf.servers.known import KnownServers
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def renderer(config: Config) -> BootstrapRenderer:
 
 def known_servers(config: Config) -> "KnownServers":
     """Make the file of the last known servers, tied to the configured cluster."""
-    from consul_ebpf.discovery.known import KnownServers, cluster_key  # noqa: PLC0415
+    from consul_ebpf.servers.known import KnownServers, cluster_key  # noqa: PLC0415
 
     consul = config.consul
     directory = (
@@ -107,7 +107,7 @@ def event_counts(config: Config) -> EventCounts:
 
 def names_of(config: Config) -> Names:
     """Return the remembered proxies' ids, by VIP; none if the file is damaged."""
-    from consul_ebpf.workloads.memory import VipMemory  # noqa: PLC0415
+    from consul_ebpf.proxies.memory import VipMemory  # noqa: PLC0415
 
     try:
         remembered = VipMemory(Path(config.bootstrap.directory)).read()

@@ -5,15 +5,15 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consul_ebpf._protocols import Namespaces, WorkloadSource
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kernel.backend import BccMapBackend
+from consul_ebpf.model.seams import Namespaces, WorkloadSource
 from consul_ebpf.wiring.consul import Parts
 from consul_ebpf.wiring.files import bootstrap_files, known_servers, renderer
 from consul_ebpf.wiring.proxies import workload_source
 
 if TYPE_CHECKING:
-    from consul_ebpf.runner import Runner
+    from consul_ebpf.controller.runner import Runner
 
 
 def open_backend(config: Config) -> BccMapBackend:
@@ -42,8 +42,8 @@ def build_runner(
     registered: WorkloadSource | None = None,
 ) -> "Runner":
     """Wire everything around an opened backend."""
-    from consul_ebpf.runner import Runner  # noqa: PLC0415
-    from consul_ebpf.workloads.memory import VipMemory  # noqa: PLC0415
+    from consul_ebpf.controller.runner import Runner  # noqa: PLC0415
+    from consul_ebpf.proxies.memory import VipMemory  # noqa: PLC0415
 
     directory = Path(config.bootstrap.directory)
     known = known_servers(config)

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consul_ebpf._protocols import WorkloadSource
 from consul_ebpf.config.schema import Config
+from consul_ebpf.model.seams import WorkloadSource
 
 if TYPE_CHECKING:
-    from consul_ebpf.discovery.consul_http import Https
-    from consul_ebpf.discovery.token import TokenSource
-    from consul_ebpf.workloads.registered import RegisteredWorkloads
+    from consul_ebpf.client.http import Https
+    from consul_ebpf.client.token import TokenSource
+    from consul_ebpf.proxies.sources.registered import RegisteredWorkloads
 
 
 def workload_source(
@@ -30,14 +30,14 @@ def workload_source(
             not a command that looks, writes there.
         registered: those of the local endpoint.
     """
-    from consul_ebpf.workloads.merge import MergedWorkloads  # noqa: PLC0415
-    from consul_ebpf.workloads.static import StaticWorkloads  # noqa: PLC0415
+    from consul_ebpf.proxies.sources.merged import MergedWorkloads  # noqa: PLC0415
+    from consul_ebpf.proxies.sources.static import StaticWorkloads  # noqa: PLC0415
 
     sources: list[WorkloadSource] = [
         StaticWorkloads(config.proxies, default=config.consul.credentials)
     ]
     if config.workloads.directory:
-        from consul_ebpf.workloads.directory import (  # noqa: PLC0415
+        from consul_ebpf.proxies.sources.directory import (  # noqa: PLC0415
             DirectoryWorkloads,
         )
 
@@ -47,7 +47,7 @@ def workload_source(
             )
         )
     if config.workloads.catalog_nodes:
-        from consul_ebpf.workloads.catalog_nodes import (  # noqa: PLC0415
+        from consul_ebpf.proxies.sources.catalog import (  # noqa: PLC0415
             CatalogNodes,
         )
 
@@ -68,7 +68,7 @@ def workload_source(
 
 def registered_workloads(config: Config) -> "RegisteredWorkloads":
     """Make the proxies that the local endpoint is told of."""
-    from consul_ebpf.workloads.registered import RegisteredWorkloads  # noqa: PLC0415
+    from consul_ebpf.proxies.sources.registered import RegisteredWorkloads  # noqa: PLC0415
 
     return RegisteredWorkloads(
         Path(config.bootstrap.directory), config.consul.credentials

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from consul_ebpf import ConsulError, Login, Proxy, Server
-from consul_ebpf.rpc import acl
-from consul_ebpf.rpc.calls import CallError, ServerCalls
-from consul_ebpf.rpc.channels import insecure_channel
-from consul_ebpf.rpc.dataplane import bootstrap_params
+from consul_ebpf.client import acl_grpc as acl
+from consul_ebpf.client.calls import CallError, ServerCalls
+from consul_ebpf.client.channels import insecure_channel
+from consul_ebpf.client.dataplane import bootstrap_params
 from tests.lab.consul import GRPC_PORT, ConsulCluster
 from tests.lab.jwt import METHOD, Issuer
 from tests.lab.rpc import calls_to, params_of

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf._values import Server
-from consul_ebpf.discovery.catalog import CatalogSource
-from consul_ebpf.discovery.token import StaticToken
+from consul_ebpf.client.token import StaticToken
+from consul_ebpf.model.values import Server
+from consul_ebpf.servers.sources.catalog import CatalogSource
 from tests.lab.consul import ConsulCluster
 
 pytestmark = pytest.mark.consul

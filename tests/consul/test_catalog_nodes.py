@@ -7,10 +7,10 @@ from typing import Any, Self, cast
 
 import pytest
 
-from consul_ebpf._values import Proxy
+from consul_ebpf.model.values import Proxy
+from consul_ebpf.proxies.sources.catalog import CatalogNodes
+from consul_ebpf.proxies.sources.merged import MergedWorkloads
 from consul_ebpf.testing import FakeWorkloads
-from consul_ebpf.workloads.catalog_nodes import CatalogNodes
-from consul_ebpf.workloads.merge import MergedWorkloads
 from tests.lab.consul import ConsulCluster
 
 pytestmark = pytest.mark.consul

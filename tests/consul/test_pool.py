@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf._values import ServerState
-from consul_ebpf.discovery.catalog import CatalogSource
-from consul_ebpf.discovery.pool import ServerPool
-from consul_ebpf.discovery.probe import GrpcProbe
+from consul_ebpf.model.values import ServerState
+from consul_ebpf.servers.pool import ServerPool
+from consul_ebpf.servers.probe import GrpcProbe
+from consul_ebpf.servers.sources.catalog import CatalogSource
 from tests.lab.consul import ConsulCluster
 
 pytestmark = pytest.mark.consul

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf._protocols import Health
-from consul_ebpf._values import Server
-from consul_ebpf.discovery.probe import GrpcProbe
+from consul_ebpf.model.seams import Health
+from consul_ebpf.model.values import Server
+from consul_ebpf.servers.probe import GrpcProbe
 from tests.lab.consul import GRPC_PORT, HTTP_PORT, ConsulCluster
 
 pytestmark = pytest.mark.consul

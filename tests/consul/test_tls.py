@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from consul_ebpf import Health, Server
-from consul_ebpf._errors import ConsulError
-from consul_ebpf._tls import TlsFiles
-from consul_ebpf.discovery.consul_http import ConsulHttp, Https
-from consul_ebpf.discovery.http_address import HttpAddress
-from consul_ebpf.discovery.probe import GrpcProbe
-from consul_ebpf.rpc.channels import TlsChannels
+from consul_ebpf.base.tls import TlsFiles
+from consul_ebpf.client.channels import TlsChannels
+from consul_ebpf.client.http import ConsulHttp, Https
+from consul_ebpf.model.errors import ConsulError
+from consul_ebpf.model.http_address import HttpAddress
+from consul_ebpf.servers.probe import GrpcProbe
 from tests.lab.certificates import Authority, Issued, Kind
 from tests.lab.consul import GRPC_TLS_PORT, ConsulCluster, ServerTls
 

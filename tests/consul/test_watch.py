@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from consul_ebpf import Server, ServerPool, ServerState
-from consul_ebpf._errors import TokenPendingError
-from consul_ebpf.discovery.probe import GrpcProbe
-from consul_ebpf.discovery.resolving import Resolver, ResolvingSource
-from consul_ebpf.discovery.seeds import Name
-from consul_ebpf.discovery.static import StaticSource
-from consul_ebpf.discovery.token import StaticToken
-from consul_ebpf.discovery.watch import WatchSource
-from consul_ebpf.rpc.channels import insecure_channel
+from consul_ebpf.client.channels import insecure_channel
+from consul_ebpf.client.token import StaticToken
+from consul_ebpf.config.seeds import Name
+from consul_ebpf.model.errors import TokenPendingError
+from consul_ebpf.servers.probe import GrpcProbe
+from consul_ebpf.servers.sources.names import Resolver, ResolvingSource
+from consul_ebpf.servers.sources.static import StaticSource
+from consul_ebpf.servers.sources.watch import WatchSource
 from tests.lab.consul import GRPC_PORT, ConsulCluster
 from tests.lab.live import balancer
 
@@ -119,7 +119,7 @@ async def test_fault_57_dns_by_consuls_own_server(
     """A and SRV records with their TTL; a server that is gone changes nothing."""
     import dns.asyncresolver  # noqa: PLC0415
 
-    from consul_ebpf.discovery import dns as ours  # noqa: PLC0415
+    from consul_ebpf.servers.sources import dns as ours  # noqa: PLC0415
 
     config = {"dns_config": {"service_ttl": {"*": "2s"}, "node_ttl": "2s"}}
     with ConsulCluster(consul_bin, config=config) as cluster:

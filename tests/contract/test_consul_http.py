@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from consul_ebpf._errors import ConsulError
-from consul_ebpf.discovery.blocking import watch_query
-from consul_ebpf.discovery.catalog import CatalogSource
-from consul_ebpf.discovery.consul_http import MAX_BODY, ConsulHttp
-from consul_ebpf.discovery.http_address import HttpAddress
-from consul_ebpf.discovery.token import StaticToken, no_token
+from consul_ebpf.client.blocking import watch_query
+from consul_ebpf.client.http import MAX_BODY, ConsulHttp
+from consul_ebpf.client.token import StaticToken, no_token
+from consul_ebpf.model.errors import ConsulError
+from consul_ebpf.model.http_address import HttpAddress
+from consul_ebpf.servers.sources.catalog import CatalogSource
 
 SECRET = "5e17eca7-0000-0000-0000-000000000000"
 

@@ -16,11 +16,11 @@ from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
-from consul_ebpf._protocols import Health, HealthProbe
-from consul_ebpf._values import Server
-from consul_ebpf.discovery import probe as probe_module
-from consul_ebpf.discovery.probe import FEATURES, GrpcProbe
-from consul_ebpf.rpc.channels import insecure_channel
+from consul_ebpf.client.channels import insecure_channel
+from consul_ebpf.model.seams import Health, HealthProbe
+from consul_ebpf.model.values import Server
+from consul_ebpf.servers import probe as probe_module
+from consul_ebpf.servers.probe import FEATURES, GrpcProbe
 from consul_ebpf.testing import FakeProbe
 
 TIMEOUT = 0.5

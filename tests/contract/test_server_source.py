@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf._protocols import ServerSource
-from consul_ebpf._values import Server
-from consul_ebpf.discovery.catalog import CatalogSource
-from consul_ebpf.discovery.resolving import Resolver, ResolvingSource
-from consul_ebpf.discovery.seeds import Name
-from consul_ebpf.discovery.static import StaticSource
-from consul_ebpf.discovery.watch import WatchSource
-from consul_ebpf.rpc.channels import insecure_channel
+from consul_ebpf.client.channels import insecure_channel
+from consul_ebpf.config.seeds import Name
+from consul_ebpf.model.seams import ServerSource
+from consul_ebpf.model.values import Server
+from consul_ebpf.servers.sources.catalog import CatalogSource
+from consul_ebpf.servers.sources.names import Resolver, ResolvingSource
+from consul_ebpf.servers.sources.static import StaticSource
+from consul_ebpf.servers.sources.watch import WatchSource
 from consul_ebpf.testing import FakeServerSource
 from tests.lab.consul import ConsulCluster
 

@@ -10,15 +10,15 @@ from typing import Any, cast
 
 import pytest
 
-from consul_ebpf._protocols import WorkloadSource
-from consul_ebpf._values import Proxy
 from consul_ebpf.config.schema import ProxyEntry
+from consul_ebpf.model.seams import WorkloadSource
+from consul_ebpf.model.values import Proxy
+from consul_ebpf.proxies.sources.catalog import CatalogNodes
+from consul_ebpf.proxies.sources.directory import DirectoryWorkloads
+from consul_ebpf.proxies.sources.merged import MergedWorkloads
+from consul_ebpf.proxies.sources.registered import RegisteredWorkloads
+from consul_ebpf.proxies.sources.static import StaticWorkloads
 from consul_ebpf.testing import FakeWorkloads
-from consul_ebpf.workloads.catalog_nodes import CatalogNodes
-from consul_ebpf.workloads.directory import DirectoryWorkloads
-from consul_ebpf.workloads.merge import MergedWorkloads
-from consul_ebpf.workloads.registered import RegisteredWorkloads
-from consul_ebpf.workloads.static import StaticWorkloads
 from tests.lab.consul import ConsulCluster
 
 Made = tuple[WorkloadSource, Callable[[Sequence[str]], None] | None]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf._values import PlacedProxy, Proxy, Vip
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
 from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.model.values import PlacedProxy, Proxy, Vip
 from tests.lab.consul import GRPC_PORT, ConsulCluster
 from tests.lab.envoy import EnvoyProcess
 from tests.lab.processes import wait_until

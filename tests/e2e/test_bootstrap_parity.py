@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from consul_ebpf._values import PlacedProxy, Proxy, Vip
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap, Telemetry
 from consul_ebpf.envoy.listeners import Prometheus
+from consul_ebpf.model.values import PlacedProxy, Proxy, Vip
 from tests.lab.consul import GRPC_PORT, ConsulCluster
 from tests.lab.processes import Child, wait_until
 from tests.lab.rpc import params_of

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from consul_ebpf import BootstrapFiles, Proxy
-from consul_ebpf._tls import TlsMaterial
+from consul_ebpf.base.tls import TlsMaterial
 from tests.lab.certificates import Authority
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -169,7 +169,7 @@ def watch_secrets(secured: Secured, mesh: Mesh, seconds: float) -> set[str]:
 
 
 def seconds_left(text: str) -> float:
-    from consul_ebpf.credentials.acl import unix_time  # noqa: PLC0415
+    from consul_ebpf.client.acl import unix_time  # noqa: PLC0415
 
     return unix_time(text) - time.time()
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf._tls import TlsMaterial
-from consul_ebpf._values import PlacedProxy, Proxy, Vip
+from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.envoy.tls import XdsTls
+from consul_ebpf.model.values import PlacedProxy, Proxy, Vip
 from tests.lab.certificates import Authority, Kind
 from tests.lab.consul import GRPC_TLS_PORT, ConsulCluster, ServerTls
 from tests.lab.envoy import EnvoyProcess

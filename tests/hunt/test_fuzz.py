@@ -28,12 +28,12 @@ from consul_ebpf import (
     Table,
     Vip,
 )
-from consul_ebpf.discovery.known import SERVERS_FILE, KnownServers
 from consul_ebpf.kernel import codec
 from consul_ebpf.kernel.tables import SHAPES, slot_key
-from consul_ebpf.status import take
-from consul_ebpf.workloads.directory import DirectoryWorkloads
-from consul_ebpf.workloads.memory import VIPS_FILE, VipMemory
+from consul_ebpf.proxies.memory import VIPS_FILE, VipMemory
+from consul_ebpf.proxies.sources.directory import DirectoryWorkloads
+from consul_ebpf.servers.known import SERVERS_FILE, KnownServers
+from consul_ebpf.views.snapshot import take
 from tests.hunt.conftest import HUNT
 from tests.kernel.conftest import Kernel, connect, listening
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup

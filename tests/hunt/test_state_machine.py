@@ -37,14 +37,14 @@ from consul_ebpf import (
     Table,
     Vip,
 )
-from consul_ebpf._values import ServerCounters, VipCounters
-from consul_ebpf.converge import Converger
-from consul_ebpf.discovery import membership
-from consul_ebpf.discovery.known import KnownServers
-from consul_ebpf.discovery.sanity import sane
-from consul_ebpf.inputs import Inputs
+from consul_ebpf.controller.inputs import Inputs
+from consul_ebpf.controller.round import Converger
 from consul_ebpf.kernel.diff import Changes, diff
-from consul_ebpf.workloads.memory import VipMemory
+from consul_ebpf.model.values import ServerCounters, VipCounters
+from consul_ebpf.proxies.memory import VipMemory
+from consul_ebpf.servers import membership
+from consul_ebpf.servers.known import KnownServers
+from consul_ebpf.servers.sanity import sane
 from tests.hunt.conftest import HUNT
 
 NETWORK = IPv4Network("127.64.0.0/10")

@@ -15,8 +15,8 @@ import pytest
 
 from consul_ebpf import Server, Table, Vip
 from consul_ebpf.kernel import libbpf
-from consul_ebpf.kernel.attaching import attach
-from consul_ebpf.kernel.loading import load_program, source_path
+from consul_ebpf.kernel.links import attach
+from consul_ebpf.kernel.loader import load_program, source_path
 from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.tables import close_tables, make_tables
 from tests.kernel.conftest import VIP, Kernel, rows

@@ -12,7 +12,7 @@ import pytest
 
 from consul_ebpf import KernelError, Server
 from consul_ebpf.kernel import libbpf
-from consul_ebpf.kernel.loading import load_program, source_path
+from consul_ebpf.kernel.loader import load_program, source_path
 from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.tables import close_tables, make_tables
 from tests.kernel.conftest import Kernel, connect, endpoint, table

@@ -1,9 +1,9 @@
 """Consul's gRPC calls, for tests that make one."""
 
 from consul_ebpf import BootstrapParams, Proxy, Server
-from consul_ebpf.rpc.calls import ServerCalls
-from consul_ebpf.rpc.channels import insecure_channel
-from consul_ebpf.rpc.dataplane import bootstrap_params
+from consul_ebpf.client.calls import ServerCalls
+from consul_ebpf.client.channels import insecure_channel
+from consul_ebpf.client.dataplane import bootstrap_params
 from tests.lab.consul import GRPC_PORT, ConsulCluster
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import consul_ebpf
-from consul_ebpf.kernel.loading import source_path
+from consul_ebpf.kernel.loader import source_path
 
 
 def next_version(directory: Path) -> dict[str, str]:

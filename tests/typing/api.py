@@ -13,10 +13,14 @@ from consul_ebpf import (
     ServerSource,
     WorkloadSource,
 )
-from consul_ebpf.discovery.catalog import CatalogSource
-from consul_ebpf.discovery.probe import GrpcProbe
-from consul_ebpf.discovery.static import StaticSource
 from consul_ebpf.kernel.namespaces import HelperNamespaces
+from consul_ebpf.proxies.sources.catalog import CatalogNodes
+from consul_ebpf.proxies.sources.directory import DirectoryWorkloads
+from consul_ebpf.proxies.sources.merged import MergedWorkloads
+from consul_ebpf.proxies.sources.static import StaticWorkloads
+from consul_ebpf.servers.probe import GrpcProbe
+from consul_ebpf.servers.sources.catalog import CatalogSource
+from consul_ebpf.servers.sources.static import StaticSource
 from consul_ebpf.testing import (
     FakeNamespaces,
     FakeProbe,
@@ -24,10 +28,6 @@ from consul_ebpf.testing import (
     FakeWorkloads,
     MemoryMapBackend,
 )
-from consul_ebpf.workloads.catalog_nodes import CatalogNodes
-from consul_ebpf.workloads.directory import DirectoryWorkloads
-from consul_ebpf.workloads.merge import MergedWorkloads
-from consul_ebpf.workloads.static import StaticWorkloads
 
 sources: list[ServerSource] = [
     CatalogSource(["http://127.0.0.1:8500"]),

@@ -14,11 +14,11 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from consul_ebpf import _errors
 from consul_ebpf.cli import main
 from consul_ebpf.config.load import load
 from consul_ebpf.config.schema import Config, Dns, ProxyEntry, Section
-from consul_ebpf.status import Snapshot
+from consul_ebpf.model import errors as _errors
+from consul_ebpf.views.snapshot import Snapshot
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")

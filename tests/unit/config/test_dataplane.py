@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from consul_ebpf._errors import ConfigError
 from consul_ebpf.cli import main
 from consul_ebpf.config import dataplane
 from consul_ebpf.config.dataplane_table import ROWS
 from consul_ebpf.config.load import load
 from consul_ebpf.config.schema import Config
+from consul_ebpf.model.errors import ConfigError
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "coming-from-consul-dataplane.md"
 DATAPLANE = os.environ.get("CONSUL_DATAPLANE_BIN", "")

@@ -8,10 +8,10 @@ import rich.pretty
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consul_ebpf import _errors
 from consul_ebpf.config.decoding import convert
 from consul_ebpf.config.load import complete, load
 from consul_ebpf.config.schema import Config, ProxyEntry
+from consul_ebpf.model import errors as _errors
 
 PLAINTEXT = "[consul.tls]\ndisabled = true\n"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf._errors import ConsulEbpfError, InvalidProxyError
-from consul_ebpf._values import PlacedProxy, Proxy, Vip
 from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.model.errors import ConsulEbpfError, InvalidProxyError
+from consul_ebpf.model.values import PlacedProxy, Proxy, Vip
 
 WEB = PlacedProxy(Proxy(id="web-1", node="n"), Vip(IPv4Address("127.64.0.1"), 8502))
 DATA = {"node": {"id": "web-1"}}

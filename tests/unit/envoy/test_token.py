@@ -4,10 +4,10 @@ import json
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from consul_ebpf._values import PlacedProxy, Proxy, Vip
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.envoy.token import SECRET, token_filters, token_secret
+from consul_ebpf.model.values import PlacedProxy, Proxy, Vip
 
 TOKEN = "b7e1c6f0-0000-4000-8000-3f1f6d2c9a11"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from consul_ebpf import Binding, Server, ServerState, SlottedServer, Vip
 from consul_ebpf.kernel import codec
-from consul_ebpf.kernel.loading import source_path
+from consul_ebpf.kernel.loader import source_path
 
 PORTS = st.integers(1, 65535)
 FOUR = st.integers(1, 2**32 - 1).map(IPv4Address)

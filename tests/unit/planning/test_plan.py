@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from consul_ebpf._values import (
+from consul_ebpf.model.values import (
     MAX_CHOICES,
     Preference,
     Server,

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_ebpf._values import PooledServer, Server, ServerState, SlottedServer
+from consul_ebpf.model.values import PooledServer, Server, ServerState, SlottedServer
 from consul_ebpf.planning.slots import SLOT_COUNT, assign_slots
 
 READY, FAILING, DRAINING = ServerState.READY, ServerState.FAILING, ServerState.DRAINING

@@ -1,1 +1,0 @@
-"""The controller's local HTTP endpoint."""

@@ -1,0 +1,1 @@
+"""Small tools without a word of Consul: files, cells, tasks, events, lines of text."""

@@ -1,0 +1,77 @@
+"""Writing files that others read while we write."""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from consul_ebpf.model.errors import ConsulEbpfError
+
+TEMPORARY_SUFFIX = ".tmp"
+"""Ends the name of a file half written; one is left only by a process killed midway."""
+
+
+def write_atomically(
+    path: Path,
+    data: bytes,
+    *,
+    mode: int = 0o600,
+    owner: tuple[int, int] | None = None,
+) -> None:
+    """Make `path` a file of `data`: a reader finds the old content or the new.
+
+    The new content survives a power cut once this returns. A symbolic link at `path`
+    is replaced, not followed. `mode` is exact, whatever the umask; `owner` is
+    (uid, gid), None keeps the process's own.
+
+    Raises:
+        ConsulEbpfError: the file could not be written; what was there stays.
+    """
+    # Looked up once: were the directory's path swapped midway, all steps still
+    # happen in one and the same directory.
+    try:
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise _cannot_write(path, error) from error
+    temporary = f".{path.name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    try:
+        _write_new(temporary, data, mode, owner, directory)
+        os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+        os.fsync(directory)
+    except BaseException as error:
+        _unlink_if_there(temporary, directory)
+        if isinstance(error, (OSError, ValueError)):
+            raise _cannot_write(path, error) from error
+        raise
+    finally:
+        os.close(directory)
+
+
+def _write_new(
+    name: str,
+    data: bytes,
+    mode: int,
+    owner: tuple[int, int] | None,
+    directory: int,
+) -> None:
+    """Create `name` in `directory`; nobody but us can read it before it is whole."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(name, flags, 0o600, dir_fd=directory)
+    with open(descriptor, "wb") as file:  # noqa: PTH123  # a descriptor, not a path
+        file.write(data)
+        file.flush()
+        if owner is not None:
+            os.fchown(descriptor, *owner)
+        os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+
+
+def _unlink_if_there(name: str, directory: int) -> None:
+    # Not there: never made, or renamed already. The rest is beyond our help.
+    with contextlib.suppress(OSError, ValueError):
+        os.unlink(name, dir_fd=directory)
+
+
+def _cannot_write(path: Path, error: OSError | ValueError) -> ConsulEbpfError:
+    cause = error.strerror if isinstance(error, OSError) else str(error)
+    return ConsulEbpfError(f"cannot write {str(path)!r}: {cause}")

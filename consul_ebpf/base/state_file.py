@@ -1,0 +1,131 @@
+"""What must outlive the controller, in small files beside the bootstraps.
+
+Losing such a file costs stability, never service. So nothing here raises but `read`:
+what cannot be read is moved aside, what cannot be written is logged, once.
+"""
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import msgspec
+
+from consul_ebpf.base.events import event
+from consul_ebpf.base.files import write_atomically
+from consul_ebpf.model.errors import ConsulEbpfError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Of a file worth reading: 65,536 proxies need about 10 MB."""
+
+
+class JsonFile(Generic[T]):
+    """A value kept in a JSON file, 0600, in a format of a version of its own."""
+
+    VERSION = 1
+
+    def __init__(self, path: Path, type_: type[T]) -> None:
+        self.path = path
+        self._envelope = msgspec.json.Decoder(_Envelope)
+        self._decoder = msgspec.json.Decoder(type_)
+        self._saved: T | None = None
+        self._failing = False
+
+    def __repr__(self) -> str:
+        return f"<JsonFile {self.path}>"
+
+    def read(self) -> T | None:
+        """Return the value, None if there is no file.
+
+        Raises:
+            ValueError: the file is not ours, damaged, or cannot be read.
+        """
+        try:
+            with self.path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+            if len(data) > MAX_BYTES:
+                raise ValueError("too large")
+            envelope = self._envelope.decode(data)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ValueError(error.strerror) from error
+        if envelope.version != self.VERSION:
+            raise ValueError(f"version {envelope.version}, this one reads 1")
+        if envelope.checksum not in {"", _checksum(envelope.content)}:
+            raise ValueError("its checksum is wrong")
+        self._saved = self._decoder.decode(envelope.content)
+        return self._saved
+
+    def load(self) -> T | None:
+        """Return the value, None if there is none; a bad file becomes `*.bad`."""
+        try:
+            return self.read()
+        except (ValueError, RecursionError) as error:
+            self.reject(str(error))
+            return None
+
+    def reject(self, why: str) -> None:
+        """Move the file aside, to be looked at, and forget it."""
+        self._saved = None
+        aside = self.path.with_name(f"{self.path.name}.bad")
+        logger.warning(
+            "%s: ignored, moved to %s: %s",
+            self.path,
+            aside.name,
+            why,
+            extra=event("state_ignored"),
+        )
+        try:
+            self.path.replace(aside)
+        except OSError as error:
+            logger.warning(
+                "%s: cannot be moved: %s",
+                self.path,
+                error.strerror,
+                extra=event("files_failed"),
+            )
+
+    def save(self, value: T) -> None:
+        """Write the value unless the file holds it; blocks for a disk's flush."""
+        if self._saved == value:
+            return
+        content = msgspec.Raw(msgspec.json.encode(value))
+        data = msgspec.json.encode(_Envelope(self.VERSION, content, _checksum(content)))
+        try:
+            _make_directory(self.path.parent)
+            write_atomically(self.path, msgspec.json.format(data, indent=1) + b"\n")
+        except (ConsulEbpfError, OSError) as error:
+            if not self._failing:
+                logger.warning(
+                    "%s; a restart will not remember it",
+                    error,
+                    extra=event("files_failed"),
+                )
+            self._failing = True
+        else:
+            self._saved = value
+            self._failing = False
+
+
+def _make_directory(path: Path) -> None:
+    """Make the bootstraps' directory: others get to files whose names they know."""
+    if not path.is_dir():
+        path.mkdir()
+        path.chmod(0o711)  # whatever the umask
+
+
+class _Envelope(msgspec.Struct):
+    version: int
+    content: msgspec.Raw
+    checksum: str = ""
+    """Files of the first version have none."""
+
+
+def _checksum(content: msgspec.Raw) -> str:
+    """Of the content, however it is laid out in lines."""
+    return hashlib.sha256(msgspec.json.format(bytes(content), indent=-1)).hexdigest()

@@ -1,0 +1,1 @@
+"""How Consul is asked: HTTP, gRPC, TLS, its ACL system."""

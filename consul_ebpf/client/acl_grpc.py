@@ -1,0 +1,43 @@
+"""Logins at an auth method, over gRPC: what consul-dataplane does."""
+
+from consul_ebpf.client.calls import ServerCalls
+from consul_ebpf.client.messages import (
+    LoginRequest,
+    LoginResponse,
+    LogoutRequest,
+    LogoutResponse,
+)
+from consul_ebpf.model.values import Login
+
+
+async def login(calls: ServerCalls, how: Login, bearer: str) -> str:
+    """Return the secret of a new token.
+
+    Raises:
+        CallError: the auth method, or its rules, refused.
+        ConsulError: no server answered.
+    """
+    request = LoginRequest(
+        auth_method=how.auth_method,
+        bearer_token=bearer,
+        meta=dict(how.meta),
+        namespace=how.namespace,
+        partition=how.partition,
+        datacenter=how.datacenter,
+    )
+    answer = await calls.call(
+        "acl.ACLService/Login", request, LoginResponse, secret=bearer
+    )
+    secret: str = answer.token.secret_id
+    return secret
+
+
+async def logout(calls: ServerCalls, secret: str, datacenter: str) -> None:
+    """Destroy a token that a login made.
+
+    Raises:
+        CallError: it is no such token, or there is none any more.
+        ConsulError: no server answered.
+    """
+    request = LogoutRequest(token=secret, datacenter=datacenter)
+    await calls.call("acl.ACLService/Logout", request, LogoutResponse, secret=secret)

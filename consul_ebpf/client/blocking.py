@@ -1,0 +1,187 @@
+"""Watch something in Consul with blocking queries.
+
+Three nested lifetimes: one query (`_ask`) < one valid index (`_Watch.index`) <
+for ever over several addresses (`watch_query`).
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+import msgspec
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    wait_random_exponential,
+)
+
+from consul_ebpf.base.events import event
+from consul_ebpf.base.timing import done, observe
+from consul_ebpf.client.http import ConsulHttp, Https
+from consul_ebpf.client.token import TokenSource, no_token
+from consul_ebpf.model.errors import ConfigError, ConsulError, TokenPendingError
+from consul_ebpf.model.http_address import HttpAddress
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+Query = Callable[[ConsulHttp, int | None, str], Awaitable[tuple[Any, Any]]]
+"""Called as `query(consul, index, wait)`, returns py-consul's `(index, data)`."""
+
+WAIT = 60.0
+"""Seconds a query blocks. Short enough that an agent that hangs is noticed."""
+
+BUSY_INTERVAL = 0.1
+"""Least seconds from query to query while the index advances."""
+
+IDLE_INTERVAL = 1.0
+"""The same while it does not, though Consul did not block: then this is polling."""
+
+PENDING = 0.2
+"""Seconds between looks whether there is an ACL token now."""
+
+
+async def watch_query(
+    addresses: Sequence[str],
+    query: Query,
+    decode: Callable[[Any], T],
+    *,
+    what: str,
+    datacenter: str = "",
+    token: TokenSource = no_token,
+    https: Https | None = None,
+    wait: float = WAIT,
+) -> AsyncGenerator[T, None]:
+    """Yield the decoded answer at once and again whenever Consul says it changed.
+
+    Never ends, and may yield equal answers in a row. An error is logged once, with
+    `what` saying in words what was asked for, and again when it is over; meanwhile
+    the addresses are tried in turn, with back-off.
+
+    Args:
+        addresses: HTTP API addresses, as `HttpAddress.parse` reads them.
+        query: asks once, through py-consul's endpoints or its `http.get`.
+        decode: makes the answer's data a value; `msgspec.ValidationError` and
+            `ConsulError` say that the answer cannot be used.
+        what: for log lines, like "the servers in the catalog".
+        datacenter: empty for the datacenter of the agent that answers.
+        token: asked before each query.
+        https: how to verify https addresses; None: by the system's certificates.
+        wait: seconds a query blocks when nothing changes.
+
+    Raises:
+        ConfigError: an address cannot be read, or there is none.
+    """
+    if not addresses:
+        raise ConfigError("no HTTP address of Consul: set consul.http_addresses")
+    async with AsyncExitStack() as stack:
+        turns = [
+            _Turn(
+                await stack.enter_async_context(
+                    ConsulHttp(address, datacenter=datacenter, token=token, https=https)
+                ),
+                str(address),
+            )
+            for address in map(HttpAddress.parse, addresses)
+        ]
+        watch = _Watch(turns, query, decode, what, wait)
+        ask = AsyncRetrying(
+            retry=retry_if_exception_type(ConsulError),
+            wait=watch.turn_over,
+            sleep=asyncio.sleep,
+        )
+        while True:
+            yield await ask(watch.ask)
+
+
+class _Turn:
+    """One address, and when it may be asked again (event loop time)."""
+
+    def __init__(self, consul: ConsulHttp, address: str) -> None:
+        self.consul = consul
+        self.address = address
+        self.not_before = 0.0
+
+
+class _Watch:
+    """The state between two queries."""
+
+    def __init__(
+        self,
+        turns: Sequence[_Turn],
+        query: Query,
+        decode: Callable[[Any], Any],
+        what: str,
+        wait: float,
+    ) -> None:
+        self.turns = list(turns)  # the one to ask is the first
+        self.query = query
+        self.decode = decode
+        self.what = what
+        self.wait = wait
+        self.index = 0
+        self.earliest = 0.0
+        self.failing = False
+        # The window doubles once each address had its turn.
+        self.backoff = wait_random_exponential(
+            multiplier=0.5, min=0.5, max=60, exp_base=2 ** (1 / len(turns))
+        )
+
+    async def ask(self) -> Any:
+        """Ask once, block while nothing changes, and keep the index that came."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self.earliest - loop.time())
+        begun = loop.time()
+        turn = self.turns[0]
+        raw, data = await self.query(turn.consul, self.index or None, f"{self.wait:g}s")
+        try:
+            answer = self.decode(data)
+        except msgspec.ValidationError as error:
+            raise ConsulError(f"Consul at {turn.address}: {error}") from error
+        if self.index:
+            done("discovery")
+        else:
+            observe("discovery", loop.time() - begun)
+        index = int(raw)
+        interval = BUSY_INTERVAL if index > self.index > 0 else IDLE_INTERVAL
+        if self.index == 0 < index:
+            interval = BUSY_INTERVAL  # the first answer; from here on it blocks
+        self.earliest = begun + interval
+        # Backwards (a restored snapshot, another server): ask afresh. The data is good.
+        self.index = index if index >= self.index else 0
+        if self.failing:
+            self.failing = False
+            logger.info("%s: Consul at %s answers again", self.what, turn.address)
+        return answer
+
+    def turn_over(self, state: RetryCallState) -> float:
+        """Say how long to wait after a failure, and for whom.
+
+        Each address waits out its own back-off or Retry-After, so one that asks for
+        a pause does not hold up the others.
+        """
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, TokenPendingError):
+            return PENDING
+        now = asyncio.get_running_loop().time()
+        pause = max(self.backoff(state), getattr(error, "retry_after", None) or 0.0)
+        self.turns[0].not_before = now + pause
+        self.turns = self.turns[1:] + self.turns[:1]
+        self.turns.sort(key=lambda turn: turn.not_before)
+        self.index = 0
+        if not self.failing:
+            self.failing = True
+            logger.warning(
+                "%s: %s; keeping what is known, trying %s",
+                self.what,
+                error,
+                "again" if len(self.turns) == 1 else "the next address",
+                extra=event("source_failed"),
+            )
+        else:
+            logger.debug("%s: %s", self.what, error)
+        return max(0.0, self.turns[0].not_before - now)

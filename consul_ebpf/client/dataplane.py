@@ -1,0 +1,58 @@
+"""What Consul says of a proxy's bootstrap: `GetEnvoyBootstrapParams`."""
+
+from typing import Any
+
+from consul_ebpf.client.calls import ServerCalls
+from consul_ebpf.client.messages import BootstrapParamsRequest, BootstrapParamsResponse
+from consul_ebpf.model.values import BootstrapParams, Proxy
+
+METHOD = "dataplane.DataplaneService/GetEnvoyBootstrapParams"
+
+
+async def bootstrap_params(
+    calls: ServerCalls, proxy: Proxy, token: str
+) -> BootstrapParams:
+    """Ask for a proxy's parameters.
+
+    Raises:
+        CallError: NOT_FOUND, PERMISSION_DENIED, UNIMPLEMENTED (an old Consul) ...
+        ConsulError: no server answered.
+    """
+    request = BootstrapParamsRequest(
+        # Consul before 1.17 knows only the older name.
+        service_id=proxy.id,
+        proxy_id=proxy.id,
+        namespace=_unless_default(proxy.namespace),
+        partition=_unless_default(proxy.partition),
+    )
+    if proxy.node:
+        request.node_name = proxy.node
+    answer = await calls.call(METHOD, request, BootstrapParamsResponse, token=token)
+    return BootstrapParams(
+        identity=answer.identity or answer.service,
+        namespace=answer.namespace,
+        partition=answer.partition,
+        datacenter=answer.datacenter,
+        node_name=answer.node_name,
+        config=_fields(answer.config),
+        access_logs=tuple(answer.access_logs),
+    )
+
+
+def _unless_default(name: str) -> str:
+    """Leave out what the community edition does not know and Enterprise assumes."""
+    return "" if name == "default" else name
+
+
+def _fields(struct: Any) -> dict[str, Any]:
+    """Return a google.protobuf.Struct as JSON's data; json_format weighs a megabyte."""
+    return {key: _value(value) for key, value in struct.fields.items()}
+
+
+def _value(value: Any) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return _fields(value.struct_value)
+    if kind == "list_value":
+        return [_value(each) for each in value.list_value.values]
+    return None if kind in {None, "null_value"} else getattr(value, kind)

@@ -1,0 +1,309 @@
+"""The one HTTP client for Consul: py-consul's endpoints over a guarded transport.
+
+py-consul knows the endpoints and their parameters. The transport is ours, because
+an answer from the network may hang, never end, lead elsewhere or lack a header, and
+none of that may hang, fill or mislead the controller, or give a token away.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
+
+import aiohttp
+import consul.aio
+import consul.base
+from consul import ConsulException
+from yarl import URL
+
+from consul_ebpf.base.tls import TlsFiles
+from consul_ebpf.client.token import TokenSource, no_token
+from consul_ebpf.model.errors import ConsulError
+from consul_ebpf.model.http_address import HttpAddress
+
+T = TypeVar("T")
+
+PLAIN_DEADLINE = 10.0
+"""Seconds for a whole request that Consul answers at once."""
+
+CONNECT_DEADLINE = 5.0
+"""Seconds for the TCP connect: a blocking query's deadline is too long for that."""
+
+MAX_BODY = 8 * 1024 * 1024
+"""Bytes, unpacked. The servers' list is some kilobytes."""
+
+FILTERED = "X-Consul-Results-Filtered-By-ACLs"
+"""The header that says "true" where the token may not see all there is."""
+
+IP_MISMATCH = 64
+"""OpenSSL's X509_V_ERR_IP_ADDRESS_MISMATCH."""
+
+MAX_RETRY_AFTER = 300.0
+"""Seconds: no answer may silence us for longer."""
+
+
+def deadline(wait: float | None) -> float:
+    """Seconds to give a request: Consul adds up to a sixteenth of jitter to `wait`."""
+    return PLAIN_DEADLINE + (wait * 1.1 + wait / 16 if wait else 0.0)
+
+
+class Https(NamedTuple):
+    """How to verify an https address."""
+
+    files: TlsFiles
+    server_name: str | None = None
+    """The name to find in the certificate; None: the address's host."""
+    or_else: str | None = None
+    """A name that will do, too, where the host is an IP address: certificates seldom
+    have the servers' addresses, and always one name that they all share."""
+
+
+class ConsulHttp(consul.aio.Consul):  # type: ignore[misc]  # py-consul is untyped
+    """One agent or server. Reads are stale ones: any server may answer them.
+
+    Use as `async with`. Every failure is a `ConsulError` naming the address.
+    """
+
+    def __init__(
+        self,
+        address: HttpAddress,
+        *,
+        datacenter: str = "",
+        token: TokenSource = no_token,
+        https: Https | None = None,
+    ) -> None:
+        self._https = https
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        self._address = address
+        self._token_source = token
+        super().__init__(
+            host=host,
+            port=address.port,
+            scheme=address.scheme,
+            consistency="stale",
+            dc=datacenter or None,
+            verify=True,  # said, so that $CONSUL_HTTP_SSL_VERIFY does not decide
+        )
+        # py-consul lets $CONSUL_HTTP_TOKEN win over a token it is given; ours is
+        # asked for at each request instead.
+        self.token = None
+
+    def __repr__(self) -> str:
+        return f"<ConsulHttp {self._address}>"
+
+    def http_connect(self, host: str, port: int, scheme: str, *_: Any) -> "_Transport":
+        """Be asked by py-consul for the transport."""
+        return _Transport(
+            host,
+            port,
+            scheme,
+            shown=str(self._address),
+            https=self._https,
+        )
+
+    def prepare_headers(self, token: str | None = None) -> dict[str, str]:
+        """Be asked by py-consul for a request's headers."""
+        secret = token or self._token_source()
+        return {"X-Consul-Token": secret} if secret else {}
+
+    async def log_in(
+        self, body: Mapping[str, Any], *, namespace: str, partition: str
+    ) -> dict[str, Any]:
+        """Log in at an auth method; py-consul's call leaves out where it lives."""
+        where = {"dc": self.dc, "ns": namespace, "partition": partition}
+        answer: dict[str, Any] = await self.http.post(
+            lambda response: json.loads(response.body),
+            "/v1/acl/login",
+            params=[(key, value) for key, value in where.items() if value],
+            data=json.dumps(body),
+        )
+        return answer
+
+
+class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
+    """What py-consul calls, over one aiohttp session."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        scheme: str,
+        *,
+        shown: str,
+        https: Https | None,
+    ) -> None:
+        super().__init__(host, port, scheme)
+        self._shown = shown
+        self._https = https if scheme == "https" else None
+        self._server_name = self._https.server_name if self._https else None
+        self._session = aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=True,
+            requote_redirect_url=False,
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def get(self, callback: Callable[[Any], T], path: str, **request: Any) -> T:
+        return await self._request("GET", callback, path, **request)
+
+    async def put(self, callback: Callable[[Any], T], path: str, **request: Any) -> T:
+        return await self._request("PUT", callback, path, **request)
+
+    async def post(self, callback: Callable[[Any], T], path: str, **request: Any) -> T:
+        return await self._request("POST", callback, path, **request)
+
+    async def delete(
+        self, callback: Callable[[Any], T], path: str, **request: Any
+    ) -> T:
+        return await self._request("DELETE", callback, path, **request)
+
+    async def _request(
+        self,
+        method: str,
+        callback: Callable[[Any], T],
+        path: str,
+        *,
+        params: Sequence[tuple[str, Any]] | None = None,
+        headers: Mapping[str, str] | None = None,
+        data: str | bytes | None = None,
+    ) -> T:
+        headers = headers or {}
+        url = URL(self.uri(path, params), encoded=True)
+        total = deadline(_wait_of(params))
+        with _as_consul_error(self._shown, total):
+            try:
+                return await self._ask(method, callback, url, headers, data, total)
+            except aiohttp.ClientConnectorCertificateError as error:
+                if not self._takes_another_name(error):
+                    raise
+                return await self._ask(method, callback, url, headers, data, total)
+
+    def _takes_another_name(
+        self, error: aiohttp.ClientConnectorCertificateError
+    ) -> bool:
+        """Whether a mismatch of an IP address may be mended by another name."""
+        https = self._https
+        if https is None or https.or_else is None or self._server_name is not None:
+            return False
+        code = getattr(error.certificate_error, "verify_code", None)
+        if code != IP_MISMATCH:
+            return False
+        self._server_name = https.or_else
+        return True
+
+    async def _ask(  # noqa: PLR0917  # one request, taken apart
+        self,
+        method: str,
+        callback: Callable[[Any], T],
+        url: URL,
+        headers: Mapping[str, str],
+        data: str | bytes | None,
+        total: float,
+    ) -> T:
+        async with self._session.request(
+            method,
+            url,
+            headers=headers,
+            data=data,
+            allow_redirects=False,  # the token would go along
+            ssl=self._https.files.context() if self._https else True,
+            server_hostname=self._server_name,
+            timeout=aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_DEADLINE),
+        ) as response:
+            body = await self._body(response)
+            self._check(response, body, headers.get("X-Consul-Token"))
+            index = response.headers.get("X-Consul-Index", "0")
+            given = {
+                "X-Consul-Index": index if index.isdecimal() else "0",
+                FILTERED: response.headers.get(FILTERED, "false"),
+            }
+            return callback(consul.base.Response(response.status, given, body))
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
+        async for chunk in response.content.iter_chunked(64 * 1024):
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise ConsulError(
+                    f"Consul at {self._shown}: the answer is larger than"
+                    f" {MAX_BODY >> 20} MiB"
+                )
+        return bytes(body)
+
+    def _check(
+        self, response: aiohttp.ClientResponse, body: bytes, secret: str | None
+    ) -> None:
+        """Refuse what is not an answer to the question."""
+        status = response.status
+        if 300 <= status < 400:
+            where = _one_line(response.headers.get("Location", "nowhere"), secret)
+            raise ConsulError(
+                f"Consul at {self._shown}: HTTP {status} redirects to {where};"
+                " not followed, set http_addresses to Consul itself"
+            )
+        if status != 200:
+            said = _one_line(body[:1000].decode(errors="replace"), secret)
+            raise ConsulError(
+                f"Consul at {self._shown}: HTTP {status}: {said or 'no reason given'}",
+                retry_after=_retry_after(response.headers.get("Retry-After", "")),
+            )
+        filtered = response.headers.get(FILTERED) == "true"
+        if filtered and body.strip() in {b"[]", b"{}", b"null"}:
+            raise ConsulError(
+                f"Consul at {self._shown}: the ACL token may see nothing; it needs"
+                ' service:read and node:read (service_prefix "", node_prefix "")'
+            )
+
+
+@contextmanager
+def _as_consul_error(shown: str, total: float) -> Iterator[None]:
+    """Make every failure of a request ours; none of the texts below holds a header."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise ConsulError(
+            f"Consul at {shown}: no answer within {total:.0f} s"
+        ) from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        why = getattr(error.certificate_error, "verify_message", "") or "not accepted"
+        raise ConsulError(
+            f"Consul at {shown}: its certificate: {why.rstrip('.')}: see"
+            " consul.tls.ca_certs and consul.tls.http_server_name"
+        ) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise ConsulError(f"Consul at {shown}: {_why(error)}") from error
+    except (ConsulException, ValueError, RecursionError) as error:
+        # py-consul's message would repeat the whole body; its cause says enough.
+        raise ConsulError(
+            f"Consul at {shown}: the answer is not the JSON it should be"
+        ) from error.__cause__
+
+
+def _why(error: Exception) -> str:
+    """Say it in the system's words where it is the system's error."""
+    if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientSSLError):
+        number = error.errno or 0
+        if number > 0:  # a negative one is the resolver's
+            return os.strerror(number)
+    return _one_line(str(error), None) or type(error).__name__
+
+
+def _wait_of(params: Sequence[tuple[str, Any]] | None) -> float | None:
+    """Seconds of the `wait` of a blocking query, which py-consul sends as `60s`."""
+    wait = dict(params or ()).get("wait")
+    return None if wait is None else float(str(wait).removesuffix("s"))
+
+
+def _one_line(text: str, secret: str | None) -> str:
+    """Make a text from the network fit for a log line."""
+    if secret:
+        text = text.replace(secret, "<token>")
+    return "".join(c if c.isprintable() else " " for c in text).strip()[:200]
+
+
+def _retry_after(value: str) -> float | None:
+    """Read seconds; the other form, a date, trusts a clock that may be wrong."""
+    return min(float(value), MAX_RETRY_AFTER) if value.isdecimal() else None

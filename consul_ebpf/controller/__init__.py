@@ -1,0 +1,1 @@
+"""Where the parts meet: each round, and what follows from it."""

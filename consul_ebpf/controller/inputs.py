@@ -1,0 +1,63 @@
+"""All that a round is made of, and what a proxy's bootstrap still waits for. Pure."""
+
+from dataclasses import dataclass, field
+
+from consul_ebpf.base.tls import TlsMaterial
+from consul_ebpf.kernel.pods import UNBOUND, Bindings, place_of
+from consul_ebpf.model.values import PooledServer, Proxy
+from consul_ebpf.proxies.params import Params
+from consul_ebpf.tokens.keeper import Tokens
+from consul_ebpf.tokens.keys import key_of
+
+ASKING = "Consul is being asked for it"
+"""Why a bootstrap waits, before there is an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that a table and the files are made of; None: not known yet."""
+
+    servers: tuple[PooledServer, ...] | None = None
+    proxies: tuple[Proxy, ...] | None = None
+    tokens: Tokens | None = None
+    """The proxies' ACL tokens; None: the servers ask for none."""
+    params: Params | None = None
+    """What Consul says of their bootstraps; None: it is not asked."""
+    tls: TlsMaterial | None = None
+    """What Envoys verify servers with; None: plaintext."""
+    bindings: Bindings = field(default_factory=lambda: UNBOUND)
+    """Of all places the proxies live at."""
+    attempt: int = 0
+    """Counts the rounds repeated because a file could not be written."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether servers, proxies and whose VIPs are whose are known."""
+        if self.servers is None or self.proxies is None:
+            return False
+        return all(place_of(proxy) in self.bindings for proxy in self.proxies)
+
+
+def secret(inputs: Inputs, proxy: Proxy) -> str:
+    """Return a proxy's ACL token; empty: there is none, or none yet."""
+    tokens = inputs.tokens
+    return tokens.secrets.get(key_of(proxy), "") if tokens else ""
+
+
+def secret_there(inputs: Inputs, proxy: Proxy) -> bool:
+    """Whether a proxy has its ACL token, or needs none."""
+    tokens = inputs.tokens
+    return (
+        not tokens or key_of(proxy) not in tokens.needed or bool(secret(inputs, proxy))
+    )
+
+
+def waits(proxy: Proxy, inputs: Inputs) -> str:
+    """Say what a proxy's bootstrap has to wait for; empty: for nothing."""
+    tokens, params = inputs.tokens or Tokens(), inputs.params
+    key = key_of(proxy)
+    if key in tokens.needed and key not in tokens.secrets:
+        return f"no ACL token yet: {tokens.waiting.get(key, ASKING)}"
+    if params is not None and proxy.id not in params.found:
+        return params.waiting.get(proxy.id, ASKING)
+    return ""

@@ -1,0 +1,148 @@
+"""Move running Envoys to a new ACL token, then log the old one out.
+
+A Consul server checks a stream against the token it was opened with, for as long as it
+lasts. So once the new token is in the proxy's file, its connection is cut; Envoy makes
+another one at once, to the same server, with the new token. Only then is the old token
+destroyed: there is no moment at which a stream has none.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from consul_ebpf.base.events import event
+from consul_ebpf.base.latest import Latest
+from consul_ebpf.base.threads import finish
+from consul_ebpf.model.errors import KernelError, UnsupportedError
+from consul_ebpf.model.seams import Namespaces
+from consul_ebpf.model.values import KernelState, Vip
+from consul_ebpf.planning.sockets import sockets_of
+from consul_ebpf.tokens.keeper import TokenKeeper
+from consul_ebpf.tokens.keys import named
+from consul_ebpf.tokens.memory import Retired
+
+logger = logging.getLogger(__name__)
+
+SETTLE = 1.0
+"""Seconds until every Envoy has read its new file: it is told of it at once."""
+
+PACE = 10.0
+"""Connections moved in a second, and more where there are many: all within `SPAN`."""
+SPAN = 15.0
+
+USED = 5.0
+"""Seconds that an Envoy has to connect anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What is in the proxies' files, by the token's key."""
+
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    vips: Mapping[str, tuple[Vip, ...]] = field(default_factory=dict)
+
+
+class Rotator:
+    """Follows the tokens that were replaced.
+
+    Args:
+        keeper: has the tokens, and logs them out.
+        read: the kernel's account.
+        stay: makes the next connect of VIPs go where the last one went.
+        namespaces: cuts connections; None: servers end the streams themselves, when
+            they look at the old token the next time.
+    """
+
+    def __init__(
+        self,
+        keeper: TokenKeeper,
+        read: Callable[[], Awaitable[KernelState]],
+        stay: Callable[[Sequence[Vip]], Awaitable[None]],
+        namespaces: Namespaces | None,
+    ) -> None:
+        self._keeper = keeper
+        self._read = read
+        self._stay = stay
+        self._namespaces = namespaces
+        self.written: Latest[Written] = Latest()
+
+    def __repr__(self) -> str:
+        return f"<Rotator {self._keeper!r}>"
+
+    async def run(self) -> None:
+        """Follow, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            under_way: set[Retired] = set()
+            async for retired in self._keeper.retired.changes():
+                under_way &= set(retired)
+                for each in retired:
+                    if each not in under_way:
+                        under_way.add(each)
+                        tasks.create_task(self._rotate(each))
+
+    def doubt(self, again: Sequence[Vip]) -> None:
+        """Have the tokens looked at of proxies that connected anew."""
+        vips = set(again)
+        for key, theirs in (self.written.value or Written()).vips.items():
+            if not vips.isdisjoint(theirs):
+                self._keeper.doubt(key)
+
+    async def _rotate(self, retired: Retired) -> None:
+        """See one old token off."""
+        async for written in self.written.changes():
+            # Not while the old one is in a file: it would be used again.
+            if written.secrets.get(retired.key) != retired.secret:
+                break
+        moved = 0
+        if retired.key in written.secrets:
+            await asyncio.sleep(SETTLE)
+            moved = await self._move(retired.key)
+        await self._keeper.log_out(retired)
+        logger.info(
+            "%s: %d connections moved to the new ACL token, the old one is logged out",
+            named(retired.key),
+            moved,
+            extra=event("token_rotated"),
+        )
+
+    async def _move(self, key: str) -> int:
+        """Cut the connections that were made with a key's old token, one by one."""
+        vips = (self.written.value or Written()).vips.get(key, ())
+        pause = min(1 / PACE, SPAN / max(1, len(vips)))
+        moved: dict[Vip, int] = {}
+        try:
+            state = await self._read()
+            for vip in vips:
+                if await self._cut(vip, state):
+                    moved[vip] = state.vips[vip].connects
+                    await asyncio.sleep(pause)
+            await self._until_connected(moved)
+        except UnsupportedError as error:
+            self._namespaces = None
+            logger.warning(
+                "%s; a proxy's stream ends when its server looks at its old token",
+                error,
+                extra=event("cut_failed"),
+            )
+        except KernelError as error:
+            logger.warning("%s", error, extra=event("cut_failed"))
+        return len(moved)
+
+    async def _cut(self, vip: Vip, state: KernelState) -> bool:
+        """Cut one proxy's connection; whether there was one."""
+        sockets = sockets_of(state, (vip,))
+        namespaces = self._namespaces
+        if namespaces is None or not sockets:
+            return False
+        await self._stay((vip,))
+        return await finish(lambda: namespaces.destroy(sockets)) > 0
+
+    async def _until_connected(self, before: Mapping[Vip, int]) -> None:
+        """Wait until each VIP has more connects than before; not for ever."""
+        deadline = asyncio.get_running_loop().time() + USED
+        while asyncio.get_running_loop().time() < deadline:
+            now = (await self._read()).vips
+            if all(v not in now or now[v].connects > n for v, n in before.items()):
+                return
+            await asyncio.sleep(0.1)

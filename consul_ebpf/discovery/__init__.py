@@ -1,1 +1,0 @@
-"""Which Consul servers there are, and which of them answer."""

@@ -1,0 +1,96 @@
+"""Attach a program to a cgroup; when that is refused, say who is in the way."""
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from consul_ebpf.kernel import host, libbpf
+from consul_ebpf.model.errors import ConsulEbpfError, KernelError, KernelFeatureError
+
+_ALLOW_MULTI = 2  # BPF_F_ALLOW_MULTI; links attach with it
+
+
+def attach(program: int, hook: str, cgroup: Path) -> int:
+    """Attach a program by a new link; returns the link's descriptor.
+
+    Needs no capability: the program was loaded with them.
+
+    Raises:
+        KernelFeatureError: the kernel knows no cgroup links (before 5.7).
+        KernelError: the cgroup is gone, or other programs are in the way.
+    """
+    try:
+        directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError(
+            f"{hook} cannot be attached at {cgroup}: {error.strerror}"
+        ) from error
+    try:
+        return libbpf.link_create(program, directory, libbpf.HOOKS[hook])
+    except OSError as error:
+        raise _explain(error, hook, cgroup) from error
+    finally:
+        os.close(directory)
+
+
+def _explain(error: OSError, hook: str, cgroup: Path) -> ConsulEbpfError:
+    refused = f"{hook} cannot be attached at {cgroup}"
+    if error.errno == errno.EINVAL:
+        return KernelFeatureError(
+            f"{refused}: the kernel knows no cgroup links; that needs Linux 5.7 or "
+            f"newer with CONFIG_CGROUP_BPF, and this is {os.uname().release}"
+        )
+    if error.errno == errno.EPERM:
+        in_the_way = "; ".join(_exclusive(hook, cgroup))
+        if in_the_way:
+            return KernelError(
+                f"{refused}: {in_the_way} lets no other program in: have its owner "
+                "attach it with BPF_F_ALLOW_MULTI, or set kernel.cgroup to a cgroup "
+                "outside of that one"
+            )
+    if error.errno == errno.E2BIG:
+        there = _programs(hook, cgroup)[0]
+        return KernelError(
+            f"{refused}: {len(there) or libbpf.MAX_PROGRAMS} programs are attached "
+            f"there, as many as the kernel allows ({', '.join(there[:3])}, ...): "
+            "detach one that is not needed, or set kernel.cgroup to another cgroup"
+        )
+    return KernelError(f"{refused}: {error.strerror}")
+
+
+def _exclusive(hook: str, cgroup: Path) -> Iterator[str]:
+    """Name the programs here and above that were attached for themselves alone."""
+    top = host.mount_point(cgroup)
+    for directory in (cgroup, *cgroup.parents):
+        names, flags = _programs(hook, directory)
+        if names and not flags & _ALLOW_MULTI:
+            yield f"{', '.join(names)}, attached at {directory} with flags {flags},"
+        if directory == top:
+            return
+
+
+def _programs(hook: str, cgroup: Path) -> tuple[list[str], int]:
+    """Name what is attached at a cgroup itself, and the attach flags."""
+    try:
+        fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return [], 0
+    try:
+        ids, flags = libbpf.programs_at(fd, libbpf.HOOKS[hook])
+    except OSError:  # without CAP_NET_ADMIN
+        return [], 0
+    finally:
+        os.close(fd)
+    return [_named(number) for number in ids], flags
+
+
+def _named(number: int) -> str:
+    try:
+        fd = libbpf.program_fd(number)
+    except OSError:
+        return f"program {number}"
+    try:
+        return f"program {number} {libbpf.program_info(fd).name!r}"
+    finally:
+        os.close(fd)

@@ -1,0 +1,108 @@
+"""The watchdog: is all still where it was put? If not, put it back.
+
+Works by the descriptors a start has opened, and needs no capability: objects live as
+long as somebody holds them, so nothing but the places they were at can be lost.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from consul_ebpf.kernel import host, libbpf
+from consul_ebpf.kernel.installed import Installed
+from consul_ebpf.kernel.links import attach
+from consul_ebpf.kernel.maps import Map
+from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.model.errors import ConsulEbpfError, KernelError
+
+
+def mend(pins: Pins, installed: Installed) -> tuple[str, ...]:
+    """Look, and mend; one line for each thing that was found missing and is back.
+
+    Raises:
+        KernelError: something cannot be put back now. Nothing else was mended.
+    """
+    mended: list[str] = []
+    problems: list[str] = []
+    for part in (_attached, _pinned):
+        try:
+            mended += part(pins, installed)
+        except ConsulEbpfError as error:
+            problems.append(str(error))
+        except OSError as error:
+            problems.append(f"{pins.root}: {error}")
+    if problems and not mended:  # else they are told in the next round
+        raise KernelError("; ".join(problems))
+    return tuple(mended)
+
+
+def _attached(_: Pins, installed: Installed) -> Iterator[str]:
+    """Keep both hooks attached, with our program."""
+    cgroup = installed.cgroup
+    try:
+        wanted = cgroup.stat().st_ino
+    except OSError as error:
+        raise KernelError(
+            f"{cgroup}, where the program was attached, is gone ({error.strerror}): "
+            "nothing is redirected there; attached again when it is back"
+        ) from error
+    for hook, link in list(installed.links.items()):
+        info = libbpf.link_info(link)
+        program = installed.programs[hook]
+        if info.cgroup_id != wanted:
+            installed.links[hook] = attach(program, hook, cgroup)
+            os.close(link)
+            yield f"{hook} was no longer attached at {cgroup}: attached it again"
+        elif info.program_id != libbpf.program_info(program).id:
+            libbpf.link_update(link, program)
+            yield f"{hook} had another program (id {info.program_id}): put ours back"
+
+
+def _pinned(pins: Pins, installed: Installed) -> Iterator[str]:
+    """Keep our directory, and in it the pins of what we hold."""
+    if not pins.in_place():
+        if host.kind_at(pins.bpffs.resolve(), host.mounts()) != "bpf":
+            raise KernelError(
+                f"{pins.bpffs} is no BPF file system any more: redirecting goes on "
+                f"while this controller runs; mount -t bpf bpf {pins.bpffs}"
+            )
+        pins.lock()
+        yield f"{pins.root} was gone: made it again"
+    pins.current.mkdir(mode=0o700, exist_ok=True)
+    for name, table in installed.tables.items():
+        if _map_id(pins.current / name) != table.info.id:
+            pins.replace(name, table.fd)
+            yield f"the pin of {name} was gone from {pins.current}: pinned it again"
+    for hook, link in installed.links.items():
+        if _link_id(pins.current / hook) != libbpf.link_info(link).id:
+            pins.replace(hook, link)
+            yield f"the pin of {hook} was not our link's: pinned it again"
+
+
+def _map_id(path: Path) -> int | None:
+    try:
+        opened = Map.pinned(path)
+    except OSError as error:
+        _unless_gone(error)
+        return None
+    opened.close()
+    return opened.info.id
+
+
+def _link_id(path: Path) -> int | None:
+    try:
+        fd = libbpf.obj_get(path)
+    except OSError as error:
+        _unless_gone(error)
+        return None
+    try:
+        return libbpf.link_info(fd).id
+    finally:
+        os.close(fd)
+
+
+def _unless_gone(error: OSError) -> None:
+    """Raise what says nothing of a pin: there is no free descriptor to look with."""
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        raise error

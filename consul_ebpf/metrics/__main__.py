@@ -1,7 +1,0 @@
-"""Print docs/metrics.md."""
-
-import sys
-
-from consul_ebpf.metrics.names import document
-
-sys.stdout.write(document())

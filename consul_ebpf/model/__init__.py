@@ -1,0 +1,1 @@
+"""What flows: values, seams, errors, addresses, names. Standard library only."""

@@ -1,0 +1,143 @@
+"""What a proxy may be called. Pure; the same rules wherever a proxy comes from."""
+
+import re
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+
+from consul_ebpf.model.errors import InvalidProxyError
+from consul_ebpf.model.values import Proxy
+
+MAX_ID = 200
+"""Bytes of UTF-8. An id is a directory's name, and those end at 255."""
+
+MAX_NAME = 512
+"""Bytes of UTF-8 of the other names."""
+
+OWN_SUFFIXES = (".json", ".bad", ".tmp")
+"""Our own files lie beside the proxies' directories and end so."""
+
+MAX_PATH = 4095
+"""Bytes: the kernel's own limit."""
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+TENANCY = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def check_proxy(proxy: Proxy) -> None:
+    """Refuse a proxy that cannot have a directory, a bootstrap or a line in a log.
+
+    Raises:
+        InvalidProxyError: naming the proxy, the field, and what to do.
+    """
+    for field, wrong in problems(proxy):
+        raise InvalidProxyError(f"{named(proxy)}: {field} {wrong}")
+
+
+def problems(proxy: Proxy) -> list[tuple[str, str]]:
+    """Return (field, what is wrong and what to do) for each field that is wrong."""
+    wrong = {
+        "id": _wrong_id(proxy.id),
+        "node": _wrong_name(proxy.node),
+        "service": _wrong_name(proxy.service),
+        "namespace": _wrong_tenancy(proxy.namespace),
+        "partition": _wrong_tenancy(proxy.partition),
+        "netns": _wrong_path(proxy.netns),
+        "cgroup": _wrong_path(proxy.cgroup),
+    }
+    return [(field, text) for field, text in wrong.items() if text]
+
+
+def check_vip(
+    vip: IPv4Address | IPv6Address, network: IPv4Network
+) -> tuple[IPv4Address, bool]:
+    """Return a VIP's IPv4 address and whether it was written as mapped IPv6.
+
+    Raises:
+        ValueError: it is not an address of `network` that a host may have.
+    """
+    ipv6 = isinstance(vip, IPv6Address)
+    address = vip.ipv4_mapped if isinstance(vip, IPv6Address) else vip
+    if address is None:
+        raise ValueError(f"must be IPv4 or ::ffff: and IPv4; take one of {network}")
+    if address not in network:
+        raise ValueError(f"is not in kernel.vip_cidr {network}; take one of those")
+    first, last = usable(network)
+    if not int(first) <= int(address) <= int(last):
+        raise ValueError(f"is not a host's address; take {first} to {last}")
+    return address, ipv6
+
+
+def usable(network: IPv4Network) -> tuple[IPv4Address, IPv4Address]:
+    """Return the first and the last address a host may have."""
+    whole = network.prefixlen >= network.max_prefixlen - 1
+    edge = 0 if whole else 1
+    return network.network_address + edge, network.broadcast_address - edge
+
+
+def unique(
+    proxies: Iterable[Proxy],
+) -> tuple[tuple[Proxy, ...], tuple[tuple[Proxy, str], ...]]:
+    """Return the first proxy of each id, and the others each with a reason.
+
+    By id alone, whatever its namespace: a host's files and commands know no more.
+    """
+    first: dict[str, Proxy] = {}
+    refused = [
+        (proxy, f"{named(proxy)}: refused, {named(first[proxy.id])} has this id")
+        for proxy in proxies
+        if first.setdefault(proxy.id, proxy) is not proxy
+    ]
+    return tuple(first.values()), tuple(refused)
+
+
+def named(proxy: Proxy) -> str:
+    """Name a proxy and whose it is, for a message."""
+    whose = f" ({proxy.owner})" if proxy.owner else ""
+    return f"proxy {shown(proxy.id)}{whose}"
+
+
+def shown(name: str) -> str:
+    """Quote a name for a message: one line, printable, not endless."""
+    return repr(name if len(name) <= 80 else f"{name[:77]}...")
+
+
+def _wrong_id(id_: str) -> str:
+    if not id_:
+        return "is empty; write the proxy service's ID in Consul"
+    if wrong := _wrong_text(id_, MAX_ID):
+        return wrong
+    if "/" in id_:
+        return "holds a '/'; it becomes a directory's name, register it without"
+    if id_.startswith((".", "-")):
+        return f"begins with {id_[0]!r}; it becomes a directory's name, rename it"
+    if id_.endswith(OWN_SUFFIXES):
+        return f"ends with {id_[id_.rindex('.') :]!r}, as our own files do; rename it"
+    return ""
+
+
+def _wrong_name(name: str) -> str:
+    return _wrong_text(name, MAX_NAME)
+
+
+def _wrong_path(path: str) -> str:
+    if path and not path.startswith("/"):
+        return "is not an absolute path"
+    return _wrong_text(path, MAX_PATH)
+
+
+def _wrong_tenancy(name: str) -> str:
+    if not TENANCY.fullmatch(name):
+        return "must be 1 to 64 letters, digits, '-' or '_'"
+    return ""
+
+
+def _wrong_text(text: str, limit: int) -> str:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        return "is not Unicode text"
+    if size > limit:
+        return f"is {size} bytes long; at most {limit} are allowed"
+    if CONTROL.search(text):
+        return "holds a control character; remove it"
+    return ""

@@ -1,0 +1,36 @@
+"""PURE: which sockets are to be cut, by the kernel's own account.
+
+Only sockets that went through a VIP are in the kernel's rings, so no others are named.
+"""
+
+from collections.abc import Collection, Iterable
+
+from consul_ebpf.model.seams import Doomed
+from consul_ebpf.model.values import KernelState, Server, Vip
+
+
+def doomed(state: KernelState, dead: Collection[Server]) -> tuple[Doomed, ...]:
+    """Name the newest sockets of each VIP that were sent to a dead server.
+
+    By its endpoint in the kernel's row: a slot may have got another server since, and
+    whoever destroys compares the peer once more.
+    """
+    endpoints = {_endpoint(server) for server in dead}
+    found = sockets_of(state, state.vips)
+    return tuple(each for each in found if _endpoint(each.server) in endpoints)
+
+
+def sockets_of(state: KernelState, vips: Iterable[Vip]) -> tuple[Doomed, ...]:
+    """Name the newest sockets of these VIPs, wherever they lead."""
+    rows = {slot: entry.server for slot, entry in state.table.servers.items()}
+    return tuple(
+        Doomed(cookie, rows[slot])
+        for vip in vips
+        if vip in state.vips
+        for cookie, slot in state.vips[vip].sockets
+        if slot in rows
+    )
+
+
+def _endpoint(server: Server) -> tuple[object, ...]:
+    return server.ipv4, server.ipv6, server.port

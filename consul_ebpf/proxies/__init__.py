@@ -1,0 +1,1 @@
+"""Discover: which proxies this host has, and which VIP is whose."""

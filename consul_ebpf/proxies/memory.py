@@ -1,0 +1,74 @@
+"""Who has which VIP, over restarts."""
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import msgspec
+
+from consul_ebpf.base.state_file import JsonFile
+from consul_ebpf.model.errors import ConsulEbpfError
+from consul_ebpf.model.values import Vip
+from consul_ebpf.proxies.vips import ProxyKey
+
+VIPS_FILE = "vips.json"
+"""In the bootstraps' directory."""
+
+
+class _VipRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: str
+    namespace: str
+    partition: str
+    vip: str
+    port: int
+    ipv6: bool
+
+
+class VipMemory:
+    """`vips.json`: the VIPs in use and those released, longest ago first."""
+
+    def __init__(self, directory: Path) -> None:
+        """Keep the file in the bootstraps' directory."""
+        self._file = JsonFile(directory / VIPS_FILE, list[_VipRecord])
+
+    def __repr__(self) -> str:
+        return f"<VipMemory {self._file.path}>"
+
+    def read(self) -> dict[ProxyKey, Vip]:
+        """Return what is remembered, touching nothing: for those who only look.
+
+        Raises:
+            ConsulEbpfError: the file is damaged or cannot be read.
+        """
+        try:
+            return _from_records(self._file.read() or [])
+        except (ValueError, RecursionError) as error:
+            raise ConsulEbpfError(f"{self._file.path}: {error}") from error
+
+    def load(self) -> dict[ProxyKey, Vip]:
+        """Return what is remembered; a bad file is moved aside, with a log line."""
+        records = self._file.load() or []
+        try:
+            return _from_records(records)
+        except ValueError as error:
+            self._file.reject(str(error))
+            return {}
+
+    def save(self, remembered: Mapping[ProxyKey, Vip]) -> None:
+        """Write what `Allocation.remembered` says; a failure is logged, once."""
+        self._file.save(
+            [
+                _VipRecord(*key, str(vip.address), vip.port, vip.ipv6)
+                for key, vip in remembered.items()
+            ]
+        )
+
+
+def _from_records(records: list[_VipRecord]) -> dict[ProxyKey, Vip]:
+    remembered = {
+        (r.id, r.namespace, r.partition): Vip(IPv4Address(r.vip), r.port, ipv6=r.ipv6)
+        for r in records
+    }
+    if not len(records) == len(remembered) == len({r.vip for r in records}):
+        raise ValueError("a proxy or a VIP is in it twice")
+    return remembered

@@ -1,0 +1,1 @@
+"""Where the list of this host's proxies comes from."""

@@ -1,0 +1,159 @@
+"""The connect proxies registered on given nodes of Consul's catalog, watched."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+
+import msgspec
+
+from consul_ebpf.base.reasons import Reasons
+from consul_ebpf.base.state_file import JsonFile
+from consul_ebpf.client.blocking import WAIT, watch_query
+from consul_ebpf.client.http import Https
+from consul_ebpf.client.token import TokenSource, no_token
+from consul_ebpf.model.values import Proxy
+from consul_ebpf.proxies.sources.following import newest_of
+from consul_ebpf.proxies.sources.node_services import proxies_in, query
+
+logger = logging.getLogger(__name__)
+
+PROXIES_FILE = "proxies.json"
+
+PATIENCE = 5.0
+"""Seconds. Nodes remembered do not wait longer for one that never was heard of."""
+
+
+class CatalogNodes:
+    """A `WorkloadSource` of the proxies that Consul has on the given nodes.
+
+    An error, or an answer without the node, never takes proxies away: a token that
+    lost its rights gets the same answer as somebody who asks for a node that is
+    gone. Only a node that is there and has no proxies has none.
+    """
+
+    def __init__(
+        self,
+        http_addresses: Sequence[str],
+        nodes: Sequence[str],
+        *,
+        datacenter: str = "",
+        token: TokenSource | None = None,
+        https: Https | None = None,
+        directory: Path | None = None,
+        wait: float = WAIT,
+    ) -> None:
+        """Ask `http_addresses` in turn for the services of each of `nodes`.
+
+        Args:
+            http_addresses: `http[s]://host:port` of agents or servers.
+            nodes: names of catalog nodes.
+            datacenter: empty for the datacenter of the agent that answers.
+            token: needs node:read on the nodes and service:read on the proxies.
+            https: how to verify https addresses; None: by the system's certificates.
+            directory: where the last known proxies are kept, for a start while
+                Consul is away; None: nowhere.
+            wait: seconds a query blocks when nothing changes.
+        """
+        self._addresses = tuple(http_addresses)
+        self._nodes = tuple(dict.fromkeys(nodes))
+        self._datacenter = datacenter
+        self._token = token or no_token
+        self._https = https
+        self._wait = wait
+        self._file = JsonFile(directory / PROXIES_FILE, _Known) if directory else None
+
+    def __repr__(self) -> str:
+        return f"<CatalogNodes {', '.join(self._nodes)}>"
+
+    async def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:
+        """Yield the whole list at once and again after each change, for ever.
+
+        The first list may be the one that was remembered.
+        """
+        known = await asyncio.to_thread(self._file.load) if self._file else None
+        streams = {
+            f"catalog node {node}": self._watch_node(node, (known or {}).get(node))
+            for node in self._nodes
+        }
+        last: tuple[Proxy, ...] | None = None
+        async with aclosing(newest_of(streams, patience=PATIENCE)) as newest:
+            async for values in newest:
+                proxies = tuple(proxy for value in values.values() for proxy in value)
+                if proxies != last:
+                    last = proxies
+                    await self._remember(proxies)
+                    yield proxies
+
+    async def _watch_node(
+        self, node: str, known: Sequence["_Record"] | None
+    ) -> AsyncGenerator[tuple[Proxy, ...], None]:
+        owner = f"catalog node {node}"
+        count: int | None = None
+        if known is not None:
+            count = len(known)
+            yield tuple(record.to_proxy(node, owner) for record in known)
+        problems = Reasons(logger, "source_failed")
+        answers = watch_query(
+            self._addresses,
+            lambda consul, index, wait: query(consul, node, index, wait),
+            lambda answer: proxies_in(*answer, node=node),
+            what=f"the proxies of catalog node {node}",
+            datacenter=self._datacenter,
+            token=self._token,
+            https=self._https,
+            wait=self._wait,
+        )
+        async with aclosing(answers):
+            async for answer in answers:
+                if answer is None:
+                    missing = (
+                        f"catalog node {node} is not in the catalog, or the ACL token"
+                        " lacks node:read on it"
+                    )
+                    problems.report(
+                        [f"{missing}; keeping its {count} proxies"]
+                        if count
+                        else [missing]
+                    )
+                    if count is None:
+                        count = 0
+                        yield ()
+                else:
+                    proxies, skipped = answer
+                    problems.report(skipped)
+                    count = len(proxies)
+                    yield proxies
+
+    async def _remember(self, proxies: tuple[Proxy, ...]) -> None:
+        if self._file is None:
+            return
+        known: _Known = {}
+        for proxy in proxies:
+            known.setdefault(proxy.node, []).append(
+                _Record(proxy.id, proxy.namespace, proxy.partition, proxy.service)
+            )
+        await asyncio.to_thread(self._file.save, known)
+
+
+class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A remembered proxy."""
+
+    id: str
+    namespace: str
+    partition: str
+    service: str
+
+    def to_proxy(self, node: str, owner: str) -> Proxy:
+        return Proxy(
+            id=self.id,
+            node=node,
+            namespace=self.namespace,
+            partition=self.partition,
+            service=self.service,
+            owner=owner,
+        )
+
+
+_Known = dict[str, list[_Record]]

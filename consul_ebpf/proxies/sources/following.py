@@ -1,0 +1,99 @@
+"""Several streams of whole values followed at once."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Generic, TypeVar
+
+from consul_ebpf.base.events import event
+from consul_ebpf.model.errors import ConsulEbpfError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+async def newest_of(
+    streams: Mapping[str, AsyncIterator[T]], *, patience: float = 0.0
+) -> AsyncGenerator[dict[str, T], None]:
+    """Yield the newest value of each stream, by name, whenever one has a newer one.
+
+    The first time once all streams have one: a table made from half of them would
+    take away the other half's entries. A stream's error is raised here; a stream
+    that ends is an error.
+
+    Args:
+        streams: by a name to show; they never end.
+        patience: seconds after which those that have a value go on without the
+            others; 0 for never.
+    """
+    following = _Following(streams, patience)
+    try:
+        while True:
+            yield await following.next()
+    finally:
+        await following.close()
+
+
+class _Following(Generic[T]):
+    """A task for each stream, and the values they brought."""
+
+    def __init__(
+        self, streams: Mapping[str, AsyncIterator[T]], patience: float
+    ) -> None:
+        self._values: dict[str, T] = {}
+        self._names = tuple(streams)
+        self._changed = asyncio.Event()
+        self._impatient = False
+        if not streams:
+            self._changed.set()
+        self._tasks = [
+            asyncio.create_task(self._follow(name, stream), name=name)
+            for name, stream in streams.items()
+        ]
+        for task in self._tasks:
+            task.add_done_callback(lambda _: self._changed.set())
+        self._timer: asyncio.TimerHandle | None = None
+        if patience:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(patience, self._go_on)
+
+    async def _follow(self, name: str, stream: AsyncIterator[T]) -> None:
+        async for value in stream:
+            self._values[name] = value
+            self._changed.set()
+        raise ConsulEbpfError(f"{name} ended; a source must go on for ever")
+
+    def _go_on(self) -> None:
+        self._impatient = True
+        for name in self._names:
+            if name not in self._values:
+                logger.warning(
+                    "%s: no answer yet; going on without",
+                    name,
+                    extra=event("source_failed"),
+                )
+        self._changed.set()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def next(self) -> dict[str, T]:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            for task in self._tasks:
+                if task.done():
+                    await task  # raises
+            complete = len(self._values) == len(self._names)
+            if complete:
+                self._stop_timer()
+            if complete or (self._impatient and self._values):
+                return {n: self._values[n] for n in self._names if n in self._values}
+
+    async def close(self) -> None:
+        self._stop_timer()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,114 @@
+"""`/v1/catalog/node-services`: the question, and what its answer says."""
+
+import json
+from typing import Any
+
+import msgspec
+
+from consul_ebpf.client.http import FILTERED, ConsulHttp
+from consul_ebpf.model.errors import ConsulError
+from consul_ebpf.model.names import named, problems
+from consul_ebpf.model.values import Proxy
+
+KINDS = (
+    "connect-proxy",
+    "api-gateway",
+    "ingress-gateway",
+    "mesh-gateway",
+    "terminating-gateway",
+)
+"""Kinds of services that are Envoys to serve."""
+
+
+class _Destination(msgspec.Struct, frozen=True, rename="pascal"):
+    destination_service_name: str = ""
+
+
+class _Service(msgspec.Struct, frozen=True, rename="pascal"):
+    """What we use of one service on a node; tenancy is there in Enterprise only."""
+
+    id: str = msgspec.field(name="ID")
+    kind: str = ""
+    proxy: _Destination | None = None
+    namespace: str = ""
+    partition: str = ""
+
+
+class _Node(msgspec.Struct, frozen=True, rename="pascal"):
+    node: dict[str, Any] | None
+    services: list[Any] | None
+
+
+async def query(
+    consul: ConsulHttp, node: str, index: int | None, wait: str
+) -> tuple[str, tuple[Any, bool]]:
+    """Ask for the proxies only, so that a node's other services are no load."""
+    params = [
+        (consul.consistency, "1"),
+        ("filter", " or ".join(f'Kind == "{kind}"' for kind in KINDS)),
+    ]
+    if consul.dc:
+        params.append(("dc", consul.dc))
+    if index:
+        params += [("index", str(index)), ("wait", wait)]
+
+    def read(response: Any) -> tuple[str, tuple[Any, bool]]:
+        filtered = response.headers[FILTERED] == "true"
+        return response.headers["X-Consul-Index"], (json.loads(response.body), filtered)
+
+    path = f"/v1/catalog/node-services/{node}"
+    headers = consul.prepare_headers()
+    answer: tuple[str, tuple[Any, bool]] = await consul.http.get(
+        read, path, params=params, headers=headers
+    )
+    return answer
+
+
+def proxies_in(
+    data: Any, filtered: bool, *, node: str
+) -> tuple[tuple[Proxy, ...], tuple[str, ...]] | None:
+    """Read the catalog's answer: the proxies, and a line for each one skipped.
+
+    None is an answer without the node: it is gone, or hidden from the token.
+
+    Args:
+        data: the decoded JSON.
+        filtered: whether the answer says that ACLs hid something.
+        node: its name.
+
+    Raises:
+        ConsulError: ACLs hid all there may be.
+        msgspec.ValidationError: it is not an answer to the question.
+    """
+    answer = msgspec.convert(data, _Node)
+    if answer.node is None:
+        return None
+    if filtered and not answer.services:
+        raise ConsulError(
+            f"the ACL token may see no service of node {node}; it needs service:read"
+        )
+    owner = f"catalog node {node}"
+    proxies: list[Proxy] = []
+    skipped: list[str] = []
+    for number, item in enumerate(answer.services or ()):
+        try:
+            service = msgspec.convert(item, _Service)
+        except msgspec.ValidationError as error:
+            skipped.append(f"service {number} of node {node} skipped: {error}")
+            continue
+        if service.kind not in KINDS:
+            continue
+        proxy = Proxy(
+            id=service.id,
+            node=node,
+            namespace=service.namespace or "default",
+            partition=service.partition or "default",
+            service=service.proxy.destination_service_name if service.proxy else "",
+            owner=owner,
+        )
+        wrong = [f"{field} {why}" for field, why in problems(proxy)]
+        if wrong:
+            skipped.append(f"{named(proxy)} skipped: {wrong[0]}")
+        else:
+            proxies.append(proxy)
+    return tuple(sorted(proxies, key=lambda proxy: proxy.id)), tuple(skipped)

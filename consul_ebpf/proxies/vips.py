@@ -1,0 +1,156 @@
+"""Whose is which VIP. Pure.
+
+Rule 1: who holds a VIP keeps it as long as it is there and asks for no other.
+Rule 2: a VIP asked for is given before any is allocated, the first to ask first.
+Rule 3: the rest get a VIP nobody remembered had, else the one released longest ago,
+so that an Envoy still starting on an old bootstrap meets no stranger's VIP.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from itertools import islice
+
+from consul_ebpf.model.errors import InvalidProxyError
+from consul_ebpf.model.names import check_proxy, check_vip, named, unique, usable
+from consul_ebpf.model.values import PlacedProxy, Proxy, Vip
+
+MAX_RELEASED = 4096
+"""Most VIPs remembered of proxies that are gone."""
+
+ProxyKey = tuple[str, str, str]
+"""A proxy's id, namespace and partition."""
+
+
+def key_of(proxy: Proxy) -> ProxyKey:
+    """Return what a proxy is remembered by."""
+    return proxy.id, proxy.namespace, proxy.partition
+
+
+_Asking = tuple[Proxy, IPv4Address | None, bool]
+"""A proxy, the VIP it asks for, and whether it is to be written as IPv6."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """Who got a VIP, who did not and why, and what to give `allocate` next time.
+
+    `remembered` is in order: released longest ago first, then those in use.
+    """
+
+    placed: tuple[PlacedProxy, ...]
+    refused: tuple[tuple[Proxy, str], ...]
+    remembered: Mapping[ProxyKey, Vip]
+
+
+def allocate(
+    proxies: Iterable[Proxy],
+    remembered: Mapping[ProxyKey, Vip],
+    network: IPv4Network,
+    port: int,
+) -> Allocation:
+    """Give each proxy a VIP of `network`, in the order of the proxies.
+
+    A proxy that gets none is refused, in one line that names it, whoever has what
+    it wants, and what to do; the others are unaffected.
+    """
+    asking, refused = _asking(proxies, network)
+    holders, unlucky = _settled(asking, remembered, network)
+    refused += unlucky
+
+    losers = {proxy.id for proxy, _ in unlucky}
+    settled = {proxy.id: address for address, proxy in holders.items()}
+    free = _free(network, holders, remembered)
+    placed = []
+    for proxy, _, ipv6 in asking:
+        if proxy.id in settled:
+            address: IPv4Address | None = settled[proxy.id]
+        elif proxy.id in losers:
+            continue
+        elif (address := next(free, None)) is not None:
+            holders[address] = proxy
+        if address is None:
+            why = f"{named(proxy)}: refused, no VIP is left; widen kernel.vip_cidr"
+            refused.append((proxy, why))
+        else:
+            placed.append(PlacedProxy(proxy, Vip(address, port, ipv6=ipv6)))
+    return Allocation(
+        tuple(placed), tuple(refused), _remember(placed, holders, remembered)
+    )
+
+
+def _asking(
+    proxies: Iterable[Proxy], network: IPv4Network
+) -> tuple[list[_Asking], list[tuple[Proxy, str]]]:
+    """Return the proxies in order with the VIP each asks for, and who is refused."""
+    distinct, refused = unique(proxies)
+    asking: list[_Asking] = []
+    wrong = list(refused)
+    for proxy in distinct:
+        asked, ipv6 = None, False
+        try:
+            check_proxy(proxy)
+            if proxy.vip is not None:
+                asked, ipv6 = check_vip(proxy.vip, network)
+        except InvalidProxyError as error:
+            wrong.append((proxy, str(error)))
+        except ValueError as error:
+            wrong.append((proxy, f"{named(proxy)}: refused, VIP {proxy.vip} {error}"))
+        else:
+            asking.append((proxy, asked, ipv6))
+    return asking, wrong
+
+
+def _settled(
+    asking: Iterable[_Asking],
+    remembered: Mapping[ProxyKey, Vip],
+    network: IPv4Network,
+) -> tuple[dict[IPv4Address, Proxy], list[tuple[Proxy, str]]]:
+    """Apply the rules 1 and 2: return who has what, and who lost to whom."""
+    first, last = map(int, usable(network))
+    holders: dict[IPv4Address, Proxy] = {}
+    for proxy, asked, _ in asking:
+        kept = remembered.get(key_of(proxy))
+        if kept is None or asked not in {None, kept.address}:
+            continue
+        if first <= int(kept.address) <= last:
+            holders.setdefault(kept.address, proxy)
+    unlucky = []
+    for proxy, asked, _ in asking:
+        if asked is not None and holders.setdefault(asked, proxy) is not proxy:
+            whose = f"VIP {asked} is that of {named(holders[asked])}"
+            why = f"{named(proxy)}: refused, {whose}; give it another"
+            unlucky.append((proxy, why))
+    return holders, unlucky
+
+
+def _free(
+    network: IPv4Network,
+    holders: Mapping[IPv4Address, Proxy],
+    remembered: Mapping[ProxyKey, Vip],
+) -> Iterator[IPv4Address]:
+    """Yield the VIPs nobody has, in the order to give them away."""
+    used = {int(address) for address in holders}
+    used |= {int(vip.address) for vip in remembered.values()}
+    first, last = map(int, usable(network))
+    for number in range(first, last + 1):
+        if number not in used:
+            yield IPv4Address(number)
+    for vip in remembered.values():
+        if vip.address not in holders and first <= int(vip.address) <= last:
+            yield vip.address
+
+
+def _remember(
+    placed: Iterable[PlacedProxy],
+    holders: Mapping[IPv4Address, Proxy],
+    remembered: Mapping[ProxyKey, Vip],
+) -> dict[ProxyKey, Vip]:
+    in_use = {key_of(each.proxy): each.vip for each in placed}
+    released = {
+        key: vip
+        for key, vip in remembered.items()
+        if key not in in_use and vip.address not in holders
+    }
+    surplus = max(0, len(released) - MAX_RELEASED)
+    return {**dict(islice(released.items(), surplus, None)), **in_use}

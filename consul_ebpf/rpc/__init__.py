@@ -1,1 +1,0 @@
-"""gRPC to the Consul servers: channels, messages, and calls that find a live server."""

@@ -1,0 +1,1 @@
+"""Discover: which Consul servers there are, and which of them answer."""

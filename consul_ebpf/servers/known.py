@@ -1,0 +1,140 @@
+"""The last known servers, on disk: a start while Consul is away serves these.
+
+Tied to the cluster by what the configuration says of it: with Consul away there is
+nobody to ask. Another configuration's file is left alone until there is a new list.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from pathlib import Path
+
+import msgspec
+
+from consul_ebpf.base.events import event
+from consul_ebpf.base.state_file import JsonFile
+from consul_ebpf.model.values import PooledServer, Server, ServerState, Table
+from consul_ebpf.servers.sanity import sane
+
+logger = logging.getLogger(__name__)
+
+SERVERS_FILE = "servers.json"
+"""In the state directory."""
+
+
+class _Record(msgspec.Struct, frozen=True):
+    id: str
+    port: int
+    ipv4: str
+    ipv6: str
+    name: str
+    version: str
+
+
+class _Content(msgspec.Struct, frozen=True):
+    cluster: str
+    servers: list[_Record]
+
+
+def cluster_key(
+    source: str, datacenter: str, http_addresses: Iterable[str], seeds: Iterable[str]
+) -> str:
+    """Tell one configured cluster from another; the order of addresses is no matter.
+
+    A digest: an address may hold what is not for a file.
+    """
+    parts = [source, datacenter, sorted(http_addresses), sorted(seeds)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+class KnownServers:
+    """`servers.json`: the servers of the newest list, without their states."""
+
+    def __init__(self, directory: Path, cluster: str, vip_network: IPv4Network) -> None:
+        """Keep the file in `directory`, for the cluster of this `cluster_key`."""
+        self._file = JsonFile(directory / SERVERS_FILE, _Content)
+        self._cluster = cluster
+        self._vip_network = vip_network
+
+    def __repr__(self) -> str:
+        return f"<KnownServers {self._file.path}>"
+
+    def resume(self, table: Table) -> tuple[PooledServer, ...]:
+        """Return the servers to begin with.
+
+        Those of the kernel's table, for proxies use them now, in their states, with the
+        names the file has for them. Where the table is empty, as after a reboot, those
+        of the file, all of them ready until probes say otherwise.
+        """
+        saved = {server.endpoint: server for server in self.load()}
+        if not table.servers:
+            return tuple(
+                PooledServer(each, ServerState.READY) for each in saved.values()
+            )
+        return tuple(
+            PooledServer(saved.get(each.server.endpoint, each.server), each.state)
+            for each in table.servers.values()
+        )
+
+    def load(self) -> tuple[Server, ...]:
+        """Return the servers in the file; none if it is not ours, with a log line."""
+        content = self._file.load()
+        if content is None:
+            return ()
+        path = self._file.path
+        if content.cluster != self._cluster:
+            logger.warning(
+                "%s: ignored, it is of another [consul] configuration",
+                path,
+                extra=event("state_ignored"),
+            )
+            return ()
+        try:
+            servers = [_server(each) for each in content.servers]
+            kept, rejected = sane(servers, self._vip_network)
+        except ValueError as error:
+            kept, rejected = (), (str(error),)
+        if rejected:
+            self._file.reject(rejected[0])
+            return ()
+        logger.info(
+            "%s: %d servers, last changed %.1f h ago",
+            path,
+            len(kept),
+            (time.time() - path.stat().st_mtime) / 3600,
+            extra=event("resumed"),
+        )
+        return tuple(kept)
+
+    def save(self, servers: Iterable[PooledServer]) -> None:
+        """Write the listed ones, if they are others than those in the file."""
+        records = [_record(each.server) for each in servers if _listed(each)]
+        if records:
+            records.sort(key=lambda each: each.id)
+            self._file.save(_Content(self._cluster, records))
+
+
+def _listed(pooled: PooledServer) -> bool:
+    return pooled.state is not ServerState.DRAINING
+
+
+def _record(server: Server) -> _Record:
+    ipv4, ipv6 = (str(each or "") for each in (server.ipv4, server.ipv6))
+    return _Record(server.id, server.port, ipv4, ipv6, server.name, server.version)
+
+
+def _server(record: _Record) -> Server:
+    """Raise ValueError for what is no address, or has none."""
+    if not (record.ipv4 or record.ipv6) or not 0 < record.port < 65536:
+        raise ValueError(f"server {record.id} has no address or no port")
+    return Server(
+        record.id,
+        record.port,
+        IPv4Address(record.ipv4) if record.ipv4 else None,
+        IPv6Address(record.ipv6) if record.ipv6 else None,
+        record.version,
+        record.name,
+    )

@@ -1,0 +1,219 @@
+"""Who is in the pool, in which state. Pure: values and a clock reading in, values out.
+
+The rules, all of which live here:
+
+1. A newly listed server is nobody until its first verdict. A success then makes it
+   ready, a failure makes it failing.
+2. `fall` failures in a row make a ready server failing, `rise` successes in a row
+   make a failing one ready.
+3. ... but only while another ready server answers. If every probe fails at once it is
+   us, or there is nowhere better to go: nothing changes (panic).
+4. An empty list changes nothing.
+5. A server that left the list drains: new connects go elsewhere. If more servers left
+   at once than stayed, the list may be wrong: they keep their state for
+   `shrink_grace` seconds, or until their probes fail.
+6. ... but only while a listed server is ready; else those that left go on as they were.
+7. A drained server is forgotten `dead_keep` seconds after its probes failed, or after
+   `drain_keep` seconds. Listed again before that, it is back as if it had never left.
+8. A server is dead while `fall` failures in a row stand against it and another server
+   answers: it is not us who cannot see.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from consul_ebpf.model.values import MAX_SERVERS, PooledServer, Server, ServerState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The numbers in the rules."""
+
+    rise: int = 2
+    """Successes in a row that make a failing server ready."""
+    fall: int = 3
+    """Failures in a row that make a ready server failing."""
+    drain_keep: float = 300.0
+    """Seconds to remember a server that left the list and still answers."""
+    dead_keep: float = 10.0
+    """Seconds to show one of those as failing, so that others hear of its death."""
+    shrink_grace: float = 30.0
+    """Seconds before the servers a list lost all at once begin to drain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """When a server left the list, and when it may drain, as clock readings."""
+
+    left: float
+    drains: float
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A server and what is known of it."""
+
+    server: Server
+    up: bool | None = None
+    """The verdict that stands, None before the first."""
+    streak: int = 0
+    """Newest verdicts in a row that agree: n successes, or -n failures."""
+    gone: Departure | None = None
+    """None while listed."""
+    fell: float = float("-inf")
+    """Clock reading when it became failing."""
+
+    @property
+    def answers(self) -> bool:
+        """Whether it is ready and its newest probe says so too."""
+        return self.up is True and self.streak > 0
+
+
+Members = Mapping[str, Member]
+"""By server id."""
+
+
+def of_known(known: Iterable[PooledServer]) -> Members:
+    """Begin with servers an earlier process knew, in the states it knew them in.
+
+    They count as listed until a list comes, and as probed.
+    """
+    return {
+        each.server.id: Member(each.server, up=each.state is not ServerState.FAILING)
+        for each in known
+    }
+
+
+def with_list(
+    members: Members, servers: Iterable[Server], now: float, rules: Rules
+) -> Members:
+    """Take a new list from the source."""
+    listed = {server.id: server for server in servers}
+    if not listed:
+        return members
+    members = _renamed(members, listed.values())
+    were_listed = {id_ for id_, member in members.items() if member.gone is None}
+    leaving = were_listed - listed.keys()
+    staying = were_listed & listed.keys()
+    grace = rules.shrink_grace if len(leaving) > len(staying) else 0.0
+    departure = Departure(left=now, drains=now + grace)
+    after = {
+        id_: replace(member, gone=member.gone or departure)
+        for id_, member in members.items()
+        if id_ not in listed
+    }
+    for id_, server in listed.items():
+        after[id_] = _listed(members.get(id_), server)
+    return settled(after, now, rules)
+
+
+def _renamed(members: Members, servers: Iterable[Server]) -> Members:
+    """Give members the ids that a list has for their endpoints, each one member's.
+
+    The kernel's table knows no ids; and a server rebuilt in its place has another.
+    """
+    listed = list(servers)
+    kept = {server.id for server in listed}
+    there = {_endpoints(m.server): id_ for id_, m in members.items() if id_ not in kept}
+    after = dict(members)
+    for server in listed:
+        old = there.get(_endpoints(server))
+        if old is None:
+            continue
+        known, mine = after.pop(old), after.get(server.id)
+        if mine is None or _endpoints(mine.server) != _endpoints(server):
+            after[server.id] = replace(known, server=server)
+    return after
+
+
+def _listed(member: Member | None, server: Server) -> Member:
+    if member is None:
+        return Member(server)
+    if _endpoints(member.server) == _endpoints(server):
+        return replace(member, server=server, gone=None)
+    # It moved: its state stands until probes of the new address say otherwise.
+    return Member(server, up=member.up)
+
+
+def _endpoints(server: Server) -> tuple[object, ...]:
+    return (server.ipv4, server.ipv6, server.port)
+
+
+def with_verdict(
+    members: Members, server: Server, alive: bool, now: float, rules: Rules
+) -> Members:
+    """Take one probe's verdict; one on a server that has moved or gone is dropped."""
+    member = members.get(server.id)
+    if member is None or _endpoints(member.server) != _endpoints(server):
+        return members
+    sign = 1 if alive else -1
+    streak = member.streak + sign if member.streak * sign > 0 else sign
+    up = member.up
+    if up is None:
+        up = alive
+    elif streak >= rules.rise:
+        up = True
+    after = {**members, server.id: replace(member, streak=streak, up=up)}
+    return settled(after, now, rules)
+
+
+def settled(members: Members, now: float, rules: Rules) -> Members:
+    """Let fall who must fall, and forget who may be forgotten."""
+    after = dict(members)
+    if any(member.answers for member in after.values()):
+        for id_ in _overdue(after, rules):
+            after[id_] = replace(after[id_], up=False, fell=now)
+    elsewhere = _listed_ready(after)
+    return {
+        id_: member
+        for id_, member in after.items()
+        if member.gone is None
+        or (member.up and not elsewhere)
+        or (member.up and now < member.gone.left + rules.drain_keep)
+        or (member.up is False and now < member.fell + rules.dead_keep)
+    }
+
+
+def panicking(members: Members, rules: Rules) -> bool:
+    """Whether servers stay ready only because none answers."""
+    return bool(_overdue(members, rules))
+
+
+def _overdue(members: Members, rules: Rules) -> list[str]:
+    return [id_ for id_, m in members.items() if m.up and m.streak <= -rules.fall]
+
+
+def _listed_ready(members: Members) -> bool:
+    return any(m.up and m.gone is None for m in members.values())
+
+
+def untested(members: Members) -> bool:
+    """Whether a listed server still waits for its first verdict."""
+    return any(member.up is None for member in members.values())
+
+
+def pooled(members: Members, now: float, rules: Rules) -> tuple[PooledServer, ...]:
+    """Show the members as their state, sorted by id, at most `MAX_SERVERS`."""
+    elsewhere = _listed_ready(members)
+    seen = any(member.answers for member in members.values())
+    states = [
+        PooledServer(
+            member.server,
+            _state(member, now, elsewhere=elsewhere),
+            dead=seen and not member.up and member.streak <= -rules.fall,
+        )
+        for member in members.values()
+        if member.up is not None
+    ]
+    # Those that left are surplus to a full list; which is first matters only then.
+    order = (ServerState.READY, ServerState.FAILING, ServerState.DRAINING)
+    states.sort(key=lambda p: (order.index(p.state), p.server.id))
+    return tuple(sorted(states[:MAX_SERVERS], key=lambda p: p.server.id))
+
+
+def _state(member: Member, now: float, *, elsewhere: bool) -> ServerState:
+    if not member.up:
+        return ServerState.FAILING
+    if member.gone is not None and elsewhere and now >= member.gone.drains:
+        return ServerState.DRAINING
+    return ServerState.READY

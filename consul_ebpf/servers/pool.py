@@ -1,0 +1,253 @@
+"""The servers and their states: a source and a probe, joined by `membership`."""
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from types import TracebackType
+from typing import Self
+
+from consul_ebpf.base.events import event
+from consul_ebpf.base.latest import Latest
+from consul_ebpf.base.reasons import Reasons
+from consul_ebpf.model.errors import ConsulEbpfError
+from consul_ebpf.model.seams import HealthProbe, Rechecks, ServerSource
+from consul_ebpf.model.values import PooledServer, Server, ServerState
+from consul_ebpf.servers import membership
+from consul_ebpf.servers.sanity import sane
+
+logger = logging.getLogger(__name__)
+
+VIP_NETWORK = IPv4Network("127.64.0.0/10")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSettings(membership.Rules):
+    """The pool's numbers; those of the rules are explained there."""
+
+    interval: float = 1.0
+    """Seconds from one probe of a server to its next, give or take a tenth."""
+    vip_network: IPv4Network = VIP_NETWORK
+    """No server can be in here: its connects would come back to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The last thing subscribers see."""
+
+    error: BaseException | None
+
+
+class ServerPool:
+    """Watches a source's servers, probes each on its own cadence, tells subscribers.
+
+    `async for servers in pool:` yields the newest whole value, for any number of
+    subscribers; a slow one misses what was in between. The pool runs while somebody
+    iterates, or inside `async with pool:`. What makes it stop is raised to both.
+
+    The first value comes when each listed server was probed once. A value is never
+    empty, and once a server was ready, one is (see `membership` for the rules).
+    """
+
+    def __init__(
+        self,
+        source: ServerSource,
+        probe: HealthProbe,
+        *,
+        settings: PoolSettings = PoolSettings(),
+        known: Iterable[PooledServer] = (),
+    ) -> None:
+        """Join `source` and `probe`; the probe is closed when the pool stops.
+
+        `known` are servers and states from an earlier run: the pool begins with them,
+        published at once and probed, whether or not the source answers.
+        """
+        self._source = source
+        self._probe = probe
+        self._settings = settings
+        self._members = membership.of_known(known)
+        self._servers: tuple[PooledServer, ...] = ()
+        self._cell: Latest[tuple[PooledServer, ...] | _End] = Latest()
+        self._users = 0
+        self._runner: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._probers: dict[str, asyncio.Task[None]] = {}
+        self._verdicts: dict[str, str] = {}  # newest, in words
+        self._reasons = Reasons(logger, "list_refused")
+        self._panicking = False
+        self._empty = False
+
+    def __repr__(self) -> str:
+        count = Counter(pooled.state for pooled in self._servers)
+        states = ", ".join(f"{count[state]} {state.value}" for state in ServerState)
+        return f"<ServerPool {'running' if self._runner else 'stopped'}: {states}>"
+
+    @property
+    def servers(self) -> tuple[PooledServer, ...]:
+        """The newest value, sorted by server id; empty before the first."""
+        return self._servers
+
+    async def __aenter__(self) -> Self:
+        """Start, unless somebody else has."""
+        while self._ending is not None and not self._ending.done():
+            await asyncio.wait([self._ending])
+        self._users += 1
+        if self._runner is None:
+            self._cell = Latest()
+            self._runner = asyncio.create_task(self._run(), name="server pool")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop if nobody else uses it; raise what made it fail, if nothing else is."""
+        self._users -= 1
+        runner = self._runner
+        if self._users or runner is None:
+            return
+        self._runner, self._ending = None, runner
+        runner.cancel()
+        await asyncio.wait([runner])
+        failure = None if runner.cancelled() else runner.exception()
+        if failure is not None and error is None:
+            raise failure
+
+    async def __aiter__(self) -> AsyncIterator[tuple[PooledServer, ...]]:
+        """Yield the value there is, then each newer one, while the pool runs."""
+        async with self:
+            async for value in self._cell.changes():
+                if not isinstance(value, _End):
+                    yield value
+                elif value.error is not None:
+                    raise value.error
+                else:
+                    return
+
+    async def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow(tasks), name="server source")
+        except BaseExceptionGroup as group:
+            error = group.exceptions[0]
+            raise error from None
+        finally:
+            self._cell.set(_End(error))
+            self._probers.clear()
+            self._verdicts.clear()
+            await self._probe.aclose()
+
+    async def _follow(self, tasks: asyncio.TaskGroup) -> None:
+        """Take each new list from the source."""
+        self._settle(tasks)
+        async for servers in self._source.watch():
+            kept, rejected = sane(servers, self._settings.vip_network)
+            self._reasons.report(rejected)
+            self._note_empty(empty=not kept)
+            self._members = membership.with_list(
+                self._members, kept, self._now(), self._settings
+            )
+            self._settle(tasks)
+        raise ConsulEbpfError(f"server source {self._source!r} ended; it never should")
+
+    async def _watch_health(self, id_: str, tasks: asyncio.TaskGroup) -> None:
+        """Probe one server for as long as it is a member."""
+        while member := self._members.get(id_):
+            begun = self._now()
+            health = await self._probe.check(member.server)
+            self._members = membership.with_verdict(
+                self._members,
+                member.server,
+                health.alive,
+                self._now(),
+                self._settings,
+            )
+            self._verdicts[id_] = health.reason
+            self._settle(tasks)
+            # Jitter, so that a host's probes do not fall into step with others'.
+            pause = self._settings.interval * random.uniform(0.9, 1.1)  # noqa: S311
+            await asyncio.sleep(begun + pause - self._now())
+
+    def _settle(self, tasks: asyncio.TaskGroup) -> None:
+        """Probe exactly the members, and publish them."""
+        for id_ in self._probers.keys() - self._members.keys():
+            # It ends by itself too, but only after its pause or its deadline.
+            self._probers.pop(id_).cancel()
+            self._verdicts.pop(id_, None)
+        for id_ in self._members:
+            if id_ not in self._probers:
+                self._probers[id_] = tasks.create_task(
+                    self._watch_health(id_, tasks), name=f"probe of {id_}"
+                )
+        if self._cell.value is None and membership.untested(self._members):
+            return  # a plan for the first of three servers would be thrown away
+        servers = membership.pooled(self._members, self._now(), self._settings)
+        if not servers:
+            return
+        self._log_changes(servers)
+        self._note_panic()
+        self._servers = servers
+        self._cell.set(servers)
+
+    def _log_changes(self, servers: tuple[PooledServer, ...]) -> None:
+        before = {pooled.server.id: pooled for pooled in self._servers}
+        for pooled in servers:
+            server, state = pooled.server, pooled.state
+            was = before.pop(server.id, None)
+            if was is not None and was.state is state:
+                continue
+            failing = state is ServerState.FAILING
+            left = was is not None and was.state is ServerState.DRAINING
+            logger.log(
+                logging.WARNING if failing and not left else logging.INFO,
+                "server %s is %s%s%s",
+                _named(server),
+                state.value,
+                f", was {was.state.value}" if was else "",
+                f" ({self._verdicts.get(server.id)})" if failing else "",
+                extra=event("server_failing") if failing else None,
+            )
+        for pooled in before.values():
+            logger.info("server %s has left", _named(pooled.server))
+
+    def _note_panic(self) -> None:
+        panicking = membership.panicking(self._members, self._settings)
+        if panicking and not self._panicking:
+            logger.error(
+                "no server answers its probe (%s); keeping their states,"
+                " check this host's network and the servers",
+                next(iter(self._verdicts.values()), "no reason"),
+                extra=event("all_probes_fail"),
+            )
+        elif self._panicking and not panicking:
+            logger.info("servers answer their probes again")
+        self._panicking = panicking
+        if panicking and isinstance(self._source, Rechecks):
+            self._source.look_again()
+
+    def _note_empty(self, *, empty: bool) -> None:
+        if empty and not self._empty:
+            logger.warning(
+                "the source lists no usable server; keeping the %d known."
+                " Consul answers so too if the ACL token lacks service:read or"
+                " node:read",
+                len(self._members),
+                extra=event("list_empty"),
+            )
+        elif self._empty and not empty:
+            logger.info("the source lists servers again")
+        self._empty = empty
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _named(server: Server) -> str:
+    return f"{server.name} ({server.endpoint})" if server.name else server.endpoint

@@ -1,0 +1,165 @@
+"""The servers in Consul's catalog, watched with blocking queries."""
+
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+import msgspec
+
+from consul_ebpf.base.reasons import Reasons
+from consul_ebpf.client.blocking import WAIT, watch_query
+from consul_ebpf.client.http import ConsulHttp, Https
+from consul_ebpf.client.token import TokenSource, no_token
+from consul_ebpf.model.values import Server
+
+logger = logging.getLogger(__name__)
+
+
+class Entry(msgspec.Struct, frozen=True, rename="pascal"):
+    """What we use of one instance of the service `consul`.
+
+    Its ServicePort is the servers' own RPC and its ServiceAddress is empty: the
+    address is the node's and the gRPC port is in the service's metadata.
+    """
+
+    node: str
+    address: str
+    id: str = msgspec.field(default="", name="ID")
+    tagged_addresses: dict[str, str] | None = None
+    service_meta: dict[str, str] | None = None
+
+    def meta(self, key: str) -> str:
+        """Return one value of the service's metadata, or nothing."""
+        return (self.service_meta or {}).get(key, "")
+
+
+class CatalogSource:
+    """A `ServerSource` of the servers registered in Consul.
+
+    The catalog's answer is used, not the health endpoint's: health here means
+    serf's, which lags seconds behind and says nothing of gRPC. The pool probes, and
+    the catalog's index does not move with every check.
+    """
+
+    def __init__(
+        self,
+        http_addresses: Sequence[str],
+        *,
+        datacenter: str = "",
+        token: TokenSource = no_token,
+        grpc_port: int = 8502,
+        tls: bool = False,
+        https: Https | None = None,
+        wait: float = WAIT,
+    ) -> None:
+        """Ask `http_addresses` in turn, with a `token` that is asked for each time.
+
+        Args:
+            http_addresses: `http[s]://host:port` of agents or servers.
+            datacenter: empty for the datacenter of the agent that answers.
+            token: needs service:read on "consul" and node:read.
+            grpc_port: where no server's metadata says a port.
+            tls: take the servers' TLS port instead of the plaintext one.
+            https: how to verify https addresses; None: by the system's certificates.
+            wait: seconds a query blocks when nothing changes.
+        """
+        self._addresses = tuple(http_addresses)
+        self._datacenter = datacenter
+        self._token = token
+        self._grpc_port = grpc_port
+        self._tls = tls
+        self._https = https
+        self._wait = wait
+
+    def __repr__(self) -> str:
+        return f"<CatalogSource {', '.join(self._addresses)}>"
+
+    async def watch(self) -> AsyncGenerator[tuple[Server, ...], None]:
+        """Yield the whole list at once and again after each change, for ever."""
+        skipped = Reasons(logger, "list_refused")
+        answers = watch_query(
+            self._addresses,
+            _query,
+            lambda data: servers_in(data, grpc_port=self._grpc_port, tls=self._tls),
+            what="the servers in the catalog",
+            datacenter=self._datacenter,
+            token=self._token,
+            https=self._https,
+            wait=self._wait,
+        )
+        async with aclosing(answers):
+            async for servers, reasons in answers:
+                skipped.report(reasons)
+                yield servers
+
+
+async def _query(consul: ConsulHttp, index: int | None, wait: str) -> Any:
+    return await consul.catalog.service("consul", index=index, wait=wait)
+
+
+def servers_in(
+    data: Any, *, grpc_port: int, tls: bool
+) -> tuple[tuple[Server, ...], tuple[str, ...]]:
+    """Read the catalog's answer: the servers, and a line for each entry skipped.
+
+    A server whose metadata names no gRPC port while another's does has gRPC off.
+    Where none names one (an old Consul), `grpc_port` is taken for all.
+
+    Raises:
+        msgspec.ValidationError: it is not a list.
+    """
+    key = "grpc_tls_port" if tls else "grpc_port"
+    entries: list[Entry] = []
+    servers: list[Server] = []
+    skipped: list[str] = []
+    for number, item in enumerate(msgspec.convert(data, list[Any])):
+        try:
+            entries.append(msgspec.convert(item, Entry))
+        except msgspec.ValidationError as error:
+            skipped.append(f"entry {number} of the catalog's answer skipped: {error}")
+    default = "" if any(entry.meta(key) for entry in entries) else str(grpc_port)
+    for entry in entries:
+        port = entry.meta(key) or default
+        v4, v6 = _addresses(entry)
+        if not port:
+            skipped.append(
+                f"server {entry.node} skipped: its metadata has no {key},"
+                f" so its {'gRPC TLS' if tls else 'gRPC'} port is off"
+            )
+        elif not (port.isascii() and port.isdecimal() and len(port) <= 5):
+            skipped.append(f"server {entry.node} skipped: {key} {port!r} is no port")
+        elif v4 is None and v6 is None:
+            skipped.append(
+                f"server {entry.node} skipped: {entry.address!r} is no IP address"
+            )
+        else:
+            servers.append(
+                Server(
+                    id=entry.id or entry.node,
+                    port=int(port),
+                    ipv4=v4,
+                    ipv6=v6,
+                    version=entry.meta("version"),
+                    name=entry.node,
+                )
+            )
+    return tuple(servers), tuple(skipped)
+
+
+def _addresses(entry: Entry) -> tuple[IPv4Address | None, IPv6Address | None]:
+    """Take the node's address, and for the other family its tagged LAN address."""
+    tagged = entry.tagged_addresses or {}
+    v4: IPv4Address | None = None
+    v6: IPv6Address | None = None
+    for text in (entry.address, tagged.get("lan_ipv4"), tagged.get("lan_ipv6")):
+        try:
+            address = ip_address(text or "")
+        except ValueError:
+            continue
+        if isinstance(address, IPv4Address):
+            v4 = v4 or address
+        else:
+            v6 = v6 or address
+    return v4, v6

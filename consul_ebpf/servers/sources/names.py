@@ -1,0 +1,133 @@
+"""Seeds as servers: names looked up, commands run; and the source made of that."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+
+from consul_ebpf.base.reasons import Reasons
+from consul_ebpf.base.retry import growing
+from consul_ebpf.base.timing import timed
+from consul_ebpf.config.seeds import Command, Name, Seed, parse_seed
+from consul_ebpf.model.errors import ConfigError, ConsulError
+from consul_ebpf.model.values import Server
+from consul_ebpf.servers.sources import command, dns
+
+logger = logging.getLogger(__name__)
+
+AGAIN = 1.0
+"""Seconds after a failure; twice as long after each further one, up to `refresh`."""
+
+Answer = tuple[tuple[Server, ...], float]
+"""Servers, and in how many seconds to ask again."""
+
+
+class Resolver:
+    """Resolves seeds, all of them at once.
+
+    Args:
+        seeds: as written in `consul.addresses`.
+        grpc_port: where a seed has no port.
+        refresh: seconds until a command is run again.
+        look_up: a name's servers; DNS.
+
+    Raises:
+        ConfigError: a seed cannot be read, or there is none.
+    """
+
+    def __init__(
+        self,
+        seeds: Sequence[str],
+        grpc_port: int,
+        refresh: float,
+        look_up: Callable[[Name, float], Awaitable[Answer]] = dns.look_up,
+    ) -> None:
+        if not seeds:
+            raise ConfigError("no server given: set consul.addresses")
+        self._seeds = tuple(parse_seed(text, grpc_port) for text in seeds)
+        self._texts = tuple(seeds)
+        self._refresh = refresh
+        self._look_up = look_up
+
+    def __repr__(self) -> str:
+        return f"<Resolver {', '.join(self._texts)}>"
+
+    async def resolve(self) -> tuple[tuple[Server, ...], float, tuple[str, ...]]:
+        """Return the servers, when to ask again, and why some seeds failed."""
+        answers = await asyncio.gather(
+            *map(self._resolve, self._seeds), return_exceptions=True
+        )
+        servers: dict[str, Server] = {}
+        pause, failures = self._refresh, []
+        for answer in answers:
+            if isinstance(answer, ConsulError):
+                failures.append(str(answer))
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                servers.update((each.id, each) for each in answer[0])
+                pause = min(pause, answer[1])
+        return tuple(servers.values()), pause, tuple(failures)
+
+    async def _resolve(self, seed: Seed) -> Answer:
+        if isinstance(seed, Name):
+            return await self._look_up(seed, self._refresh)
+        if isinstance(seed, Command):
+            return await command.run(seed), self._refresh
+        return (seed,), float("inf")
+
+
+class ResolvingSource:
+    """A `ServerSource` of names and commands: no Consul is asked who the servers are.
+
+    For servers behind a load balancer, and whatever else has a name. A failure leaves
+    what is known.
+    """
+
+    def __init__(self, resolver: Resolver, refresh: float = 60.0) -> None:
+        """Ask `resolver` as often as it says; after failures at most `refresh` s."""
+        self._resolver = resolver
+        self._refresh = refresh
+        self._lost = asyncio.Event()
+        self._hurried = 0
+
+    def __repr__(self) -> str:
+        return f"<ResolvingSource {self._resolver!r}>"
+
+    def look_again(self) -> None:
+        """Ask before the time is up: none of the servers answers. See `Rechecks`."""
+        self._lost.set()
+
+    async def watch(self) -> AsyncGenerator[tuple[Server, ...], None]:
+        """Yield the whole list at once and again after each change, for ever."""
+        reasons = Reasons(logger, "source_failed")
+        last: tuple[Server, ...] = ()
+        failed = 0
+        while True:
+            with timed("discovery"):
+                servers, pause, failures = await self._resolver.resolve()
+            reasons.report(f"{each}; keeping what is known" for each in failures)
+            servers = tuple(sorted(servers, key=lambda each: each.id))
+            if failures:
+                # What a failed seed stood for is not gone.
+                known = {each.id: each for each in (*last, *servers)}
+                servers = tuple(known[key] for key in sorted(known))
+                pause = growing(failed, AGAIN, self._refresh)
+                failed += 1
+            else:
+                failed = 0
+            if servers and servers != last:
+                last = servers
+                yield servers
+            await self._rest(pause)
+
+    async def _rest(self, pause: float) -> None:
+        """Sleep, but while no server answers not longer than after a failure."""
+        least = growing(self._hurried, AGAIN, pause)
+        await asyncio.sleep(least)
+        self._lost.clear()  # told again while it is so
+        try:
+            async with asyncio.timeout(pause - least):
+                await self._lost.wait()
+            self._hurried += 1
+        except TimeoutError:
+            self._hurried = 0

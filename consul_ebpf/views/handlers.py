@@ -1,0 +1,196 @@
+"""The endpoint's answers. Every error is JSON: `{"error": "one line"}`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any, get_args
+
+import msgspec
+from aiohttp import web
+
+from consul_ebpf.config.decoding import convert
+from consul_ebpf.config.schema import ProxyEntry
+from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
+from consul_ebpf.model.names import shown
+from consul_ebpf.proxies.sources.registered import RegisteredWorkloads, not_ours
+from consul_ebpf.views.peers import is_local_name, peer_uid
+from consul_ebpf.views.proxies import Condition, Host, ProxyView
+
+LONGEST = 600.0
+"""Seconds that a request may wait."""
+
+LOOK = 0.25
+"""Seconds between looks at the kernel while somebody waits for a connection."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Handlers:
+    """All routes.
+
+    Args:
+        host: the proxies.
+        registered: where those registered here are kept.
+        writers: uids that may register.
+        status: what `status --json` prints. Blocking.
+        metrics: the body of /metrics and its content type. Blocking.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        registered: RegisteredWorkloads,
+        writers: frozenset[int],
+        status: Callable[[], dict[str, Any]],
+        metrics: Callable[[], tuple[bytes, str]],
+    ) -> None:
+        self._host = host
+        self._registered = registered
+        self._writers = writers
+        self._status = status
+        self._metrics = metrics
+
+    def __repr__(self) -> str:
+        return f"<Handlers {self._host!r}>"
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the table."""
+        return [
+            web.get("/v1/health", self.health),
+            web.get("/v1/status", self.status),
+            web.get("/v1/proxies", self.proxies),
+            web.get("/v1/proxies/{id}", self.proxy),
+            web.put("/v1/proxies/{id}", self.put),
+            web.delete("/v1/proxies/{id}", self.delete),
+            web.get("/metrics", self.metrics),
+        ]
+
+    async def health(self, _: web.Request) -> web.Response:
+        """Say that it answers, and whether a first table is programmed."""
+        ready = self._host.rounds.value is not None
+        return web.json_response({"status": "ok", "ready": ready})
+
+    async def status(self, _: web.Request) -> web.Response:
+        """Answer as `status --json`."""
+        return web.json_response(await asyncio.to_thread(self._status))
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        """Answer in Prometheus' text format."""
+        body, content_type = await asyncio.to_thread(self._metrics)
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def proxies(self, _: web.Request) -> web.Response:
+        """Answer with all of them."""
+        views = [await self._host.view(proxy_id) for proxy_id in self._host.ids]
+        return web.json_response([asdict(view) for view in views if view is not None])
+
+    async def proxy(self, request: web.Request) -> web.Response:
+        """Answer with one; `?wait=connected&timeout=30` waits for it."""
+        proxy_id = request.match_info["id"]
+        wait = request.query.get("wait")
+        if wait is None:
+            view = await self._host.view(proxy_id)
+            if view is None:
+                return _error(404, f"proxy {shown(proxy_id)} is not known here")
+            return web.json_response(asdict(view))
+        if wait not in get_args(Condition):
+            return _error(400, f"wait={shown(wait)}: one of {get_args(Condition)}")
+        timeout = _seconds(request.query.get("timeout", "30"))
+        if timeout is None:
+            return _error(400, "timeout: must be a number of seconds")
+        view = await self._until(proxy_id, wait, timeout)  # type: ignore[arg-type]
+        if view is not None and view.holds(wait):  # type: ignore[arg-type]
+            return web.json_response(asdict(view))
+        why = "nobody has asked for it"
+        if view is not None:
+            why = view.missing(wait)  # type: ignore[arg-type]
+        named = f"proxy {shown(proxy_id)} is not {_WORDS[wait]}"
+        known = asdict(view) if view is not None else None
+        return _error(504, f"{named} after {timeout:g} s: {why}", proxy=known)
+
+    async def _until(
+        self, proxy_id: str, wait: Condition, patience: float
+    ) -> ProxyView | None:
+        """Return the proxy when the condition holds, else as it is in the end."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience
+        while True:
+            version = self._host.rounds.version
+            view = await self._host.view(proxy_id)
+            left = deadline - loop.time()
+            if left <= 0 or (view is not None and view.holds(wait)):
+                return view
+            await self._host.rounds.changed_since(version, min(left, LOOK))
+
+    async def put(self, request: web.Request) -> web.Response:
+        """Register a proxy: the keys of a `[[proxies]]` entry."""
+        proxy_id = request.match_info["id"]
+        if refusal := self._may_not(request, proxy_id):
+            return refusal
+        try:
+            data = msgspec.json.decode(await request.read())
+            if (
+                not isinstance(data, dict)
+                or data.setdefault("id", proxy_id) != proxy_id
+            ):
+                return _error(400, "the body must be an object, with the path's id")
+            entry = convert(data, ProxyEntry, "body")
+            new = await asyncio.to_thread(self._registered.put, entry)
+        except (msgspec.DecodeError, ConfigError) as error:
+            return _error(400, " ".join(str(error).split()))
+        return web.json_response({"id": proxy_id}, status=201 if new else 200)
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Remove a proxy that was registered here."""
+        proxy_id = request.match_info["id"]
+        if refusal := self._may_not(request, proxy_id):
+            return refusal
+        if not await asyncio.to_thread(self._registered.remove, proxy_id):
+            return _error(404, f"proxy {shown(proxy_id)} is not registered here")
+        return web.Response(status=204)
+
+    def _may_not(self, request: web.Request, proxy_id: str) -> web.Response | None:
+        """Refuse who may not write, and what is somebody else's."""
+        transport = request.transport
+        uid = peer_uid(transport.get_extra_info("socket") if transport else None)
+        if uid is None:
+            return _error(403, "proxies are registered over the unix socket only")
+        if uid not in self._writers:
+            return _error(403, f"uid {uid} may not register proxies: see api.users")
+        owner = self._host.owner(proxy_id)
+        if owner and proxy_id not in self._registered:
+            return _error(409, not_ours(proxy_id, owner))
+        return None
+
+
+def _seconds(text: str) -> float | None:
+    """Read a patience; None for what is none, `nan` among it."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return min(seconds, LONGEST) if seconds >= 0 else None
+
+
+_WORDS = {
+    "programmed": "programmed",
+    "bootstrap": "given a bootstrap",
+    "connected": "connected",
+}
+
+
+@web.middleware
+async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer errors as JSON, and nobody who got here by a name of his own."""
+    if not is_local_name(request.headers.get("Host", "")):
+        return _error(403, "Host: must be an IP address or localhost")
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return _error(error.status, error.reason)
+    except ConsulEbpfError as error:
+        return _error(503, str(error))
+
+
+def _error(status: int, why: str, **more: Any) -> web.Response:
+    return web.json_response({"error": why, **more}, status=status)

@@ -1,1 +1,0 @@
-"""Which proxies this host has, and which VIP is whose."""

@@ -1,0 +1,176 @@
+"""When connections are cut, in virtual time."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Address
+
+import pytest
+
+from consul_ebpf import (
+    KernelError,
+    KernelState,
+    PooledServer,
+    PrivilegeError,
+    Server,
+    ServerState,
+    SlottedServer,
+    Table,
+    Vip,
+)
+from consul_ebpf.base.latest import Latest
+from consul_ebpf.controller.cutting import AGAIN, Cutter
+from consul_ebpf.model.values import VipCounters
+from consul_ebpf.testing import FakeNamespaces
+
+pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
+
+ONE, TWO = Server.at("10.0.0.1", 8502), Server.at("10.0.0.2", 8502)
+READY, FAILING = ServerState.READY, ServerState.FAILING
+UP = (PooledServer(ONE, READY), PooledServer(TWO, READY))
+DEAD = (PooledServer(ONE, FAILING, dead=True), PooledServer(TWO, READY))
+VIP = Vip(IPv4Address("127.64.0.1"), 8502)
+
+
+class Host:
+    """Sockets 1 and 2 went by a VIP to ONE, 3 to TWO; 4 to ONE by no VIP."""
+
+    def __init__(self) -> None:
+        sockets = {1: ONE, 2: ONE, 3: TWO, 4: ONE}
+        self.namespaces = FakeNamespaces(sockets=sockets)
+        self.ring: tuple[tuple[int, int], ...] = ((1, 0), (2, 0), (3, 1))
+        self.servers: Latest[tuple[PooledServer, ...]] = Latest()
+        self.reads = 0
+        self.unreadable = False
+
+    async def read(self) -> KernelState:
+        self.reads += 1
+        if self.unreadable:
+            raise KernelError("reading the tables failed")
+        rows = {n: SlottedServer(n, s, READY) for n, s in enumerate((ONE, TWO))}
+        table = Table(rows, {VIP: (0, 1)})
+        return KernelState(table, {}, {VIP: VipCounters(3, 0, self.ring)})
+
+    @property
+    def open(self) -> set[int]:
+        return set(self.namespaces.sockets)
+
+    @asynccontextmanager
+    async def cutting(self) -> AsyncIterator[None]:
+        cutter = Cutter(self.read, self.namespaces)
+        task = asyncio.create_task(cutter.follow(self.servers))
+        try:
+            await asyncio.sleep(0.1)
+            yield
+            assert not task.done()
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def test_a_dead_servers_connections_are_cut_and_no_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """At once, and said in one line that counts them."""
+    host = Host()
+    host.servers.set(UP)
+    async with host.cutting():
+        assert host.open == {1, 2, 3, 4}
+        host.servers.set(DEAD)
+        await asyncio.sleep(0.1)
+        assert host.open == {3, 4}
+    (line,) = caplog.records
+    assert line.__dict__["event"] == "cut"
+    assert line.__dict__["count"] == 2
+    assert "10.0.0.1:8502" in line.getMessage()
+
+
+async def test_one_that_was_being_made_is_cut_by_the_second_look() -> None:
+    """There is no third: a server may be dead for days."""
+    host = Host()
+    async with host.cutting():
+        host.servers.set(DEAD)
+        await asyncio.sleep(1)
+        host.namespaces.sockets[9] = ONE
+        host.ring = ((9, 0),)
+        await asyncio.sleep(AGAIN)
+        assert host.open == {3, 4}
+        reads = host.reads
+        await asyncio.sleep(100 * AGAIN)
+        assert reads == host.reads == 2
+
+
+async def test_a_server_that_is_back_is_let_be() -> None:
+    """Before the second look came; dead again it is looked at again."""
+    host = Host()
+    async with host.cutting():
+        host.servers.set(DEAD)
+        await asyncio.sleep(1)
+        host.servers.set(UP)
+        host.namespaces.sockets[9] = ONE
+        host.ring = ((9, 0),)
+        await asyncio.sleep(10 * AGAIN)
+        assert 9 in host.open
+        host.servers.set(DEAD)
+        await asyncio.sleep(1)
+        assert 9 not in host.open
+
+
+async def test_fault_59_nothing_is_cut_while_no_server_is_ready() -> None:
+    """Whatever is said to be dead: there is nowhere to go, or it is us."""
+    host = Host()
+    async with host.cutting():
+        nobody = tuple(PooledServer(s, FAILING, dead=True) for s in (ONE, TWO))
+        host.servers.set(nobody)
+        await asyncio.sleep(10 * AGAIN)
+        assert host.open == {1, 2, 3, 4}
+        failing = (PooledServer(ONE, FAILING), PooledServer(TWO, READY))
+        host.servers.set(failing)  # failing by one probe is not dead
+        await asyncio.sleep(10 * AGAIN)
+        assert host.open == {1, 2, 3, 4}
+        assert host.reads == 0
+
+
+async def test_fault_61_what_the_kernel_cannot_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With what does it instead; it is not tried again."""
+    host = Host()
+    host.namespaces.failure = PrivilegeError("that needs CAP_NET_ADMIN")
+    async with host.cutting():
+        for servers in (DEAD, UP, DEAD, UP, DEAD):
+            host.servers.set(servers)
+            await asyncio.sleep(10 * AGAIN)
+        assert host.open == {1, 2, 3, 4}
+    (line,) = caplog.records
+    assert "CAP_NET_ADMIN; Envoy's keepalive" in line.getMessage()
+    assert line.__dict__["event"] == "cut_failed"
+
+
+async def test_tables_that_cannot_be_read_are_tried_again() -> None:
+    """Nothing ends by it."""
+    host = Host()
+    host.unreadable = True
+    async with host.cutting():
+        host.servers.set(DEAD)
+        await asyncio.sleep(2 * AGAIN)
+        assert host.open == {1, 2, 3, 4}
+        host.unreadable = False
+        await asyncio.sleep(AGAIN)
+        assert host.open == {3, 4}
+
+
+async def test_what_failed_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    """Said once, until it works."""
+    host = Host()
+    host.namespaces.failure = KernelError("not now")
+    async with host.cutting():
+        host.servers.set(DEAD)
+        await asyncio.sleep(5 * AGAIN)
+        assert host.open == {1, 2, 3, 4}
+        host.namespaces.failure = None
+        await asyncio.sleep(AGAIN)
+        assert host.open == {3, 4}
+    failed = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert [r.__dict__["event"] for r in failed] == ["cut_failed", "cut"]

@@ -1,0 +1,500 @@
+"""The parts in the runner: what comes first, what goes on, what ends it. Time is
+virtual; blocking work runs in real threads."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from consul_ebpf.controller.round import Converged
+from consul_ebpf.controller.runner import Runner
+from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
+from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.model.errors import ConsulEbpfError, KernelError
+from consul_ebpf.model.seams import Applied, WorkloadSource
+from consul_ebpf.model.values import (
+    Credentials,
+    Proxy,
+    Server,
+    ServerState,
+    SlottedServer,
+    Table,
+    Vip,
+)
+from consul_ebpf.proxies.memory import VipMemory
+from consul_ebpf.servers.pool import ServerPool
+from consul_ebpf.testing import (
+    FakeAcl,
+    FakeProbe,
+    FakeServerSource,
+    FakeWorkloads,
+    MemoryMapBackend,
+)
+from consul_ebpf.tokens.keeper import TokenKeeper
+from consul_ebpf.tokens.memory import TokenMemory
+
+pytestmark = pytest.mark.looptime(start=0)
+
+READY, FAILING = ServerState.READY, ServerState.FAILING
+SERVERS = [Server.at(f"10.0.0.{n}", 8502) for n in (1, 2, 3)]
+WEB, API, JOB = (Proxy(name, "host1", owner="test") for name in ("web", "api", "job"))
+
+
+def vip(number: int) -> Vip:
+    return Vip(IPv4Address("127.64.0.0") + number, 8502)
+
+
+class Host:
+    """A runner among fakes, with its files in `directory`."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *proxies: Proxy,
+        backend: MemoryMapBackend | None = None,
+        servers: list[Server] | None = SERVERS,
+        workloads: WorkloadSource | None = None,
+        token_file: Path | None = None,
+    ) -> None:
+        self.directory = directory
+        self.source = FakeServerSource(servers)
+        self.probe = FakeProbe()
+        self.workloads = FakeWorkloads(proxies)
+        self.backend = backend or MemoryMapBackend()
+        self.told: list[Converged] = []
+        self._news = asyncio.Event()
+        files = BootstrapFiles(directory)
+        self.runner = Runner(
+            pool=ServerPool(self.source, self.probe),
+            workloads=workloads or self.workloads,
+            backend=self.backend,
+            renderer=EnvoyBootstrap(
+                token_file=files.token_path if token_file else None
+            ),
+            files=files,
+            memory=VipMemory(directory),
+            keeper=TokenKeeper(
+                FakeAcl(),
+                TokenMemory(directory),
+                Credentials(token_file=str(token_file)) if token_file else None,
+            ),
+        )
+
+    def tell(self, done: Converged) -> None:
+        self.told.append(done)
+        self._news.set()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator["Host"]:
+        self.task = asyncio.create_task(self.runner.run(self.tell))
+        try:
+            yield self
+        finally:
+            self.task.cancel()
+            await asyncio.wait([self.task])
+            assert {asyncio.current_task()} == asyncio.all_tasks()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return when a round has made it so; a runner that ends is an error."""
+        while not condition():
+            self._news.clear()
+            news = asyncio.create_task(self._news.wait())
+            await asyncio.wait([news, self.task], return_when="FIRST_COMPLETED")
+            if self.task.done():
+                news.cancel()
+                await self.task
+                raise AssertionError("the runner ended")
+
+    async def until_served(self, *proxies: Proxy) -> None:
+        await self.until(lambda: {each.id for each in proxies} == self.bootstraps())
+
+    def bootstraps(self) -> set[str]:
+        return {path.parent.name for path in self.directory.glob("*/bootstrap.json")}
+
+    def token(self, proxy: Proxy) -> str:
+        return (self.directory / proxy.id / "token.json").read_text()
+
+    @property
+    def table(self) -> Table:
+        return self.backend.read().table
+
+    @property
+    def writes(self) -> list[Applied]:
+        """What was written, without the rounds that wrote nothing."""
+        return [applied for applied in self.backend.applied if applied]
+
+
+class Looking(MemoryMapBackend):
+    """Notes which bootstraps there are when it is written to."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._directory = directory
+        self.seen: list[set[str]] = []
+
+    def apply(self, table: Table) -> Applied:
+        paths = self._directory.glob("*/bootstrap.json")
+        self.seen.append({path.parent.name for path in paths})
+        return super().apply(table)
+
+
+class Refusing(MemoryMapBackend):
+    """Refuses the first writes."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def apply(self, table: Table) -> Applied:
+        if self.times:
+            self.times -= 1
+            raise KernelError("writing the tables failed: no memory; trying again")
+        return super().apply(table)
+
+
+class Slow(MemoryMapBackend):
+    """Its writes take until `go`; `begun` is set when one begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = asyncio.Event()
+        self.go = threading.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def apply(self, table: Table) -> Applied:
+        self._loop.call_soon_threadsafe(self.begun.set)
+        assert self.go.wait(60)
+        return super().apply(table)
+
+
+class Ending:
+    """A workload source that breaks its word."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self._error = error
+
+    async def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:
+        yield (WEB,)
+        if self._error is not None:
+            raise self._error
+
+
+async def test_the_tables_come_before_the_bootstraps(tmp_path: Path) -> None:
+    """No Envoy starts on a VIP that leads nowhere."""
+    backend = Looking(tmp_path)
+    async with Host(tmp_path, WEB, backend=backend).serving() as host:
+        await host.until_served(WEB)
+        host.workloads.set([WEB, API])
+        await host.until_served(WEB, API)
+    assert [set(), {"web"}] == backend.seen
+    assert {vip(1), vip(2)} == set(host.table.vips)
+
+
+async def test_the_bootstrap_holds_the_programmed_vip(tmp_path: Path) -> None:
+    """Whatever it is."""
+    async with Host(tmp_path, WEB).serving() as host:
+        await host.until_served(WEB)
+    text = (tmp_path / "web" / "bootstrap.json").read_text()
+    (programmed,) = host.table.vips
+    assert f'"address": "{programmed.address}"' in text
+
+
+async def test_it_tells_of_each_round(tmp_path: Path) -> None:
+    """Ready servers, programmed proxies, refused ones."""
+    host = Host(tmp_path, WEB, Proxy("../x", "host1", owner="test"))
+    async with host.serving():
+        await host.until_served(WEB)
+    assert Converged(servers=3, proxies=1, refused=1) == host.told[-1]
+
+
+async def test_nothing_is_done_before_all_is_known(tmp_path: Path) -> None:
+    """With no servers known and none in the kernel there is no bootstrap."""
+    async with Host(tmp_path, WEB, servers=None).serving() as host:
+        await asyncio.sleep(60)
+        assert set() == host.bootstraps()
+        assert [] == host.backend.applied
+        host.source.set(SERVERS)
+        await host.until_served(WEB)
+
+
+async def test_fault_31_a_kernel_that_refuses_is_asked_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With back-off, and with the newest inputs by then."""
+    backend = Refusing(times=4)
+    async with Host(tmp_path, WEB, backend=backend).serving() as host:
+        while backend.times > 2:
+            await asyncio.sleep(0.1)
+        assert set() == host.bootstraps()
+        host.workloads.set([API])
+        await host.until_served(API)
+    assert 1 == len(host.table.vips)
+    told = [r.getMessage() for r in caplog.records if "failed" in r.getMessage()]
+    assert 4 == len(told)
+    assert told[0].startswith("writing the tables failed: no memory")
+
+
+async def test_a_death_is_one_write(tmp_path: Path) -> None:
+    """Of its row; no VIP changes, no bootstrap is written."""
+    async with Host(tmp_path, WEB, API, JOB).serving() as host:
+        await host.until_served(WEB, API, JOB)
+        host.backend.applied.clear()
+        host.probe.kill(SERVERS[0].id)
+        await host.until(lambda: 2 == host.told[-1].servers)
+    assert [Applied(servers=1)] == host.writes
+
+
+async def test_fault_59_if_every_probe_fails_nothing_changes(tmp_path: Path) -> None:
+    """It is us, or there is nowhere better to go."""
+    async with Host(tmp_path, WEB).serving() as host:
+        await host.until_served(WEB)
+        before = host.table
+        host.probe.kill(*(server.id for server in SERVERS))
+        host.source.set([])
+        await asyncio.sleep(120)
+    assert before == host.table
+    assert 1 == len(host.writes)
+
+
+async def test_with_consul_away_new_proxies_are_served_from_the_kernels_list(
+    tmp_path: Path,
+) -> None:
+    """A restart; proxies that were there keep what they have."""
+    rows = {
+        slot: SlottedServer(slot, SERVERS[slot - 4], state)
+        for slot, state in ((4, READY), (5, FAILING))
+    }
+    VipMemory(tmp_path).save({("web", "default", "default"): vip(7)})
+    backend = MemoryMapBackend(table=Table(rows, {vip(7): (5, 4)}))
+    host = Host(tmp_path, WEB, API, backend=backend, servers=None)
+    async with host.serving():
+        await host.until_served(WEB, API)
+        known = {slot: row.state for slot, row in host.table.servers.items()}
+        assert {4: READY, 5: FAILING} == known
+        assert (5, 4) == host.table.vips.pop(vip(7))  # type: ignore[attr-defined]
+        assert [Applied(vips_put=1)] == host.writes
+        host.source.set(SERVERS)  # Consul is back
+        await host.until(lambda: 3 == host.told[-1].servers)
+    slots = {row.server.endpoint: slot for slot, row in host.table.servers.items()}
+    assert {"10.0.0.1:8502": 4, "10.0.0.2:8502": 5, "10.0.0.3:8502": 6} == slots
+
+
+async def test_a_restart_writes_nothing(tmp_path: Path) -> None:
+    """Neither tables nor files, where nothing has changed."""
+    async with Host(tmp_path, WEB, API, JOB).serving() as first:
+        await first.until_served(WEB, API, JOB)
+    files = {path: path.stat() for path in tmp_path.glob("*/*.json")}
+    backend = MemoryMapBackend(table=first.table)
+    async with Host(tmp_path, JOB, API, WEB, backend=backend).serving() as again:
+        await again.until(lambda: bool(again.told) and 3 == again.told[-1].servers)
+        await asyncio.sleep(10)
+    assert [] == again.writes
+    assert first.table == again.table
+    assert files == {path: path.stat() for path in tmp_path.glob("*/*.json")}
+
+
+async def test_a_proxy_that_goes_leaves_nothing_but_its_vip(tmp_path: Path) -> None:
+    """Which it gets again when it is back."""
+    async with Host(tmp_path, WEB, API).serving() as host:
+        await host.until_served(WEB, API)
+        before = dict(host.table.vips)
+        host.workloads.set([API])
+        await host.until_served(API)
+        assert not (tmp_path / "web").exists()
+        assert 1 == len(host.table.vips)
+        host.workloads.set([API, WEB, JOB])
+        await host.until_served(API, WEB, JOB)
+        assert before.keys() < host.table.vips.keys()
+        addresses = [each.address for each in before]
+        text = (tmp_path / "web" / "bootstrap.json").read_text()
+        assert any(f'"{address}"' in text for address in addresses)
+
+
+async def test_a_refused_proxy_hurts_no_other_and_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not once for each change of something else; and its end is told too."""
+    bad = Proxy("../x", "host1", owner="drop-in.toml")
+    async with Host(tmp_path, WEB, bad).serving() as host:
+        await host.until_served(WEB)
+        host.workloads.set([bad, WEB, API])
+        await host.until_served(WEB, API)
+        host.workloads.set([WEB])
+        await host.until_served(WEB)
+    told = [r for r in caplog.records if r.levelno >= logging.ERROR]
+    assert 1 == len(told)
+    assert "not served" in told[0].getMessage()
+    assert "drop-in.toml" in told[0].getMessage()
+    assert [tmp_path / "vips.json", tmp_path / "web"] == sorted(tmp_path.iterdir())
+
+
+async def test_fault_27_two_that_want_one_vip_are_told_of_each_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first has it."""
+    wanted = IPv4Address("127.64.9.9")
+    one, other = (Proxy(n, "h", vip=wanted, owner=f"{n}.toml") for n in ("one", "two"))
+    async with Host(tmp_path, one, other, WEB).serving() as host:
+        await host.until_served(one, WEB)
+    (told,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
+    assert "one.toml" in told
+    assert "two.toml" in told
+
+
+async def test_fault_30_a_full_table_keeps_who_is_in_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the order of the list; there is room when one goes."""
+    backend = MemoryMapBackend(capacity=2)
+    async with Host(tmp_path, WEB, API, backend=backend).serving() as host:
+        await host.until_served(WEB, API)
+        before = host.table.vips
+        host.workloads.set([JOB, WEB, API])
+        await host.until(lambda: 1 == host.told[-1].refused)
+        assert {"web", "api"} == host.bootstraps()
+        assert before == host.table.vips
+        host.workloads.set([JOB, API])
+        await host.until_served(JOB, API)
+    (told,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
+    assert "proxy job" in told
+    assert "kernel.max_proxies" in told
+
+
+async def test_fault_16_the_token_is_written_and_rotated_and_never_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new one is in the file within seconds; the bootstrap stays as it is."""
+    caplog.set_level(logging.DEBUG)
+    file = tmp_path / "the-token"
+    file.write_text("secret-one")
+    host = Host(tmp_path / "run", WEB, token_file=file)
+    run = tmp_path / "run"
+    async with host.serving():
+        await host.until_served(WEB)
+        assert "secret-one" in host.token(WEB)
+        bootstrap = (run / "web" / "bootstrap.json").stat()
+        file.write_text("secret-two")
+        await host.until(lambda: "secret-two" in host.token(WEB))
+        assert bootstrap == (run / "web" / "bootstrap.json").stat()
+    assert "secret" not in (run / "web" / "bootstrap.json").read_text()
+    assert "secret" not in caplog.text
+    assert "secret" not in repr(host.runner)
+
+
+async def test_no_bootstrap_is_written_while_its_token_is_missing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Envoy would not start; others are served, and it is when the way is free."""
+    file, run = tmp_path / "the-token", tmp_path / "run"
+    file.write_text("secret")
+    (run / "web" / "token.json").mkdir(parents=True)
+    async with Host(run, WEB, API, token_file=file).serving() as host:
+        await host.until_served(API)
+        assert not host.told[-1].complete
+        await asyncio.sleep(60)
+        assert {"api"} == host.bootstraps()
+        (run / "web" / "token.json").rmdir()
+        await host.until_served(WEB, API)
+        assert host.told[-1].complete
+    (told,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
+    assert str(run / "web") in told
+
+
+async def test_a_token_that_cannot_be_read_any_more_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told once."""
+    file, run = tmp_path / "the-token", tmp_path / "run"
+    file.write_text("secret")
+    async with Host(run, WEB, token_file=file).serving() as host:
+        await host.until_served(WEB)
+        file.unlink()
+        await asyncio.sleep(60)
+        assert not host.task.done()
+        assert "secret" in host.token(WEB)
+    told = [r.getMessage() for r in caplog.records if str(file) in r.getMessage()]
+    assert [
+        f"token file {file}: No such file or directory; keeping the last token"
+    ] == told
+
+
+async def test_without_its_token_a_proxy_is_programmed_and_waits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its VIP leads somewhere already; the bootstrap comes with the token."""
+    file, run = tmp_path / "the-token", tmp_path / "run"
+    async with Host(run, WEB, token_file=file).serving() as host:
+        await host.until(lambda: bool(host.told))
+        assert (1, 1) == (host.told[-1].proxies, host.told[-1].refused)
+        assert not host.bootstraps()
+        file.write_text("secret")
+        await host.until_served(WEB)
+        assert host.told[-1].refused == 0
+    (told, *_) = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
+    assert "proxy web (test): no bootstrap yet: no ACL token yet: " in told
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        pytest.param(None, ConsulEbpfError("the source of proxies ended"), id="ends"),
+        pytest.param(ConsulEbpfError("no more"), ConsulEbpfError("no more"), id="ours"),
+        pytest.param(OSError("disk"), OSError("disk"), id="a surprise"),
+    ],
+)
+async def test_a_source_that_fails_for_good_ends_it(
+    tmp_path: Path, error: Exception | None, expected: Exception
+) -> None:
+    """With that error, not with a group of them; what is programmed stays."""
+    host = Host(tmp_path, workloads=Ending(error))
+    async with host.serving():
+        with pytest.raises(type(expected), match=str(expected)):
+            await host.task
+    assert not host.backend.closed
+
+
+async def test_the_servers_source_that_ends_ends_it(tmp_path: Path) -> None:
+    """As for the proxies'."""
+
+    class EndingServers(FakeServerSource):
+        async def watch(self) -> AsyncIterator[tuple[Server, ...]]:
+            yield tuple(SERVERS)
+
+    host = Host(tmp_path, WEB)
+    runner = Runner(
+        pool=ServerPool(EndingServers(), host.probe),
+        workloads=host.workloads,
+        backend=host.backend,
+        renderer=EnvoyBootstrap(),
+        files=BootstrapFiles(tmp_path),
+        memory=VipMemory(tmp_path),
+    )
+    with pytest.raises(ConsulEbpfError, match="server source"):
+        await runner.run()
+    assert host.probe.closed
+
+
+async def test_cancelled_in_the_middle_of_a_write_it_finishes_that_round(
+    tmp_path: Path,
+) -> None:
+    """Table and files agree, and no task is left; closing is the caller's."""
+    backend = Slow()
+    async with Host(tmp_path, WEB, backend=backend).serving() as host:
+        await backend.begun.wait()
+        for _ in range(2):  # signals
+            host.task.cancel()
+            for _ in range(100):  # not in virtual time: it waits for the thread
+                await asyncio.sleep(0)
+            assert not host.task.done()
+        backend.go.set()
+        await asyncio.wait([host.task])
+        assert host.task.cancelled()
+    assert {vip(1)} == set(host.table.vips)
+    assert {"web"} == host.bootstraps()
+    assert host.probe.closed
+    assert not host.backend.closed

@@ -1,0 +1,133 @@
+"""Whose VIP is whose, as a host changes. Files stand in for namespaces: only their
+identity matters."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from consul_ebpf import Binding, KernelError, PrivilegeError, Proxy
+from consul_ebpf.kernel import capabilities
+from consul_ebpf.kernel.pods import Binder, cgroup_of
+from consul_ebpf.testing import FakeNamespaces
+from tests.lab.scratch import cgroup2_mount, scratch_cgroup, scratch_netns
+
+FREE = Proxy("free", "host1")
+
+
+@pytest.fixture
+def netns(tmp_path: Path) -> Path:
+    path = tmp_path / "netns"
+    path.touch()
+    return path
+
+
+def test_a_proxy_of_no_known_place_is_not_bound() -> None:
+    """Nobody is asked."""
+    namespaces = FakeNamespaces()
+    assert Binder(namespaces).look([FREE]) == {("", ""): Binding()}
+    assert namespaces.asked == 0
+
+
+def test_a_namespace_is_asked_for_once(netns: Path) -> None:
+    """As long as it is the same, however often one looks."""
+    namespaces = FakeNamespaces({str(netns): 77})
+    binder = Binder(namespaces)
+    web = Proxy("web", "host1", netns=str(netns))
+    for _ in range(3):
+        assert binder.look([web, FREE])[str(netns), ""] == Binding(netns=77)
+    assert namespaces.asked == 1
+
+
+def test_fault_68_a_pod_that_restarts_is_bound_to_its_new_namespace(
+    netns: Path,
+) -> None:
+    """The same path, another namespace: the old cookie leads nowhere any more."""
+    namespaces = FakeNamespaces({str(netns): 77})
+    binder = Binder(namespaces)
+    web = Proxy("web", "host1", netns=str(netns))
+    binder.look([web])
+    namespaces.cookies[str(netns)] = 78
+    fresh = netns.with_name("fresh")
+    fresh.touch()
+    fresh.replace(netns)
+    assert binder.look([web])[str(netns), ""] == Binding(netns=78)
+
+
+def test_fault_29_a_namespace_that_is_gone_takes_the_binding_along(
+    netns: Path,
+) -> None:
+    """In words that name it; back again it is asked for anew."""
+    namespaces = FakeNamespaces({str(netns): 77})
+    binder = Binder(namespaces)
+    web = Proxy("web", "host1", netns=str(netns))
+    binder.look([web])
+    netns.unlink()
+    told = binder.look([web])[str(netns), ""]
+    assert isinstance(told, str)
+    assert str(netns) in told
+    netns.touch()
+    assert binder.look([web])[str(netns), ""] == Binding(netns=77)
+
+
+def test_a_failure_to_look_is_told(netns: Path) -> None:
+    """A missing privilege, or nobody to ask: the proxy is refused, never unbound."""
+    web = Proxy("web", "host1", netns=str(netns))
+    namespaces = FakeNamespaces({str(netns): 77})
+    namespaces.failure = PrivilegeError("CAP_SYS_ADMIN is missing")
+    assert "CAP_SYS_ADMIN" in str(Binder(namespaces).look([web])[str(netns), ""])
+    assert str(netns) in str(Binder(None).look([web])[str(netns), ""])
+
+
+@pytest.mark.kernel
+def test_a_namespace_that_is_not_ours_to_see_is_told_by_its_process() -> None:
+    """As a controller without privileges meets a pod's: asked for once, too."""
+    namespaces = FakeNamespaces()
+    with scratch_netns() as netns:
+        web = Proxy("web", "host1", netns=str(netns.path))
+        namespaces.cookies[str(netns.path)] = 77
+
+        def look() -> None:
+            binder = Binder(namespaces)
+            for _ in range(3):
+                assert binder.look([web])[str(netns.path), ""] == Binding(netns=77)
+            assert namespaces.asked == 1
+
+        unprivileged(look)
+    unprivileged(lambda: named_as_gone(namespaces, web))
+
+
+def named_as_gone(namespaces: FakeNamespaces, web: Proxy) -> None:
+    told = Binder(namespaces).look([web])[web.netns, ""]
+    assert "is not there" in str(told)
+
+
+def unprivileged(work: Callable[[], None]) -> None:
+    """Do it in a child without capabilities."""
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            capabilities.keep_only(())
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@pytest.mark.kernel
+def test_a_cgroup_is_told_by_its_inode_and_depth() -> None:
+    """The root is 0 deep; what is no cgroup v2 directory is refused."""
+    root = cgroup2_mount()
+    with scratch_cgroup() as cgroup:
+        (cgroup / "child").mkdir()
+        assert cgroup_of(str(cgroup)) == (cgroup.stat().st_ino, 1)
+        child = cgroup / "child"
+        assert cgroup_of(str(child)) == (child.stat().st_ino, 2)
+        assert cgroup_of(str(root)) == (1, 0)
+    with pytest.raises(KernelError, match="not there"):
+        cgroup_of(str(cgroup))
+    with pytest.raises(KernelError, match="not below a cgroup v2 mount"):
+        cgroup_of("/proc")

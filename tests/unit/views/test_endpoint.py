@@ -1,0 +1,221 @@
+"""The endpoint's answers, over real sockets, of a host that is made up."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from consul_ebpf import Converged, PlacedProxy, Proxy, Server, ServerState, Vip
+from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
+from consul_ebpf.model.values import KernelState, SlottedServer, Table, VipCounters
+from consul_ebpf.proxies.sources.registered import RegisteredWorkloads
+from consul_ebpf.views.endpoint import serve
+from consul_ebpf.views.handlers import Handlers
+from consul_ebpf.views.peers import is_local_name, writers
+from consul_ebpf.views.proxies import Host
+
+WEB = PlacedProxy(
+    Proxy("web", "n", owner="configuration"), Vip(IPv4Address("127.64.0.1"), 8502)
+)
+SERVER = SlottedServer(0, Server.at("10.0.0.1", 8502), ServerState.READY)
+
+
+class World:
+    """A host with one proxy, its endpoint, and a client of it."""
+
+    def __init__(self, directory: Path, uids: frozenset[int]) -> None:
+        self.socket = directory / "api.sock"
+        self.directory = directory
+        self.programmed = True
+        self.connects = 0
+        self.cookies: frozenset[int] = frozenset()
+        self.host = Host(self.read, lambda: self.cookies, self.bootstrap)
+        self.registered = RegisteredWorkloads(directory)
+        self.handlers = Handlers(
+            self.host, self.registered, uids, lambda: {"servers": []}, self.metrics
+        )
+
+    async def read(self) -> KernelState:
+        counters = VipCounters(self.connects, 0 if self.connects else None, ((7, 0),))
+        vips = {WEB.vip: counters} if self.programmed else {}
+        return KernelState(Table({0: SERVER}), {}, vips)
+
+    def bootstrap(self, proxy: Proxy) -> Path:
+        return self.directory / proxy.id / "bootstrap.json"
+
+    def metrics(self) -> tuple[bytes, str]:
+        return b"some 1\n", "text/plain; version=0.0.4"
+
+    def converged(self, *placed: PlacedProxy, **refusals: str) -> None:
+        self.host.converged(Converged(1, 1, 0, placed=placed, refusals=refusals))
+
+    async def ask(
+        self, method: str, path: str, body: Any = None, **headers: str
+    ) -> tuple[int, Any]:
+        connector = aiohttp.UnixConnector(str(self.socket))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.request(
+                method, f"http://localhost{path}", data=body, headers=headers
+            ) as answer,
+        ):
+            text = await answer.text()
+            kind = answer.content_type
+            return answer.status, json.loads(text) if kind.endswith("json") else text
+
+
+@asynccontextmanager
+async def serving(
+    directory: Path, uids: frozenset[int] | None = None
+) -> AsyncIterator[World]:
+    world = World(directory, frozenset({os.geteuid()}) if uids is None else uids)
+    task = asyncio.create_task(serve(world.handlers, world.socket, None))
+    while not (world.socket.exists() and world.socket.stat().st_mode & 0o666 == 0o666):
+        await asyncio.sleep(0.01)
+        if task.done():
+            await task
+    try:
+        yield world
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    assert not world.socket.exists()
+
+
+async def test_a_proxy_step_by_step(tmp_path: Path) -> None:
+    """Unknown, refused, programmed, with its bootstrap, connected."""
+    async with serving(tmp_path) as world:
+        assert (await world.ask("GET", "/v1/proxies/web"))[0] == 404
+        world.converged(web="proxy web: no, because")
+        status, answer = await world.ask("GET", "/v1/proxies/web")
+        assert (status, answer["programmed"], answer["ready"]) == (200, False, False)
+        assert answer["refused"] == "proxy web: no, because"
+        world.converged(WEB)
+        await asyncio.sleep(0.25)
+        _, answer = await world.ask("GET", "/v1/proxies/web")
+        assert (answer["programmed"], answer["bootstrap"]) == (True, "")
+        world.bootstrap(WEB.proxy).parent.mkdir()
+        world.bootstrap(WEB.proxy).write_text("{}")
+        _, answer = await world.ask("GET", "/v1/proxies/web")
+        assert answer["ready"]
+        assert not answer["connected"]
+        world.connects, world.cookies = 1, frozenset({7})
+        await asyncio.sleep(0.25)
+        _, (answer,) = await world.ask("GET", "/v1/proxies")
+        assert answer["connected"]
+        assert answer["server"] == "10.0.0.1:8502"
+        assert answer["owner"] == "configuration"
+
+
+async def test_waiting(tmp_path: Path) -> None:
+    """It answers as soon as it holds, or in time says what is missing."""
+    async with serving(tmp_path) as world:
+        ask = world.ask("GET", "/v1/proxies/web?wait=programmed&timeout=10")
+        waiting = asyncio.create_task(ask)
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        world.converged(WEB)
+        assert (await waiting)[0] == 200
+        path = "/v1/proxies/web?wait=bootstrap&timeout=0.1"
+        status, answer = await world.ask("GET", path)
+        assert status == 504
+        assert answer["error"].endswith("after 0.1 s: it has no bootstrap yet")
+        assert answer["proxy"]["programmed"]
+        for query, said in (
+            ("wait=x", "wait='x'"),
+            ("wait=connected&timeout=x", "tim"),
+            ("wait=connected&timeout=nan", "tim"),
+            ("wait=connected&timeout=-1", "tim"),
+        ):
+            status, answer = await world.ask("GET", f"/v1/proxies/web?{query}")
+            assert status == 400
+            assert said in answer["error"]
+
+
+async def test_registering(tmp_path: Path) -> None:
+    """New, again, mistaken, another's, gone."""
+    async with serving(tmp_path) as world:
+        put = "/v1/proxies/late"
+        assert (await world.ask("PUT", put, b'{"node": "n"}'))[0] == 201
+        assert (await world.ask("PUT", put, b'{"id": "late"}'))[0] == 200
+        for body, said in (
+            (b"{", "truncated"),
+            (b'{"id": "other"}', "the path's id"),
+            (b'{"nodee": 1}', "did you mean node?"),
+            (b'{"vip": 1}', "vip: expected str"),
+        ):
+            status, answer = await world.ask("PUT", put, body)
+            assert status == 400
+            assert said in answer["error"], answer
+        assert (await world.ask("PUT", put, b"x" * 70_000))[0] == 413
+        world.converged(WEB)
+        status, answer = await world.ask("PUT", "/v1/proxies/web", b"{}")
+        assert status == 409
+        assert "it is of configuration" in answer["error"]
+        assert (await world.ask("DELETE", put))[0] == 204
+        assert (await world.ask("DELETE", put))[0] == 404
+
+
+async def test_who_may_not(tmp_path: Path) -> None:
+    """Another uid may look; a name of somebody's own DNS may not even that."""
+    async with serving(tmp_path, frozenset()) as world:
+        status, answer = await world.ask("PUT", "/v1/proxies/x", b"{}")
+        assert status == 403
+        assert f"uid {os.geteuid()} may not register" in answer["error"]
+        assert (await world.ask("GET", "/v1/health")) == (
+            200,
+            {"status": "ok", "ready": False},
+        )
+        assert (await world.ask("GET", "/v1/health", Host="evil.example"))[0] == 403
+        assert (await world.ask("GET", "/v1/nothing"))[0] == 404
+        assert (await world.ask("POST", "/v1/health"))[0] == 405
+
+
+async def test_status_and_metrics(tmp_path: Path) -> None:
+    """As they are given."""
+    async with serving(tmp_path) as world:
+        assert await world.ask("GET", "/v1/status") == (200, {"servers": []})
+        assert await world.ask("GET", "/metrics") == (200, "some 1\n")
+
+
+async def test_a_socket_left_behind_and_one_that_cannot_be(tmp_path: Path) -> None:
+    """The first is replaced; the second is told."""
+    async with serving(tmp_path) as world:
+        pass
+    world.socket.touch()
+    with pytest.raises(ConsulEbpfError, match=r"api.socket: cannot listen at"):
+        await serve(world.handlers, world.socket, None)
+
+
+def test_who_may_write() -> None:
+    """Root, our own user, and those named."""
+    assert writers([]) == {0, os.geteuid()}
+    assert writers(["12345"]) == {0, os.geteuid(), 12345}
+    with pytest.raises(ConfigError, match=r"api.users: 'no-such-user'"):
+        writers(["no-such-user"])
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("localhost:80", True),
+        ("127.0.0.1", True),
+        ("127.0.0.1:9", True),
+        ("[::1]", True),
+        ("[::1]:80", True),
+        ("evil.example", False),
+        ("127.0.0.1.evil.example:80", False),
+        ("", False),
+    ],
+)
+def test_names(host: str, expected: bool) -> None:
+    """An address is one of ours; a name may be anybody's."""
+    assert is_local_name(host) == expected

@@ -1,0 +1,88 @@
+"""The snapshot, put together from what the kernel counted."""
+
+import json
+from ipaddress import IPv4Address
+
+from consul_ebpf import (
+    Binding,
+    KernelState,
+    Server,
+    ServerState,
+    SlottedServer,
+    Table,
+    Vip,
+)
+from consul_ebpf.model.values import ServerCounters, VipCounters
+from consul_ebpf.views.snapshot import (
+    ControllerStatus,
+    KernelStatus,
+    Program,
+    ProxyStatus,
+    ServerStatus,
+    Snapshot,
+    describe,
+)
+
+ONE, TWO = (Vip(IPv4Address(f"127.64.0.{n}"), 8502) for n in (1, 2))
+KERNEL = KernelStatus(
+    attached=True, cgroup="/c", programs=[Program("connect4", 9)], capacity=10
+)
+CONTROLLER = ControllerStatus(running=False, pid=None, events={"cut": 3})
+
+
+def state() -> KernelState:
+    """Return two servers and two VIPs; only the first VIP was ever used."""
+    servers = {
+        3: SlottedServer(3, Server.at("10.0.0.1", 8502), ServerState.READY),
+        4: SlottedServer(4, Server.at("fd00::1", 8503), ServerState.FAILING),
+    }
+    return KernelState(
+        table=Table(servers, {ONE: (4, 3, 9), TWO: (3,)}, {ONE: Binding(netns=7)}),
+        servers={3: ServerCounters(5, 2), 4: ServerCounters(1, 1)},
+        vips={
+            ONE: VipCounters(6, 3, ((111, 3), (222, 4), (333, 3))),
+            TWO: VipCounters(),
+        },
+    )
+
+
+def snapshot(*cookies: int) -> Snapshot:
+    names = {ONE: ("web", Vip(ONE.address, ONE.port, ipv6=True))}
+    return describe(state(), names, frozenset(cookies), KERNEL, CONTROLLER)
+
+
+def test_servers_are_told_with_their_open_connections() -> None:
+    """Active are those of the remembered sockets that are established now."""
+    assert snapshot(111, 333, 999).servers == [
+        ServerStatus("10.0.0.1", 8502, 3, "ready", 5, 2, 2),
+        ServerStatus("fd00::1", 8503, 4, "failing", 1, 0, 1),
+    ]
+
+
+def test_proxies_are_told_by_name_and_as_their_bootstrap_says() -> None:
+    """One without a name is there all the same; a slot that is empty is not."""
+    endpoints = ["[fd00::1]:8503", "10.0.0.1:8502"]
+    nameless = ProxyStatus("", "127.64.0.2", ["10.0.0.1:8502"], 0, "", False, [])
+    web = ProxyStatus(
+        "web", "::ffff:127.64.0.1", endpoints, 6, "10.0.0.1:8502", True, ["netns"]
+    )
+    assert snapshot(222).proxies == [nameless, web]
+
+
+def test_json_has_the_contracts_keys() -> None:
+    """What programs rely on; more may be there."""
+    data = json.loads(json.dumps(snapshot().to_json()))
+    assert {"servers", "proxies", "kernel", "controller"} <= data.keys()
+    assert {
+        "address",
+        "port",
+        "slot",
+        "state",
+        "connects",
+        "active",
+        "failures",
+    } <= data["servers"][0].keys()
+    assert {"id", "vip", "preference", "connects"} <= data["proxies"][0].keys()
+    assert {"attached", "cgroup", "programs", "capacity"} <= data["kernel"].keys()
+    assert data["controller"]["running"] is False
+    assert data["controller"]["pid"] is None
