@@ -30,6 +30,7 @@ Event = Literal[
     "token_refused",  # the servers no longer accept a login's token
     "token_rotated",  # proxies moved to a new token, the old one logged out
     "without_central",  # a bootstrap written without what Consul says of it
+    "task_failed",  # one part's unforeseen error; it was started again
     "tls_failed",  # TLS files that cannot be used; the last good ones are kept
 ]
 """Names of events, as `status` counts them."""

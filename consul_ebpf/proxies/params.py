@@ -28,6 +28,9 @@ AT_MOST = 30.0
 TELL = 3
 """Failures in a row after which it is told: at a start no server is known at first."""
 
+EARLY = 0.001
+"""Seconds: a timer may wake that much before its time, and must not wake in vain."""
+
 AT_ONCE = 16
 """Questions to the servers at the same time."""
 
@@ -113,7 +116,7 @@ class CentralConfig:
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
             while True:
-                while self._due and self._due[0][0] <= loop.time():
+                while self._due and self._due[0][0] <= loop.time() + EARLY:
                     due, _, question = heapq.heappop(self._due)
                     wanted = self._questions.get(question.proxy.id) is question
                     if wanted and due == question.due:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-NUMBERS = range(1, 79)
-NAME = re.compile(r"test_fault_(\d\d)_\w+")
+NAME = re.compile(r"test_fault_(\d{2,3})_\w+")
 
 
 def rows() -> dict[int, list[str]]:
@@ -33,7 +32,7 @@ def fault_tests() -> Iterator[tuple[int, str]]:
 
 def test_every_fault_has_its_row() -> None:
     """In order, each with what happens and how long it takes."""
-    assert list(NUMBERS) == list(rows())
+    assert sorted(rows()) == list(rows())
     for number, cells in rows().items():
         assert len(cells) == 4, f"row {number}"
         assert all(cells), f"row {number} has an empty cell"

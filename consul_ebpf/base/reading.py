@@ -1,0 +1,183 @@
+"""The one reader of files that somebody else can write.
+
+Tokens, certificates, drop-ins and state files go through `read_file`. It never blocks
+on a FIFO, never reads a device, never takes more than its limit into memory, and does
+not follow a link that leads from one user's directory to another user's file.
+"""
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from consul_ebpf.base.lines import one_line
+from consul_ebpf.model.errors import ConsulEbpfError
+
+Fingerprint = tuple[int, ...]
+"""Device, inode, size and times of a file: another one means: read it again."""
+
+MAX_LINKS = 40
+"""Symbolic links followed on the way to one file: the kernel's own limit."""
+
+_NOT_FILES = {
+    stat.S_IFIFO: "is a FIFO",
+    stat.S_IFCHR: "is a device",
+    stat.S_IFBLK: "is a device",
+    stat.S_IFDIR: "is a directory",
+    stat.S_IFSOCK: "is a socket",
+}
+
+
+class FileError(ConsulEbpfError):
+    """A file cannot be used: one line with its path and the reason."""
+
+    def __init__(self, path: str | Path, why: str, *, missing: bool = False) -> None:
+        super().__init__(f"{one_line(path)}: {why}")
+        self.why = why
+        """The reason alone."""
+        self.missing = missing
+        """Whether nothing is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file held, and what tells whether it is another one now."""
+
+    data: bytes
+    fingerprint: Fingerprint
+
+
+def fingerprint(path: str | Path) -> Fingerprint:
+    """Return a file's fingerprint without opening it; links are followed.
+
+    Raises:
+        FileError: it is not there, cannot be looked at, or is no regular file.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116  # a str may come, too
+    except (OSError, ValueError) as error:
+        raise _refused(path, error) from error
+    _check_kind(path, status)
+    return _of(status)
+
+
+def read_file(path: str | Path, limit: int) -> Content:
+    """Read a regular file of at most `limit` bytes.
+
+    A symbolic link on the way is followed only if root, this process's user or the
+    file's own owner made it: a workload that may write its own token's path must not
+    have the controller, which reads more than the workload, read another's secret.
+
+    Raises:
+        FileError: it is not there, not readable, no regular file, larger than `limit`,
+            or behind a link that somebody else made.
+    """
+    try:
+        descriptor = _open(Path(path))
+    except (OSError, ValueError) as error:
+        raise _refused(path, error) from error
+    with open(descriptor, "rb") as file:  # noqa: PTH123  # a descriptor, not a path
+        try:
+            status = os.fstat(descriptor)
+            _check_kind(path, status)
+            data = file.read(limit + 1)
+        except OSError as error:
+            raise _refused(path, error) from error
+    if len(data) > limit:
+        raise FileError(path, f"is larger than the {limit} bytes that are read of it")
+    return Content(data, _of(status))
+
+
+def _of(status: os.stat_result) -> Fingerprint:
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_size, *times
+
+
+def _check_kind(path: str | Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = _NOT_FILES.get(stat.S_IFMT(status.st_mode), "is no file")
+        raise FileError(path, f"{kind}; a regular file is needed")
+
+
+def _refused(path: str | Path, error: OSError | ValueError) -> FileError:
+    if not isinstance(error, OSError):
+        return FileError(path, "is no path: it holds a NUL or is not Unicode text")
+    missing = error.errno in {errno.ENOENT, errno.ENOTDIR}
+    return FileError(path, error.strerror or str(error), missing=missing)
+
+
+def _open(path: Path) -> int:
+    """Open a file for reading; check who made the links that lead there."""
+    links, parent, name = _walk(path)
+    try:
+        # Looked at before it is opened: opening a device may do something.
+        before = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if not links or not stat.S_ISREG(before.st_mode):
+            _check_kind(path, before)
+        trusted = {0, os.geteuid(), before.st_uid}
+        for link, owner in links:
+            if owner not in trusted:
+                raise FileError(
+                    path,
+                    f"user {owner} made the link {one_line(link)} on the way to a file"
+                    f" of user {before.st_uid}; name the file itself, or have its"
+                    " owner or root make the link",
+                )
+        _check_kind(path, before)
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        return os.open(name, flags | os.O_NOFOLLOW, dir_fd=parent)
+    finally:
+        os.close(parent)
+
+
+def _walk(path: Path) -> tuple[list[tuple[str, int]], int, str]:
+    """Follow a path by hand: the links met with their owners, directory and name.
+
+    Each step begins at an open directory, so that nobody can exchange one between the
+    look and the step.
+    """
+    rest = list(reversed(path.absolute().parts[1:]))
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    here = os.open("/", flags)
+    links: list[tuple[str, int]] = []
+    try:
+        while True:
+            if not rest:
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            name = rest.pop()
+            status = os.stat(name, dir_fd=here, follow_symlinks=False)
+            if stat.S_ISLNK(status.st_mode):
+                if len(links) >= MAX_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+                links.append((name, status.st_uid))
+                target = os.readlink(name, dir_fd=here)
+                if not _is_magic(name, here):
+                    parts = Path(target).parts
+                    if target.startswith("/"):
+                        os.close(here)
+                        here = os.open("/", flags)
+                        parts = parts[1:]
+                    rest.extend(reversed(parts))
+                    continue
+                links.pop()  # the kernel's own: /proc/PID/root leads where PID is
+                status = os.stat(name, dir_fd=here)
+            if not rest:
+                found, here = here, -1
+                return links, found, name
+            there = os.open(name, flags, dir_fd=here)
+            os.close(here)
+            here = there
+    finally:
+        if here >= 0:
+            os.close(here)
+
+
+def _is_magic(name: str, directory: int) -> bool:
+    """Whether a link is one of procfs that no text describes, such as /proc/1/root."""
+    try:
+        proc = os.stat("/proc")  # noqa: PTH116
+        link = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except OSError:
+        return False
+    return link.st_dev == proc.st_dev and name not in {"self", "thread-self"}
