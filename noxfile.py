@@ -119,9 +119,11 @@ def run_pytest(session: nox.Session, *args: str) -> None:
 
 
 def build_consul(session: nox.Session, *, needed: bool = True) -> None:
-    """Build Consul into the cache, unless there is one."""
-    codes = [0] if needed else [0, 1]
-    session.run("python", "-m", "tests.lab.parts", success_codes=codes)
+    """Build Consul into the cache, unless there is one; with PyPI's Go if need be."""
+    parts = ["python", "-m", "tests.lab.parts"]
+    if packages := str(session.run(*parts, "--needs", silent=True) or "").split():
+        session.install(*packages)
+    session.run(*parts, success_codes=[0] if needed else [0, 1])
 
 
 def require_debian(session: nox.Session) -> None:
