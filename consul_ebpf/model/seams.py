@@ -74,6 +74,20 @@ class WorkloadSource(Protocol):
         ...
 
 
+@runtime_checkable
+class Lacks(Protocol):
+    """What a `WorkloadSource` may offer besides: what it cannot tell now."""
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """One line for each thing that it cannot tell now; empty: it told everything.
+
+        While there is a line, proxies that it does not name may still exist: nothing
+        of theirs is removed.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
     """How many entries of each kind `MapBackend.apply` wrote."""
@@ -204,6 +218,17 @@ class BootstrapRenderer(Protocol):
         Raises:
             InvalidProxyError: the proxy holds what no bootstrap may hold.
         """
+        ...
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """What a `BootstrapRenderer` may offer besides: what it left out, and why."""
+
+    def notes(
+        self, placed: PlacedProxy, params: BootstrapParams | None = None
+    ) -> tuple[str, ...]:
+        """Return one line for each value that `render` leaves out of this bootstrap."""
         ...
 
 
