@@ -1,14 +1,15 @@
 """What every `MapBackend` does: the one in memory, and the one in the kernel."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address
 
 import pytest
 
 from consul_ebpf import (
     Applied,
-    BccMapBackend,
     Binding,
     MapBackend,
     Preference,
@@ -20,27 +21,39 @@ from consul_ebpf import (
     Vip,
 )
 from consul_ebpf.testing import MemoryMapBackend
+from tests.kernel.conftest import Kernel, connect
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup
 
 CAPACITY = 1100
 READY, FAILING = ServerState.READY, ServerState.FAILING
 
 
-@contextmanager
-def in_memory() -> Iterator[MapBackend]:
-    yield MemoryMapBackend(CAPACITY)
+@dataclass
+class Opened:
+    """A backend, and a process that connects through it."""
+
+    backend: MapBackend
+    connect: Callable[[Vip], object]
 
 
 @contextmanager
-def in_kernel() -> Iterator[MapBackend]:
-    with (
-        scratch_cgroup() as cgroup,
-        scratch_bpffs() as bpffs,
-        BccMapBackend.open(
-            cgroup=str(cgroup), bpffs=str(bpffs), max_proxies=CAPACITY
-        ) as backend,
-    ):
-        yield backend
+def in_memory() -> Iterator[Opened]:
+    backend = MemoryMapBackend(CAPACITY)
+    yield Opened(backend, backend.connect)
+
+
+@contextmanager
+def in_kernel() -> Iterator[Opened]:
+    with scratch_cgroup() as cgroup, scratch_bpffs() as bpffs:
+        kernel = Kernel(cgroup, bpffs)
+
+        def attempt(vip: Vip) -> None:
+            # Nobody listens at the servers, but where it went is counted.
+            with suppress(OSError):
+                kernel.call(partial(connect, str(vip.address), vip.port))
+
+        with kernel.open(max_proxies=CAPACITY) as backend:
+            yield Opened(backend, attempt)
 
 
 @pytest.fixture(
@@ -49,9 +62,14 @@ def in_kernel() -> Iterator[MapBackend]:
         pytest.param(in_kernel, id="bcc", marks=pytest.mark.kernel),
     ]
 )
-def backend(request: pytest.FixtureRequest) -> Iterator[MapBackend]:
-    with request.param() as opened:
-        yield opened
+def opened(request: pytest.FixtureRequest) -> Iterator[Opened]:
+    with request.param() as made:
+        yield made
+
+
+@pytest.fixture
+def backend(opened: Opened) -> MapBackend:
+    return opened.backend
 
 
 def vip(n: int) -> Vip:
@@ -188,3 +206,62 @@ def test_counters_start_at_nothing(backend: MapBackend) -> None:
     assert {slot: c.connects for slot, c in state.servers.items()} == {0: 0, 1: 0}
     assert [state.vips[vip(n)].connects for n in range(2)] == [0, 0]
     assert [state.vips[vip(n)].current for n in range(2)] == [None, None]
+
+
+LOCAL = "127.0.13."
+"""Where nobody listens: a connect is counted, and ends at once."""
+
+
+def went(opened: Opened, n: int = 0) -> int | None:
+    """Connect to a VIP; return the slot of the server it was led to."""
+    before = opened.backend.read().vips[vip(n)].connects
+    opened.connect(vip(n))
+    counters = opened.backend.read().vips[vip(n)]
+    return counters.current if counters.connects > before else None
+
+
+def test_each_further_connect_goes_to_the_next_ready_server(opened: Opened) -> None:
+    """From the first choice on, round, past what is not ready; all is counted."""
+    servers = rows(READY, FAILING, READY, READY, addresses=LOCAL)
+    opened.backend.apply(Table(servers, {vip(0): (2, 1, 0), vip(1): (3,)}))
+    assert [went(opened) for _ in range(4)] == [2, 0, 2, 0]
+    assert [went(opened, 1) for _ in range(2)] == [3, 3]
+    state = opened.backend.read()
+    assert state.vips[vip(0)].connects == 4
+    assert state.vips[vip(0)].failures == 3
+    assert [slot for _, slot in state.vips[vip(0)].sockets].count(2) == 2
+    assert [state.servers[slot].connects for slot in range(4)] == [2, 0, 2, 2]
+    assert [state.servers[slot].failures for slot in range(4)] == [1, 0, 2, 1]
+
+
+def test_with_no_server_ready_a_connect_is_refused(opened: Opened) -> None:
+    """It counts for nothing; the first one afterwards begins where the last ended."""
+    preferred = {vip(0): (0, 1)}
+    opened.backend.apply(Table(rows(FAILING, FAILING, addresses=LOCAL), preferred))
+    assert [went(opened) for _ in range(2)] == [None, None]
+    opened.backend.apply(Table(rows(READY, READY, addresses=LOCAL), preferred))
+    assert went(opened) == 0
+    assert opened.backend.read().vips[vip(0)].failures == 0
+
+
+def test_a_vip_that_is_to_stay_is_led_where_it_was(opened: Opened) -> None:
+    """Once; such a connect is no server's failure."""
+    servers = rows(READY, READY, addresses=LOCAL)
+    opened.backend.apply(Table(servers, vips(1, (0, 1))))
+    assert went(opened) == 0
+    opened.backend.stay([vip(0)])
+    assert went(opened) == 0
+    assert opened.backend.read().servers[0].failures == 0
+    assert went(opened) == 1
+
+
+def test_a_new_preference_keeps_the_server_in_use(opened: Opened) -> None:
+    """Unless the first choice is another: then that is next. Counters stay."""
+    servers = rows(READY, READY, READY, addresses=LOCAL)
+    opened.backend.apply(Table(servers, vips(1, (0, 1, 2))))
+    assert [went(opened) for _ in range(2)] == [0, 1]
+    opened.backend.apply(Table(servers, vips(1, (0, 2, 1))))
+    assert went(opened) == 0  # behind 1 comes the first again
+    opened.backend.apply(Table(servers, vips(1, (2, 1, 0))))
+    assert went(opened) == 2
+    assert opened.backend.read().vips[vip(0)].connects == 4

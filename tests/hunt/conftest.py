@@ -1,10 +1,8 @@
-"""How long to hunt: seconds in CI, `HUNT=long` for minutes. Seeds are printed."""
-
-import os
+"""How long to hunt: seconds in a usual run, minutes in a long one. Seeds are shown."""
 
 from hypothesis import HealthCheck, Phase, settings
 
-LONG = os.environ.get("HUNT") == "long"
+from tests.lab.long import LONG
 
 settings.register_profile(
     "hunt",

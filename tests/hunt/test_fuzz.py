@@ -102,11 +102,16 @@ def test_fault_65_a_flipped_bit_is_noticed(data: st.DataObject) -> None:
         known.save([PooledServer(each, ServerState.READY) for each in servers])
         path = Path(name) / SERVERS_FILE
         content = bytearray(path.read_bytes())
+        assert list(KnownServers(Path(name), "cluster", NETWORK).load()) == servers
         position = data.draw(st.integers(0, len(content) - 1))
         content[position] ^= 1 << data.draw(st.integers(0, 7))
         path.write_bytes(content)
-        loaded = KnownServers(Path(name), "cluster", NETWORK).load()
-        assert list(loaded) in ([], servers)
+        loaded = list(KnownServers(Path(name), "cluster", NETWORK).load())
+        # Elsewhere it may hit nothing but the checksum's own name.
+        first, last = content.find(b"10.0.0.1"), content.rfind(b"10.0.0.3")
+        assert loaded in ([], servers)
+        if first <= position <= last:
+            assert loaded == []
 
 
 TOML_VALUES = st.one_of(

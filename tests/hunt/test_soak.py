@@ -17,6 +17,7 @@ import pytest
 from consul_ebpf.kernel import libbpf
 from consul_ebpf.kernel.pins import Pins
 from tests.lab.consul import ConsulCluster
+from tests.lab.long import SEED, seconds
 from tests.lab.mesh import Mesh
 from tests.lab.processes import wait_until
 
@@ -27,8 +28,8 @@ pytestmark = [
     pytest.mark.timeout(3600),
 ]
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "90"))
-SEED = int(os.environ.get("SOAK_SEED") or random.SystemRandom().getrandbits(32))
+SECONDS = float(os.environ.get("SOAK_SECONDS") or seconds(60, 600))
+SEED = int(os.environ.get("SOAK_SEED") or SEED)
 SLACK = 1.0
 """Of measuring, on a busy machine."""
 KILLED, SILENT, ALONE = 1.0, 6.0, 30.0

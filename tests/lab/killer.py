@@ -3,7 +3,8 @@
     N = 0: let it run, and write each step's name to standard error
     ...:   a module of this project and its arguments, as after `python -m`
 
-A step is an audit event (consul_ebpf/_steps.py); what is run here knows nothing of it.
+A step is an audit event (consul_ebpf/base/steps.py); what is run here knows nothing of
+it.
 """
 
 import os
