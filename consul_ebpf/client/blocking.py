@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
-import msgspec
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -18,11 +17,18 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from consul_ebpf.base.boundary import boundary
 from consul_ebpf.base.events import event
+from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.timing import done, observe
 from consul_ebpf.client.http import ConsulHttp, Https
 from consul_ebpf.client.token import TokenSource, no_token
-from consul_ebpf.model.errors import ConfigError, ConsulError, TokenPendingError
+from consul_ebpf.model.errors import (
+    ConfigError,
+    ConsulEbpfError,
+    ConsulError,
+    TokenPendingError,
+)
 from consul_ebpf.model.http_address import HttpAddress
 
 logger = logging.getLogger(__name__)
@@ -30,7 +36,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Query = Callable[[ConsulHttp, int | None, str], Awaitable[tuple[Any, Any]]]
-"""Called as `query(consul, index, wait)`, returns py-consul's `(index, data)`."""
+"""Called as `query(consul, index, wait)`, returns `(index, data)`."""
 
 WAIT = 60.0
 """Seconds a query blocks. Short enough that an agent that hangs is noticed."""
@@ -40,6 +46,9 @@ BUSY_INTERVAL = 0.1
 
 IDLE_INTERVAL = 1.0
 """The same while it does not, though Consul did not block: then this is polling."""
+
+LARGE = 64 * 1024
+"""Bytes of an answer that is decoded beside the event loop."""
 
 PENDING = 0.2
 """Seconds between looks whether there is an ACL token now."""
@@ -64,9 +73,9 @@ async def watch_query(
 
     Args:
         addresses: HTTP API addresses, as `HttpAddress.parse` reads them.
-        query: asks once, through py-consul's endpoints or its `http.get`.
-        decode: makes the answer's data a value; `msgspec.ValidationError` and
-            `ConsulError` say that the answer cannot be used.
+        query: asks once, by `ConsulHttp.read`.
+        decode: makes the answer's data a value; whatever it raises says that the
+            answer cannot be used. Data of some size is decoded in a thread.
         what: for log lines, like "the servers in the catalog".
         datacenter: empty for the datacenter of the agent that answers.
         token: asked before each query.
@@ -90,7 +99,7 @@ async def watch_query(
         ]
         watch = _Watch(turns, query, decode, what, wait)
         ask = AsyncRetrying(
-            retry=retry_if_exception_type(ConsulError),
+            retry=retry_if_exception_type(ConsulEbpfError),
             wait=watch.turn_over,
             sleep=asyncio.sleep,
         )
@@ -138,15 +147,17 @@ class _Watch:
         begun = loop.time()
         turn = self.turns[0]
         raw, data = await self.query(turn.consul, self.index or None, f"{self.wait:g}s")
-        try:
-            answer = self.decode(data)
-        except msgspec.ValidationError as error:
-            raise ConsulError(f"Consul at {turn.address}: {error}") from error
+        at = f"Consul at {turn.address}"
+        with boundary(ConsulError, at):
+            if isinstance(data, bytes) and len(data) > LARGE:
+                answer = await asyncio.to_thread(self.decode, data)
+            else:
+                answer = self.decode(data)
+            index = int(raw)
         if self.index:
             done("discovery")
         else:
             observe("discovery", loop.time() - begun)
-        index = int(raw)
         interval = BUSY_INTERVAL if index > self.index > 0 else IDLE_INTERVAL
         if self.index == 0 < index:
             interval = BUSY_INTERVAL  # the first answer; from here on it blocks
@@ -178,7 +189,7 @@ class _Watch:
             logger.warning(
                 "%s: %s; keeping what is known, trying %s",
                 self.what,
-                error,
+                one_line(error or ""),
                 "again" if len(self.turns) == 1 else "the next address",
                 extra=event("source_failed"),
             )

@@ -6,18 +6,28 @@ none of that may hang, fill or mislead the controller, or give a token away.
 """
 
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 import consul.aio
 import consul.base
-from consul import ConsulException
 from yarl import URL
 
 from consul_ebpf.base.tls import TlsFiles
+from consul_ebpf.client.answers import (
+    FILTERED,
+    INDEX,
+    KNOWN_LEADER,
+    MAX_BODY,
+    as_consul_error,
+    check_size,
+    check_status,
+    decoding,
+    index_in,
+    repaired,
+)
 from consul_ebpf.client.token import TokenSource, no_token
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.http_address import HttpAddress
@@ -30,17 +40,8 @@ PLAIN_DEADLINE = 10.0
 CONNECT_DEADLINE = 5.0
 """Seconds for the TCP connect: a blocking query's deadline is too long for that."""
 
-MAX_BODY = 8 * 1024 * 1024
-"""Bytes, unpacked. The servers' list is some kilobytes."""
-
-FILTERED = "X-Consul-Results-Filtered-By-ACLs"
-"""The header that says "true" where the token may not see all there is."""
-
 IP_MISMATCH = 64
 """OpenSSL's X509_V_ERR_IP_ADDRESS_MISMATCH."""
-
-MAX_RETRY_AFTER = 300.0
-"""Seconds: no answer may silence us for longer."""
 
 
 def deadline(wait: float | None) -> float:
@@ -57,6 +58,16 @@ class Https(NamedTuple):
     or_else: str | None = None
     """A name that will do, too, where the host is an IP address: certificates seldom
     have the servers' addresses, and always one name that they all share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A list from Consul, not decoded."""
+
+    index: str
+    body: bytes
+    filtered: bool
+    """Whether ACLs hid some of it."""
 
 
 class ConsulHttp(consul.aio.Consul):  # type: ignore[misc]  # py-consul is untyped
@@ -105,7 +116,45 @@ class ConsulHttp(consul.aio.Consul):  # type: ignore[misc]  # py-consul is untyp
     def prepare_headers(self, token: str | None = None) -> dict[str, str]:
         """Be asked by py-consul for a request's headers."""
         secret = token or self._token_source()
+        if secret and not (secret.isascii() and secret.isprintable()):
+            raise ConsulError(
+                "the ACL token holds a character that no token has: see"
+                " consul.credentials"
+            )
         return {"X-Consul-Token": secret} if secret else {}
+
+    @property
+    def known_leader(self) -> bool:
+        """Whether the server that answered last knows the cluster's leader."""
+        known: bool = self.http.known_leader
+        return known
+
+    async def read(
+        self,
+        path: str,
+        *,
+        index: int | None,
+        wait: str,
+        params: Sequence[tuple[str, str]] = (),
+    ) -> "Answer":
+        """Ask for a list by a blocking query, and return it as it came.
+
+        What it means is for a decoder that knows its type: one strange entry of many
+        is then skipped and makes no difference to the others.
+        """
+        query = [(self.consistency, "1"), *params]
+        if self.dc:
+            query.append(("dc", self.dc))
+        if index:
+            query += [("index", str(index)), ("wait", wait)]
+
+        def take(response: Any) -> Answer:
+            filtered = response.headers[FILTERED] == "true"
+            return Answer(response.headers[INDEX], response.body, filtered)
+
+        headers = self.prepare_headers()
+        answer: Answer = await self.http.get(take, path, params=query, headers=headers)
+        return answer
 
     async def log_in(
         self, body: Mapping[str, Any], *, namespace: str, partition: str
@@ -137,6 +186,7 @@ class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
         self._shown = shown
         self._https = https if scheme == "https" else None
         self._server_name = self._https.server_name if self._https else None
+        self.known_leader = True
         self._session = aiohttp.ClientSession(
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=True,
@@ -173,7 +223,7 @@ class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
         headers = headers or {}
         url = URL(self.uri(path, params), encoded=True)
         total = deadline(_wait_of(params))
-        with _as_consul_error(self._shown, total):
+        with as_consul_error(self._shown, total):
             try:
                 return await self._ask(method, callback, url, headers, data, total)
             except aiohttp.ClientConnectorCertificateError as error:
@@ -214,13 +264,17 @@ class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
             timeout=aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_DEADLINE),
         ) as response:
             body = await self._body(response)
-            self._check(response, body, headers.get("X-Consul-Token"))
-            index = response.headers.get("X-Consul-Index", "0")
+            secret = headers.get("X-Consul-Token")
+            check_status(self._shown, response.status, response.headers, body, secret)
+            check_size(self._shown, body)
+            body = repaired(body)
+            self.known_leader = response.headers.get(KNOWN_LEADER) != "false"
             given = {
-                "X-Consul-Index": index if index.isdecimal() else "0",
+                INDEX: index_in(response.headers),
                 FILTERED: response.headers.get(FILTERED, "false"),
             }
-            return callback(consul.base.Response(response.status, given, body))
+        with decoding(self._shown):
+            return callback(consul.base.Response(200, given, body))
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         body = bytearray()
@@ -233,77 +287,8 @@ class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
                 )
         return bytes(body)
 
-    def _check(
-        self, response: aiohttp.ClientResponse, body: bytes, secret: str | None
-    ) -> None:
-        """Refuse what is not an answer to the question."""
-        status = response.status
-        if 300 <= status < 400:
-            where = _one_line(response.headers.get("Location", "nowhere"), secret)
-            raise ConsulError(
-                f"Consul at {self._shown}: HTTP {status} redirects to {where};"
-                " not followed, set http_addresses to Consul itself"
-            )
-        if status != 200:
-            said = _one_line(body[:1000].decode(errors="replace"), secret)
-            raise ConsulError(
-                f"Consul at {self._shown}: HTTP {status}: {said or 'no reason given'}",
-                retry_after=_retry_after(response.headers.get("Retry-After", "")),
-            )
-        filtered = response.headers.get(FILTERED) == "true"
-        if filtered and body.strip() in {b"[]", b"{}", b"null"}:
-            raise ConsulError(
-                f"Consul at {self._shown}: the ACL token may see nothing; it needs"
-                ' service:read and node:read (service_prefix "", node_prefix "")'
-            )
-
-
-@contextmanager
-def _as_consul_error(shown: str, total: float) -> Iterator[None]:
-    """Make every failure of a request ours; none of the texts below holds a header."""
-    try:
-        yield
-    except TimeoutError as error:
-        raise ConsulError(
-            f"Consul at {shown}: no answer within {total:.0f} s"
-        ) from error
-    except aiohttp.ClientConnectorCertificateError as error:
-        why = getattr(error.certificate_error, "verify_message", "") or "not accepted"
-        raise ConsulError(
-            f"Consul at {shown}: its certificate: {why.rstrip('.')}: see"
-            " consul.tls.ca_certs and consul.tls.http_server_name"
-        ) from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise ConsulError(f"Consul at {shown}: {_why(error)}") from error
-    except (ConsulException, ValueError, RecursionError) as error:
-        # py-consul's message would repeat the whole body; its cause says enough.
-        raise ConsulError(
-            f"Consul at {shown}: the answer is not the JSON it should be"
-        ) from error.__cause__
-
-
-def _why(error: Exception) -> str:
-    """Say it in the system's words where it is the system's error."""
-    if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientSSLError):
-        number = error.errno or 0
-        if number > 0:  # a negative one is the resolver's
-            return os.strerror(number)
-    return _one_line(str(error), None) or type(error).__name__
-
 
 def _wait_of(params: Sequence[tuple[str, Any]] | None) -> float | None:
     """Seconds of the `wait` of a blocking query, which py-consul sends as `60s`."""
     wait = dict(params or ()).get("wait")
     return None if wait is None else float(str(wait).removesuffix("s"))
-
-
-def _one_line(text: str, secret: str | None) -> str:
-    """Make a text from the network fit for a log line."""
-    if secret:
-        text = text.replace(secret, "<token>")
-    return "".join(c if c.isprintable() else " " for c in text).strip()[:200]
-
-
-def _retry_after(value: str) -> float | None:
-    """Read seconds; the other form, a date, trusts a clock that may be wrong."""
-    return min(float(value), MAX_RETRY_AFTER) if value.isdecimal() else None

@@ -65,14 +65,22 @@ class AlreadyRunningError(ConsulEbpfError):
 
 
 class ConsulError(ConsulEbpfError):
-    """Consul's HTTP API gave no usable answer; asking again later may help.
+    """Consul gave no usable answer; asking again later may help.
 
     `retry_after`: seconds the answer asked us to wait, None if it did not say.
+    `status`: the HTTP status of an answer that refused, None where there was none.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        status: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.status = status
 
 
 class TokenPendingError(ConsulError):

@@ -1,6 +1,7 @@
 """What the HTTP client makes of a server that misbehaves. A real one, on loopback."""
 
 import asyncio
+import contextlib
 import gzip
 import logging
 import socket
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from consul_ebpf.client.answers import MAX_BODY
 from consul_ebpf.client.blocking import watch_query
-from consul_ebpf.client.http import MAX_BODY, ConsulHttp
+from consul_ebpf.client.http import ConsulHttp
 from consul_ebpf.client.token import StaticToken, no_token
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.http_address import HttpAddress
@@ -193,6 +195,75 @@ async def test_fault_53_what_is_not_json_is_an_error(body: bytes) -> None:
     assert len("".join(traceback.format_exception(error))) < 20_000
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b",".join([b"0"] * 4_000_000) + b"]",
+        b"[" + b",".join([b"0"] * 400_000) + b"]",
+        b"[" * 4_000_000,
+        b'{"a":' * 1200 + b"0" + b"}" * 1200,
+        b'["' + b"x" * (8 * 1024 * 1024 - 10) + b'"]',
+    ],
+    ids=["8 MB of zeros", "800 KB of zeros", "deep", "1,200 deep", "one text"],
+)
+async def test_fault_113_no_answer_blocks_the_loop(body: bytes) -> None:
+    """Whatever its size and shape; the limit here is generous, for shared machines."""
+    longest = 0.0
+
+    async def ticks() -> None:
+        nonlocal longest
+        loop = asyncio.get_running_loop()
+        while True:
+            before = loop.time()
+            await asyncio.sleep(0.001)
+            longest = max(longest, loop.time() - before)
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return answer(body, X_Consul_Index="1")
+
+    async with server(handler) as url:
+        ticking = asyncio.create_task(ticks())
+        watch = CatalogSource([url], wait=1).watch()
+        with contextlib.suppress(TimeoutError):
+            async with aclosing(watch), asyncio.timeout(1):
+                await anext(watch)
+        ticking.cancel()
+    print(f"the loop waited {longest * 1000:.0f} ms at most")
+    assert longest < 0.3
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"\ud800", "\ufffd"),
+        (r"\uDFFF x", "\ufffd x"),
+        (r"\ud800\ud83d\ude00", "\ufffd\U0001f600"),
+        (r"\\ud800", r"\ud800"),
+        (r"\\\ud800", "\\\ufffd"),
+    ],
+)
+async def test_fault_113_half_a_surrogate_pair_is_no_text(
+    written: str, read: str
+) -> None:
+    """It is read as Go reads it, so that one node's name costs no other's."""
+    assert ("0", [read]) == await asked(lambda: answer(f'["{written}"]'))
+
+
+async def test_fault_113_an_error_has_the_status_that_refused() -> None:
+    """Who decides by it need not read the message."""
+    error = await refused(lambda: answer("no", status=403))
+    assert 403 == error.status
+    assert (await refused(lambda: answer("x"))).status is None
+
+
+@pytest.mark.parametrize("token", ["a\nb: c", "t\xf6ken", "\ud800"])
+async def test_fault_113_a_token_no_header_can_hold_is_said(token: str) -> None:
+    """By an error that does not repeat it."""
+    with pytest.raises(ConsulError, match="the ACL token holds a character") as caught:
+        await ask("http://127.0.0.1:1", StaticToken(token))
+    assert token not in str(caught.value)
+
+
 async def test_fault_53_a_body_shorter_than_it_says_is_an_error() -> None:
     """The connection ended in the middle of it."""
 
@@ -209,7 +280,7 @@ async def test_fault_53_a_body_shorter_than_it_says_is_an_error() -> None:
             await ask(url)
 
 
-@pytest.mark.parametrize("index", [None, "", "-1", "x", "1.5"])
+@pytest.mark.parametrize("index", [None, "", "-1", "x", "1.5", "9" * 5000, "\u0661"])
 async def test_fault_50_an_index_that_is_none_is_zero(index: str | None) -> None:
     """The data is good; py-consul alone would raise."""
     assert ("0", []) == await asked(lambda: answer(X_Consul_Index=index))

@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from consul_ebpf.client.http import FILTERED, ConsulHttp
+from consul_ebpf.client.answers import FILTERED
+from consul_ebpf.client.http import ConsulHttp
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.names import named, problems
 from consul_ebpf.model.values import Proxy

@@ -4,14 +4,15 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any
 
 import msgspec
 
+from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.client.blocking import WAIT, watch_query
 from consul_ebpf.client.http import ConsulHttp, Https
 from consul_ebpf.client.token import TokenSource, no_token
+from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.values import Server
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,17 @@ class Entry(msgspec.Struct, frozen=True, rename="pascal"):
     def meta(self, key: str) -> str:
         """Return one value of the service's metadata, or nothing."""
         return (self.service_meta or {}).get(key, "")
+
+
+_ENTRY = msgspec.json.Decoder(Entry)
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+
+MAX_ENTRIES = 2000
+"""Servers in one answer; a cluster has five."""
+
+
+SHOWN = 300
+"""Characters of a line about an entry that is skipped."""
 
 
 class CatalogSource:
@@ -95,12 +107,13 @@ class CatalogSource:
                 yield servers
 
 
-async def _query(consul: ConsulHttp, index: int | None, wait: str) -> Any:
-    return await consul.catalog.service("consul", index=index, wait=wait)
+async def _query(consul: ConsulHttp, index: int | None, wait: str) -> tuple[str, bytes]:
+    answer = await consul.read("/v1/catalog/service/consul", index=index, wait=wait)
+    return answer.index, answer.body
 
 
 def servers_in(
-    data: Any, *, grpc_port: int, tls: bool
+    body: bytes, *, grpc_port: int, tls: bool
 ) -> tuple[tuple[Server, ...], tuple[str, ...]]:
     """Read the catalog's answer: the servers, and a line for each entry skipped.
 
@@ -108,17 +121,20 @@ def servers_in(
     Where none names one (an old Consul), `grpc_port` is taken for all.
 
     Raises:
-        msgspec.ValidationError: it is not a list.
+        ConsulError: it is not a list, or one of more than `MAX_ENTRIES`.
     """
     key = "grpc_tls_port" if tls else "grpc_port"
     entries: list[Entry] = []
     servers: list[Server] = []
     skipped: list[str] = []
-    for number, item in enumerate(msgspec.convert(data, list[Any])):
+    for number, item in enumerate(_items(body)):
+        with_reason = f"entry {number} of the catalog's answer skipped"
         try:
-            entries.append(msgspec.convert(item, Entry))
+            entries.append(_ENTRY.decode(item))
         except msgspec.ValidationError as error:
-            skipped.append(f"entry {number} of the catalog's answer skipped: {error}")
+            skipped.append(f"{with_reason}: {one_line(error)}")
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            skipped.append(f"{with_reason}: it is no JSON, or no Unicode text")
     default = "" if any(entry.meta(key) for entry in entries) else str(grpc_port)
     for entry in entries:
         port = entry.meta(key) or default
@@ -129,7 +145,9 @@ def servers_in(
                 f" so its {'gRPC TLS' if tls else 'gRPC'} port is off"
             )
         elif not (port.isascii() and port.isdecimal() and len(port) <= 5):
-            skipped.append(f"server {entry.node} skipped: {key} {port!r} is no port")
+            skipped.append(
+                f"server {entry.node} skipped: {key} {port[:40]!r} is no port"
+            )
         elif v4 is None and v6 is None:
             skipped.append(
                 f"server {entry.node} skipped: {entry.address!r} is no IP address"
@@ -145,7 +163,20 @@ def servers_in(
                     name=entry.node,
                 )
             )
-    return tuple(servers), tuple(skipped)
+    return tuple(servers), tuple(one_line(each, SHOWN) for each in skipped)
+
+
+def _items(body: bytes) -> list[msgspec.Raw]:
+    try:
+        items = _LIST.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        raise ConsulError("the catalog's answer is no list of servers") from None
+    if len(items) > MAX_ENTRIES:
+        raise ConsulError(
+            f"the catalog's answer lists {len(items)} servers; more than"
+            f" {MAX_ENTRIES} are not read"
+        )
+    return items
 
 
 def _addresses(entry: Entry) -> tuple[IPv4Address | None, IPv6Address | None]:
@@ -158,6 +189,8 @@ def _addresses(entry: Entry) -> tuple[IPv4Address | None, IPv6Address | None]:
             address = ip_address(text or "")
         except ValueError:
             continue
+        if isinstance(address, IPv6Address) and address.scope_id:
+            continue  # a zone means something on that node alone
         if isinstance(address, IPv4Address):
             v4 = v4 or address
         else:

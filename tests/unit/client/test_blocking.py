@@ -160,6 +160,25 @@ async def test_data_that_cannot_be_decoded_is_an_error_like_any_other() -> None:
     assert ["1", "2"] == [where for _, where, _ in script.asked]
 
 
+@pytest.mark.parametrize(
+    "foreign", [ValueError("\x1b[2J"), RecursionError(), UnicodeError(), KeyError("x")]
+)
+async def test_fault_113_whatever_a_decoder_raises_is_consuls_fault(
+    foreign: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next address is asked, and the log line is printable."""
+
+    def decode(data: Any) -> Any:
+        if data == "bad":
+            raise foreign
+        return data
+
+    script = Script((5, "bad"), (5, "good"))
+    assert [(0.0, "good")] == await take(1, watched(script, THREE, decode))
+    assert ["1", "2"] == [where for _, where, _ in script.asked]
+    assert caplog.messages[0].isprintable()
+
+
 async def test_a_mistake_in_a_query_is_not_retried() -> None:
     """Only Consul's failures are."""
     with pytest.raises(ZeroDivisionError):
