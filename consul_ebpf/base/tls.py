@@ -1,33 +1,47 @@
 """The configured TLS files, read again whenever they change.
 
 Each new connection asks for a context; a change of the files is in the next one. Files
-that cannot be used (half of a rotation, a certificate without its key) leave the last
-good ones in use.
+that cannot be used (half of a rotation, a CA file that was truncated, a certificate
+without its key) leave the last good ones in use: all of them, for they belong together.
 """
 
 import logging
 import os
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from consul_ebpf.base import authorities
+from consul_ebpf.base.boundary import boundary
 from consul_ebpf.base.events import event
-from consul_ebpf.model.errors import ConfigError
+from consul_ebpf.base.pem import certificates, no_certificate, private_key
+from consul_ebpf.base.reading import FileError, Fingerprint, fingerprint, read_file
+from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
 
 logger = logging.getLogger(__name__)
 
-Signature = tuple[tuple[str, int, int, int], ...]
+MAX_FILE = 1024 * 1024
+"""Bytes of a client certificate's file, or of its key's."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsMaterial:
-    """What the files hold, as PEM."""
+    """What the files hold, as PEM: the blocks that are meant, and nothing else."""
 
     ca: str = ""
-    """Certificates to trust; empty: the system's."""
+    """Certificates to trust; empty only where the system's are to be trusted."""
     cert: str = ""
     key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Good:
+    """What was read last and can be used."""
+
+    material: TlsMaterial
+    seen: tuple[object, ...]
+    authorities: authorities.Authorities | None
 
 
 class TlsFiles:
@@ -48,8 +62,7 @@ class TlsFiles:
         self._key = key or cert
         self._verify = verify
         self._lock = threading.Lock()
-        self._seen: Signature | None = None
-        self._good: TlsMaterial | None = None
+        self._good: _Good | None = None
         self._contexts: dict[tuple[str, ...], ssl.SSLContext] = {}
         self._failing = ""
 
@@ -62,12 +75,13 @@ class TlsFiles:
         return self._verify
 
     def material(self) -> TlsMaterial:
-        """Return what the files hold now.
+        """Return what the files hold now, or as they last were good.
 
         Raises:
             ConfigError: they cannot be used, now or ever before.
         """
-        return self._current()
+        with self._lock:
+            return self._current().material
 
     def context(self, *alpn: str) -> ssl.SSLContext:
         """Return a client's context from the files as they are now.
@@ -77,103 +91,114 @@ class TlsFiles:
         Raises:
             ConfigError: they cannot be used, now or ever before.
         """
-        material = self._current()
         with self._lock:
+            good = self._current()
             context = self._contexts.get(alpn)
             if context is None:
-                context = self._contexts[alpn] = self._context(material)
+                context = self._contexts[alpn] = self._context(good.material)
                 if alpn:
                     context.set_alpn_protocols(alpn)
         return context
 
-    def _current(self) -> TlsMaterial:
-        with self._lock:
-            try:
-                seen = self._signature()
-                if self._good is None or seen != self._seen:
-                    self._good = self._load()
-                    self._contexts.clear()
-                    if self._seen is not None:
-                        logger.info("%r: changed, read again", self)
-                    self._seen = seen
-                self._failing = ""
-            except (OSError, ValueError) as error:
-                why = _why(error)
-                if self._good is None:
-                    raise ConfigError(why) from None
-                if why != self._failing:
-                    logger.warning(
-                        "%s; keeping the last good ones", why, extra=event("tls_failed")
-                    )
-                self._failing = why
-            return self._good
+    def _current(self) -> _Good:
+        good = self._good
+        try:
+            with boundary(ConfigError, repr(self)):
+                if good is None or self._failing or self._look() != good.seen:
+                    self._take(self._load())
+        except ConsulEbpfError as error:
+            why = str(error)
+            if good is None:
+                raise ConfigError(why) from None
+            if why != self._failing:
+                logger.warning(
+                    "%s; keeping the last good ones", why, extra=event("tls_failed")
+                )
+            self._failing = why
+            return good
+        self._failing = ""
+        assert self._good is not None  # noqa: S101  # taken
+        return self._good
 
-    def _paths(self) -> list[Path]:
-        paths = ca_files(self._ca_certs) if self._ca_certs else []
-        return paths + [Path(path) for path in (self._cert, self._key) if path]
+    def _take(self, new: _Good) -> None:
+        old, self._good = self._good, new
+        skipped = new.authorities.skipped if new.authorities else ()
+        before = old.authorities.skipped if old and old.authorities else ()
+        for line in skipped:
+            if line not in before:
+                logger.info("CA certificates: left out %s", line)
+        if old is None or old.material != new.material:
+            self._contexts.clear()
+            if old is not None:
+                logger.info("%r: changed, read again", self)
 
-    def _signature(self) -> Signature:
-        found = []
-        for path in self._paths():
-            status = path.stat()
-            found.append((str(path), status.st_ino, status.st_size, status.st_mtime_ns))
-        return tuple(found)
+    def _look(self) -> tuple[object, ...] | None:
+        """Tell whether to read again, without reading; None: read, and say why not."""
+        paths = (self._cert, self._key) if self._cert else ()
+        try:
+            ca = authorities.look(self._ca_certs) if self._ca_certs else ()
+            return (ca, *(fingerprint(path) for path in paths))
+        except FileError:
+            return None
 
-    def _load(self) -> TlsMaterial:
-        ca = ""
+    def _load(self) -> _Good:
+        ca = None
         if self._ca_certs:
-            ca = "\n".join(_read(path).strip() for path in ca_files(self._ca_certs))
-        material = TlsMaterial(
-            ca=ca + "\n" if ca else "",
-            cert=_read(Path(self._cert)) if self._cert else "",
-            key=_read(Path(self._key)) if self._cert else "",
-        )
+            old = self._good.authorities if self._good else None
+            try:
+                ca = authorities.read(self._ca_certs, old.gave if old else frozenset())
+            except FileError as error:
+                raise ConfigError(f"CA certificates in {error}") from None
+        cert, cert_seen = self._pem(self._cert, _chain)
+        key, key_seen = self._pem(self._key, private_key) if self._cert else ("", ())
+        material = TlsMaterial(ca.pem if ca else "", cert, key)
         self._context(material)  # refuses what cannot be used
-        return material
+        seen = (ca.seen if ca else (), *cert_seen, *key_seen)
+        return _Good(material, seen, ca)
+
+    @staticmethod
+    def _pem(
+        path: str, decode: Callable[[bytes], str]
+    ) -> tuple[str, tuple[Fingerprint, ...]]:
+        if not path:
+            return "", ()
+        try:
+            content = read_file(path, MAX_FILE)
+            return decode(content.data), (content.fingerprint,)
+        except FileError as error:
+            raise ConfigError(f"TLS file {error}") from None
+        except ValueError as error:
+            raise ConfigError(f"TLS file {path}: {error}") from None
 
     def _context(self, material: TlsMaterial) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # As Go and Envoy: a trusted certificate ends the chain, root or not, and only
+        # the names that a certificate is issued for count, not its subject.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.hostname_checks_common_name = False
         if not self._verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        elif material.ca:
+        elif not self._ca_certs:
+            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        if material.ca:
             try:
                 context.load_verify_locations(cadata=material.ca)
-            except ssl.SSLError:
-                raise ValueError(
-                    f"CA certificates in {self._ca_certs}: not PEM certificates"
+            except (ssl.SSLError, ValueError):
+                raise ConfigError(
+                    f"CA certificates in {self._ca_certs}: one is damaged"
                 ) from None
-        else:
-            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
         if material.cert:
             _load_chain(context, material, f"{self._cert} with key {self._key}")
         return context
 
 
-def ca_files(ca_certs: str) -> list[Path]:
-    """Return the files meant by a file's or a directory's path, in a fixed order.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is a directory without a certificate.
-    """
-    path = Path(ca_certs)
-    if not path.is_dir():
-        return [path]
-    # Kubernetes' mounts have links to files in ..data, and directories beside them.
-    files = [each for each in sorted(path.iterdir()) if each.is_file()]
-    found = [each for each in files if each.suffix in {".pem", ".crt", ".cer", ".cert"}]
+def _chain(data: bytes) -> str:
+    found = certificates(data)
     if not found:
-        raise ValueError(f"{path}: no *.pem, *.crt, *.cer or *.cert file in it")
-    return found
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("ascii")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: not PEM") from None
+        raise ValueError(no_certificate(data))
+    return "".join(found)
 
 
 def _load_chain(context: ssl.SSLContext, material: TlsMaterial, named: str) -> None:
@@ -184,13 +209,7 @@ def _load_chain(context: ssl.SSLContext, material: TlsMaterial, named: str) -> N
         # A key with a passphrase must not ask for it on the terminal.
         context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=lambda: "")
     except ssl.SSLError as error:
-        why = error.reason or "not a PEM certificate with its key"
-        raise ValueError(f"certificate {named}: {why}") from None
+        why = error.reason or "not a certificate with its key"
+        raise ConfigError(f"certificate {named}: {why}") from None
     finally:
         os.close(descriptor)
-
-
-def _why(error: OSError | ValueError) -> str:
-    if isinstance(error, OSError):
-        return f"TLS file {error.filename}: {error.strerror}"
-    return str(error)

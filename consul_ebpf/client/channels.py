@@ -38,12 +38,19 @@ class TlsChannels:
 
     Args:
         files: asked for at each connection, so that they may change.
-        server_name: SNI, and the name to find in the certificate.
+        server_name: SNI, and the name to find in the certificate; or an IP address.
+        named_by: the keys of the configuration that made the name, for messages.
     """
 
-    def __init__(self, files: TlsFiles, server_name: str) -> None:
+    def __init__(
+        self,
+        files: TlsFiles,
+        server_name: str,
+        named_by: str = "consul.tls.server_name",
+    ) -> None:
         self._files = files
         self._server_name = server_name
+        self._named_by = named_by
         self._tunnels: dict[str, Tunnel] = {}
 
     def __repr__(self) -> str:
@@ -55,9 +62,17 @@ class TlsChannels:
         if tunnel is None:
             _, _, endpoint = target.partition(":")
             host, _, port = endpoint.rpartition(":")
-            tunnel = Tunnel(host.strip("[]"), int(port), self._files, self._server_name)
+            tunnel = Tunnel(
+                host.strip("[]"),
+                int(port),
+                self._files,
+                self._server_name,
+                self._named_by,
+            )
             self._tunnels[target] = tunnel
-        options = (*OPTIONS, ("grpc.default_authority", self._server_name))
+        name = self._server_name
+        authority = f"[{name}]" if ":" in name else name
+        options = (*OPTIONS, ("grpc.default_authority", authority))
         return grpc.aio.insecure_channel(tunnel.start(), options=options)
 
     def explain(self, target: str) -> str:

@@ -6,7 +6,7 @@ Each error is one line: key, value, what to do.
 import math
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import PurePath
 
 from consul_ebpf.config import proxies as entries
@@ -124,9 +124,22 @@ def _tls(config: Config) -> Problems:
             yield f"{key}.{name}", f"{shown(path)} is not an absolute path"
     if tls.key and not tls.cert:
         yield f"{key}.key", "is given without consul.tls.cert"
-    for name in (tls.server_name, tls.http_server_name, config.consul.domain):
-        if not re.fullmatch(r"[A-Za-z0-9._-]*", name):
-            yield f"{key}.server_name", f"{shown(name)} is not a name"
+    names = {
+        f"{key}.server_name": tls.server_name,
+        f"{key}.http_server_name": tls.http_server_name,
+        "consul.domain": config.consul.domain,
+    }
+    for key, name in names.items():
+        if not (re.fullmatch(r"[A-Za-z0-9._-]*", name) or _is_address(key, name)):
+            yield key, f"{shown(name)} is not a name"
+
+
+def _is_address(key: str, text: str) -> bool:
+    """Whether it is an IPv6 address, where one may be; IPv4 ones look like names."""
+    try:
+        return key != "consul.domain" and not IPv6Address(text).scope_id
+    except ValueError:
+        return False
 
 
 def _kernel(kernel: Kernel, consul: dict[IPv4Address, str]) -> Problems:

@@ -7,6 +7,7 @@ hides nothing that Envoy would need to know.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ Part = dict[str, Any]
 class XdsTls:
     """How the xDS cluster does TLS.
 
+    `server_name` is a name or an IP address: what a server's certificate must be for.
     `ca_file` and `cert_file` say where a proxy's files (`tls_ca_secret`,
     `tls_cert_secret`) are; without `ca_file` Envoy trusts `system_roots`, a path on its
     own file system. Without `verify` it trusts everybody.
@@ -76,7 +78,9 @@ def transport_socket(tls: XdsTls, proxy: Proxy) -> Part:
     if tls.cert_file is not None:
         sds = _sds(CERT_SECRET, tls.cert_file(proxy))
         common["tls_certificate_sds_secret_configs"] = [sds]
-    context = {"sni": tls.server_name, "common_tls_context": common}
+    context: Part = {"common_tls_context": common}
+    if not _address(tls.server_name):  # an address is none of SNI's names
+        context = {"sni": tls.server_name, **context}
     return {
         "name": "envoy.transport_sockets.tls",
         "typed_config": {"@type": f"{_TLS}.UpstreamTlsContext", **context},
@@ -87,7 +91,11 @@ def _validation(tls: XdsTls, proxy: Proxy) -> Part:
     if not tls.verify:
         accept = {"trust_chain_verification": "ACCEPT_UNTRUSTED"}
         return {"validation_context": accept}
-    name = {"san_type": "DNS", "matcher": {"exact": tls.server_name}}
+    address = _address(tls.server_name)
+    name = {
+        "san_type": "IP_ADDRESS" if address else "DNS",
+        "matcher": {"exact": address or tls.server_name},
+    }
     names = {"match_typed_subject_alt_names": [name]}
     if tls.ca_file is None:
         roots = {"trusted_ca": {"filename": tls.system_roots}}
@@ -98,6 +106,14 @@ def _validation(tls: XdsTls, proxy: Proxy) -> Part:
             "validation_context_sds_secret_config": _sds(CA_SECRET, tls.ca_file(proxy)),
         }
     }
+
+
+def _address(name: str) -> str:
+    """Return an IP address as Envoy writes it; empty: the name is none."""
+    try:
+        return str(ip_address(name))
+    except ValueError:
+        return ""
 
 
 def _secret(name: str, **content: Part) -> Part:

@@ -75,7 +75,8 @@ class Parts:
 
         if self._config.consul.tls.disabled:
             return insecure_channel, lambda _: ""
-        channels = TlsChannels(self.tls, self.server_name)
+        named_by = server_name_keys(self._config.consul)
+        channels = TlsChannels(self.tls, self.server_name, named_by)
         return channels, channels.explain
 
     @cached_property
@@ -238,7 +239,17 @@ class Parts:
 
 def server_name(consul: Consul) -> str:
     """Return the name that every server's certificate has."""
-    return consul.tls.server_name or f"server.{consul.datacenter}.{consul.domain}"
+    made = f"server.{consul.datacenter}.{consul.domain.strip('.')}"
+    return consul.tls.server_name or made
+
+
+def server_name_keys(consul: Consul) -> str:
+    """Name the keys that made `server_name`, for messages."""
+    if consul.tls.server_name:
+        return f"consul.tls.server_name ({consul.tls.server_name})"
+    return (
+        f"consul.datacenter ({consul.datacenter}) and consul.domain ({consul.domain})"
+    )
 
 
 def _tls_files(tls: Tls) -> TlsFiles:

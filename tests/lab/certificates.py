@@ -29,32 +29,48 @@ class Issued:
 class Authority:
     """A CA with keys of one kind, good for an hour."""
 
-    def __init__(self, kind: Kind = "ecdsa") -> None:
-        """Make its key and its own certificate."""
+    def __init__(self, kind: Kind = "ecdsa", parent: "Authority | None" = None) -> None:
+        """Make its key and its certificate, signed by its parent or by itself."""
         self._kind = kind
         self._key = _new_key(kind)
-        self._name = _name(f"consul-ebpf test CA, {kind}")
-        builder = _builder(self._name, self._name, self._key)
+        title = "test CA" if parent is None else "test intermediate CA"
+        self._name = _name(f"consul-ebpf {title}, {kind}")
+        signer = parent or self
+        builder = _builder(self._name, signer._name, self._key)
         constraints = x509.BasicConstraints(ca=True, path_length=None)
         builder = builder.add_extension(constraints, critical=True)
         builder = builder.add_extension(_usage(ca=True), critical=True)
-        self._certificate = builder.sign(self._key, self._hash)
+        self._certificate = builder.sign(signer._key, signer._hash)
         self.pem = _pem(self._certificate)
+
+    def intermediate(self) -> "Authority":
+        """Make a CA below this one, such as Vault's."""
+        return Authority(self._kind, self)
 
     @property
     def _hash(self) -> hashes.SHA256 | None:
         return None if self._kind == "ed25519" else hashes.SHA256()
 
     def issue(
-        self, names: Sequence[str] = SERVER_NAMES, *, expired: bool = False
+        self,
+        names: Sequence[str] = SERVER_NAMES,
+        *,
+        expired: bool = False,
+        subject: str | None = None,
     ) -> Issued:
-        """Make a certificate for names and addresses, for servers and clients."""
+        """Make a certificate for names and addresses, for servers and clients.
+
+        `subject` is its common name, the first of the names if it is None; a name
+        that begins with "DNS:" is one of DNS though it may look like an address.
+        """
         key = _new_key(self._kind)
-        builder = _builder(_name(names[0]), self._name, key, expired=expired)
-        builder = builder.add_extension(
-            x509.SubjectAlternativeName([_general_name(name) for name in names]),
-            critical=False,
-        )
+        common = _name(names[0] if subject is None else subject)
+        builder = _builder(common, self._name, key, expired=expired)
+        if names:
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_general_name(name) for name in names]),
+                critical=False,
+            )
         purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         builder = builder.add_extension(_usage(ca=False), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
@@ -110,6 +126,8 @@ def _name(text: str) -> x509.Name:
 
 
 def _general_name(name: str) -> x509.GeneralName:
+    if name.startswith("DNS:"):
+        return x509.DNSName(name.removeprefix("DNS:"))
     try:
         return x509.IPAddress(ip_address(name))
     except ValueError:

@@ -6,13 +6,14 @@ import pytest
 
 from consul_ebpf.base.tls import TlsFiles
 from consul_ebpf.model.errors import ConfigError
-from tests.lab.certificates import Authority
+from tests.lab.certificates import Authority, Issued
+from tests.lab.handshake import handshake
 
 ONE, TWO = Authority(), Authority("ed25519")
 
 
 def test_a_directory_is_all_its_certificates(tmp_path: Path) -> None:
-    """As in Consul: every *.pem and *.crt; Kubernetes' own files are left alone."""
+    """As in Consul: every file; Kubernetes' own directories are left alone."""
     (tmp_path / "b.pem").write_text(TWO.pem)
     (tmp_path / "a.crt").write_text(ONE.pem)
     (tmp_path / "readme").write_text("no certificate")
@@ -27,8 +28,11 @@ def test_a_directory_is_all_its_certificates(tmp_path: Path) -> None:
     [
         ("none.pem", None, "none.pem: No such file"),
         ("bad.pem", "nonsense", "bad.pem: not PEM certificates"),
-        ("bad.pem", "\xe4", "bad.pem: not PEM"),
+        ("bad.pem", "\xe4", "bad.pem: not PEM certificates"),
+        ("bad.pem", "", "bad.pem: not PEM certificates: it is empty"),
+        ("bad.pem", ONE.pem[:300], "bad.pem: is cut off"),
     ],
+    ids=["missing", "text", "latin", "empty", "half"],
 )
 def test_what_cannot_be_used_at_the_start_is_refused(
     tmp_path: Path, name: str, content: str | None, said: str
@@ -38,7 +42,7 @@ def test_what_cannot_be_used_at_the_start_is_refused(
         (tmp_path / name).write_text(content)
     with pytest.raises(ConfigError, match=said):
         TlsFiles(ca_certs=str(tmp_path / name)).material()
-    with pytest.raises(ConfigError, match=r"no \*.pem"):
+    with pytest.raises(ConfigError, match="no file in it holds PEM"):
         TlsFiles(ca_certs=str(empty(tmp_path))).context()
 
 
@@ -87,5 +91,120 @@ def test_a_certificate_and_its_key_belong_together(tmp_path: Path) -> None:
     both.write_text(new.cert + new.key)
     TlsFiles(cert=str(both)).context()
     key.write_text("nonsense")
-    with pytest.raises(ConfigError, match=r"certificate .*cert.pem with key .*key.pem"):
+    with pytest.raises(ConfigError, match=r"TLS file .*key.pem: holds no private key"):
         TlsFiles(cert=str(cert), key=str(key)).context()
+
+
+@pytest.mark.parametrize(
+    "half",
+    ["", "\n", "half", ONE.pem[:100], ONE.issue().key],
+    ids=["empty", "blank", "text", "half", "key"],
+)
+def test_fault_121_a_ca_file_without_a_whole_certificate_changes_nothing(
+    tmp_path: Path, half: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither the system's roots nor nobody is trusted instead; said once."""
+    file = tmp_path / "ca.pem"
+    file.write_text(ONE.pem)
+    files = TlsFiles(ca_certs=str(file))
+    context = files.context()
+    file.write_text(half)
+    for _ in range(3):
+        assert ONE.pem == files.material().ca
+        assert files.context() is context
+    assert 1 == caplog.text.count("keeping the last good ones")
+    file.write_text(TWO.pem)
+    assert TWO.pem == files.material().ca
+    assert 1 == len(files.context().get_ca_certs())
+
+
+def test_fault_121_a_change_of_one_file_waits_for_all_to_be_good(
+    tmp_path: Path,
+) -> None:
+    """A new CA does not come with the old certificate while the key is half written."""
+    ca, pair = tmp_path / "ca.pem", tmp_path / "pair.pem"
+    old, new = ONE.issue(), TWO.issue()
+    ca.write_text(ONE.pem)
+    pair.write_text(old.cert + old.key)
+    files = TlsFiles(ca_certs=str(ca), cert=str(pair))
+    before = files.material()
+    ca.write_text(TWO.pem)
+    pair.write_text(new.cert)
+    assert before == files.material()
+    pair.write_text(new.cert + new.key)
+    assert (TWO.pem, new.cert, new.key) == (
+        files.material().ca,
+        files.material().cert,
+        files.material().key,
+    )
+
+
+def test_fault_122_a_certificate_goes_without_its_key(tmp_path: Path) -> None:
+    """With both in one file each is given where it belongs, and nothing else."""
+    both, ca = tmp_path / "both.pem", tmp_path / "ca.pem"
+    issued = ONE.issue()
+    both.write_text(f"\ufeff# Schlüssel\n{issued.key}{issued.cert}")
+    ca.write_text(f"{issued.key}# Näme\n{ONE.pem}")
+    material = TlsFiles(ca_certs=str(ca), cert=str(both)).material()
+    assert (ONE.pem, issued.cert, issued.key) == (
+        material.ca,
+        material.cert,
+        material.key,
+    )
+
+
+def test_fault_120_an_intermediate_is_trusted_without_its_root(tmp_path: Path) -> None:
+    """As Go and Envoy do; a stranger's is not, nor is its sibling's."""
+    intermediate = ONE.intermediate()
+    issued = intermediate.issue()
+    ca = tmp_path / "ca.pem"
+    ca.write_text(intermediate.pem)
+    files = TlsFiles(ca_certs=str(ca))
+    assert "" == handshake(files.context(), issued, "localhost", tmp_path)
+    whole = Issued(issued.cert + intermediate.pem, issued.key)
+    assert "" == handshake(files.context(), whole, "localhost", tmp_path)
+    sibling = ONE.intermediate()
+    theirs = sibling.issue()
+    strange = Issued(theirs.cert + sibling.pem + ONE.pem, theirs.key)
+    assert handshake(files.context(), strange, "localhost", tmp_path)
+    assert handshake(files.context(), TWO.issue(), "localhost", tmp_path)
+
+
+SANS = {
+    "a name": ("server.dc1.consul", "127.0.0.1"),
+    "addresses": ("10.0.0.1", "fd00::5"),
+    "addresses as names": ("DNS:10.0.0.1", "DNS:fd00::5"),
+    "a wildcard": ("*.dc1.consul",),
+    "a subject alone": (),
+}
+
+
+@pytest.mark.parametrize(
+    ("sans", "name", "expected"),
+    [
+        ("a name", "server.dc1.consul", True),
+        ("a name", "SERVER.dc1.consul", True),
+        ("a name", "server.dc2.consul", False),
+        ("a name", "10.0.0.1", False),
+        ("addresses", "10.0.0.1", True),
+        ("addresses", "10.0.0.2", False),
+        ("addresses", "fd00::5", True),
+        ("addresses", "fd00:0::5", True),
+        ("addresses", "server.dc1.consul", False),
+        ("addresses as names", "10.0.0.1", False),
+        ("addresses as names", "fd00::5", False),
+        ("a wildcard", "server.dc1.consul", True),
+        ("a wildcard", "a.server.dc1.consul", False),
+        ("a subject alone", "server.dc1.consul", False),
+        ("a subject alone", "10.0.0.1", False),
+    ],
+)
+def test_fault_123_which_names_are_found_in_a_certificate(
+    tmp_path: Path, sans: str, name: str, expected: bool
+) -> None:
+    """The same ones that a real Envoy finds: tests/e2e/test_tls_live.py."""
+    issued = ONE.issue(SANS[sans], subject=name)
+    (tmp_path / "ca.pem").write_text(ONE.pem)
+    context = TlsFiles(ca_certs=str(tmp_path / "ca.pem")).context()
+    why = handshake(context, issued, name, tmp_path)
+    assert expected == (why == "")

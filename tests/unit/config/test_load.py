@@ -291,6 +291,35 @@ def test_fault_28_impossible(tmp_path: Path, text: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "good"),
+    [
+        ("consul.tls.server_name", "a b", False),
+        ("consul.tls.http_server_name", "a b", False),
+        ("consul.domain", "a b", False),
+        ("consul.domain", "fd00::5", False),
+        ("consul.datacenter", "a.b", False),
+        ("consul.tls.server_name", "10.0.0.5", True),
+        ("consul.tls.server_name", "fd00::5", True),
+        ("consul.tls.http_server_name", "fd00::5", True),
+        ("consul.tls.server_name", "fe80::5%eth0", False),
+        ("consul.domain", "consul.", True),
+    ],
+)
+def test_fault_123_a_wrong_name_is_told_by_its_own_key(
+    tmp_path: Path, key: str, value: str, good: bool
+) -> None:
+    """Whatever name is made of it; an address may stand where a name may."""
+    table, _, leaf = key.rpartition(".")
+    text = f"{PLAINTEXT}[{table}]\n{leaf} = '{value}'"
+    if table == "consul.tls":
+        text = f"[{table}]\ndisabled = true\n{leaf} = '{value}'"
+    if good:
+        load_text(tmp_path, text)
+    else:
+        assert refusal(tmp_path, text).startswith(f"{key}: '{value}' is not a ")
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("", "consul.tls.server_name: is empty, as is consul.datacenter; give one"),

@@ -142,6 +142,7 @@ CENTRAL = {
         EnvoyBootstrap(tls=replace(TLS, cert_file=RUN.tls_cert_path)),
         SIDECAR,
     ),
+    "tls-address": (EnvoyBootstrap(tls=replace(TLS, server_name="fd00:0::5")), SIDECAR),
     "tls-system-roots": (EnvoyBootstrap(tls=replace(TLS, ca_file=None)), SIDECAR),
     "tls-skip-verify": (EnvoyBootstrap(tls=replace(TLS, verify=False)), SIDECAR),
     "access-logs": (PLAIN, replace(SIDECAR, access_logs=(ACCESS_LOG,))),
