@@ -1,23 +1,56 @@
 """The ACL token's way to the Consul servers: a file, never the bootstrap.
 
-Envoy reads the token from the file and adds it to its requests. A new token goes into
-effect when the file is replaced by a rename, without a restart.
+Envoy reads the file for each stream and adds the token to it. So a new token goes into
+effect when the file is replaced, without a restart; it is part of no configuration,
+which Envoy shows and logs; and Envoy watches nothing for it: each watched file would be
+one of the few inotify instances that the kernel grants a user.
 """
 
 from pathlib import Path
 from typing import Any
 
-SECRET = "consul-token"  # noqa: S105  # the secret's name in Envoy
+SECRET = "consul-token"  # noqa: S105  # a name: the filter's, and the secret's in the file
 HEADER = "x-consul-token"
 """Where Consul looks for the token."""
 
 _TYPE = "type.googleapis.com/envoy"
 
+# Without a usable token the stream ends here: Envoy tries again after its back-off, and
+# nothing goes to a server in nobody's name. The secret is one JSON string at the end of
+# a line; only `"` and `\` are written as escapes in the text that a header may hold.
+_SCRIPT = r"""
+local PATH = @PATH@
+local function token()
+  local file = io.open(PATH, "rb")
+  if not file then return nil end
+  local text = file:read(65536) or ""
+  file:close()
+  local quoted = text:match('"inline_string": "([^\n]*)"\n') or ""
+  local plain = quoted:gsub('\\(.)', function(escaped)
+    return (escaped == '"' or escaped == '\\') and escaped or '\0'
+  end)
+  return plain:match("^[\32-\126]+$")
+end
+function envoy_on_request(handle)
+  local found = token()
+  if found then
+    handle:headers():replace("@HEADER@", found)
+  else
+    handle:logWarn("no usable token in " .. PATH)
+    handle:respond({[":status"] = "401"}, "")
+  end
+end
+""".lstrip()
+
 Part = dict[str, Any]
 
 
 def token_secret(token: str) -> Part:
-    """Return what the token file holds: the discovery response Envoy reads it from."""
+    """Return what the token file holds.
+
+    It has the form of a discovery response: an Envoy that was started by an earlier
+    version takes its token from the same file by SDS.
+    """
     return {
         "resources": [
             {
@@ -31,30 +64,13 @@ def token_secret(token: str) -> Part:
 
 def token_filters(token_file: Path) -> list[Part]:
     """Return the cluster's filters: one adds the token, the other is Envoy's own."""
-    sds = {
-        "path_config_source": {
-            "path": str(token_file),
-            "watched_directory": {"path": str(token_file.parent)},
-        },
-        "resource_api_version": "V3",
-    }
-    generic = f"{_TYPE}.extensions.http.injected_credentials.generic.v3.Generic"
-    injector = f"{_TYPE}.extensions.filters.http.credential_injector.v3"
     codec = f"{_TYPE}.extensions.filters.http.upstream_codec.v3.UpstreamCodec"
     return [
         {
-            "name": "envoy.filters.http.credential_injector",
+            "name": SECRET,
             "typed_config": {
-                "@type": f"{injector}.CredentialInjector",
-                "overwrite": True,
-                "credential": {
-                    "name": "envoy.http.injected_credentials.generic",
-                    "typed_config": {
-                        "@type": generic,
-                        "credential": {"name": SECRET, "sds_config": sds},
-                        "header": HEADER,
-                    },
-                },
+                "@type": f"{_TYPE}.extensions.filters.http.lua.v3.Lua",
+                "default_source_code": {"inline_string": token_script(token_file)},
             },
         },
         {
@@ -62,3 +78,19 @@ def token_filters(token_file: Path) -> list[Part]:
             "typed_config": {"@type": codec},
         },
     ]
+
+
+def token_script(token_file: Path) -> str:
+    """Return the Lua script that adds the token in `token_file` to each stream."""
+    path = _lua_string(str(token_file))
+    return _SCRIPT.replace("@HEADER@", HEADER).replace("@PATH@", path)
+
+
+def _lua_string(text: str) -> str:
+    """Write `text` as a Lua string: a byte that could end it goes by its number."""
+    plain = set(range(0x20, 0x7F)) - set(b'"\\')
+    return '"{}"'.format(
+        "".join(
+            chr(byte) if byte in plain else f"\\{byte:03d}" for byte in text.encode()
+        )
+    )

@@ -12,9 +12,12 @@ from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.model.values import PlacedProxy, Proxy, Vip
 from tests.lab.consul import GRPC_PORT, ConsulCluster
 from tests.lab.envoy import EnvoyProcess
-from tests.lab.processes import wait_until
+from tests.lab.processes import inotify_instances, wait_until
 
 pytestmark = [pytest.mark.consul, pytest.mark.envoy]
+
+EXECUTIONS = "cluster.consul-dataplane.lua.executions"
+"""How often the filter that adds the token has run."""
 
 
 @pytest.fixture
@@ -26,7 +29,11 @@ def secured(consul_bin: Path) -> Iterator[ConsulCluster]:
 
 @contextmanager
 def started(
-    envoy: Path, files: BootstrapFiles, cluster: ConsulCluster, token: str
+    envoy: Path,
+    files: BootstrapFiles,
+    cluster: ConsulCluster,
+    token: str,
+    log_level: str = "warning",
 ) -> Iterator[tuple[EnvoyProcess, Proxy]]:
     """An Envoy whose VIP is the server itself."""
     (server,) = cluster.addresses
@@ -42,7 +49,7 @@ def started(
         placed, EnvoyBootstrap(token_file=files.token_path).render(placed)
     )
     assert path
-    with EnvoyProcess(envoy, path) as running:
+    with EnvoyProcess(envoy, path, log_level=log_level) as running:
         yield running, proxy
 
 
@@ -81,3 +88,44 @@ def test_a_wrong_token_does_not(
         assert not envoy.configured
         files.write_token(proxy, new_token(secured)[1])
         envoy.wait_connected(20)
+
+
+@pytest.mark.parametrize("level", ["debug", "trace"])
+def test_fault_108_no_log_or_configuration_shows_the_token(
+    secured: ConsulCluster, envoy_bin: Path, tmp_path: Path, level: str
+) -> None:
+    """However much Envoy tells; and it spends no inotify instance on the token."""
+    tokens = [new_token(secured)[1], new_token(secured)[1]]
+    files = BootstrapFiles(tmp_path / 'we"ird \\ \u2603')
+    with started(envoy_bin, files, secured, tokens[0], level) as (envoy, proxy):
+        envoy.wait_connected(20)
+        files.write_token(proxy, tokens[1])
+        secured.restart(0)
+        envoy.wait_connected(20)
+        told = envoy.child.stderr.read_text(errors="replace")
+        told += envoy.child.stdout.read_text(errors="replace")
+        assert "token.json" in told
+        told += envoy.admin("/config_dump?include_eds").decode()
+        assert [token for token in tokens if token in told] == []
+        assert inotify_instances(envoy.child.pid) == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"{", b"\xff\x00" * 70_000, b'"inline_string": "a\\u000ab"\n'],
+    ids=["missing", "empty", "cut", "garbage", "control"],
+)
+def test_fault_109_without_a_usable_token_no_stream_begins(
+    secured: ConsulCluster, envoy_bin: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    """Envoy runs on and tries again; it connects as soon as there is one."""
+    files = BootstrapFiles(tmp_path)
+    with started(envoy_bin, files, secured, "x") as (envoy, proxy):
+        path = files.token_path(proxy)
+        path.unlink() if content is None else path.write_bytes(content)
+        before = wait_until(lambda: envoy.stat(EXECUTIONS), "a first attempt")
+        wait_until(lambda: envoy.stat(EXECUTIONS) > before + 2, "more attempts")
+        assert not envoy.configured
+        files.write_token(proxy, new_token(secured)[1])
+        envoy.wait_connected(20)
+        assert envoy.stat(EXECUTIONS.replace("executions", "errors")) == 0

@@ -23,12 +23,14 @@ class EnvoyProcess(Held):
         *,
         cgroup: Path | None = None,
         netns: Netns | None = None,
+        log_level: str = "warning",
     ) -> None:
         """Prepare; entering starts it, leaving kills it."""
         self._envoy = envoy
         self._bootstrap = bootstrap
         self._cgroup = cgroup
         self._netns = netns
+        self._log_level = log_level
 
     def hold(self, stack: ExitStack) -> None:
         """Start Envoy; it may take a moment until its admin interface answers."""
@@ -38,10 +40,10 @@ class EnvoyProcess(Held):
             path = directory / "bootstrap.json"
             path.write_text(json.dumps(self._bootstrap))
         self.bootstrap: dict[str, Any] = json.loads(path.read_text())
-        options = "--disable-hot-restart --concurrency 1 --log-level warning"
+        options = "--disable-hot-restart --concurrency 1 --log-level"
         self.child = Child(
             "envoy",
-            [str(self._envoy), "-c", str(path), *options.split()],
+            [str(self._envoy), "-c", str(path), *options.split(), self._log_level],
             directory,
             cgroup=self._cgroup,
             netns=self._netns,

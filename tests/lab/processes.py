@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,6 +39,15 @@ def wait_until(look: Callable[[], T], what: str, timeout: float = 30.0) -> T:
             because = f" (last error: {last})" if last else ""
             raise LabError(f"{what}: not within {timeout:g} s{because}")
         time.sleep(POLL)
+
+
+def inotify_instances(pid: int) -> int:
+    """Count the inotify instances that a process holds."""
+    count = 0
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            count += str(file.readlink()) == "anon_inode:inotify"
+    return count
 
 
 class Child:

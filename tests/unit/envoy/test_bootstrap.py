@@ -293,7 +293,7 @@ def test_the_only_endpoint_is_the_vip() -> None:
 
 
 def test_no_token_file_no_filters() -> None:
-    """A cluster without ACLs needs none, and a filter without its file stops Envoy."""
+    """A cluster without ACLs needs none, and without its file it lets nothing pass."""
     assert "http_filters" not in http_options(rendered("ipv4"))
 
 
@@ -301,7 +301,7 @@ def test_the_codec_comes_last() -> None:
     """Envoy insists on it."""
     filters = http_options(rendered("token"))["http_filters"]
     assert [part["name"] for part in filters] == [
-        "envoy.filters.http.credential_injector",
+        "consul-token",
         "envoy.filters.http.upstream_codec",
     ]
 

@@ -1,23 +1,39 @@
 """The token's file, and that the token is nowhere else."""
 
 import json
+import re
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import pytest
+
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
 from consul_ebpf.envoy.files import BootstrapFiles
-from consul_ebpf.envoy.token import SECRET, token_filters, token_secret
+from consul_ebpf.envoy.token import token_filters, token_script, token_secret
 from consul_ebpf.model.values import PlacedProxy, Proxy, Vip
 
 TOKEN = "b7e1c6f0-0000-4000-8000-3f1f6d2c9a11"
 
 
-def test_the_filter_asks_for_the_secret_in_the_file() -> None:
-    """Another name and Envoy waits for ever."""
-    (secret,) = token_secret(TOKEN)["resources"]
-    injector = token_filters(Path("/x/token.json"))[0]["typed_config"]
-    wanted = injector["credential"]["typed_config"]["credential"]["name"]
-    assert SECRET == wanted == secret["name"]
+def test_the_filter_reads_the_file_and_watches_nothing() -> None:
+    """Each file that Envoy watches costs one of the few inotify instances."""
+    text = json.dumps(token_filters(Path("/x/token.json")))
+    assert "/x/token.json" in text
+    assert "path_config_source" not in text
+
+
+@pytest.mark.parametrize(
+    "path", ['/r"u\\n/]]/%s/$(x)/t.json', "/r\u00e9/\u2603/t.json", "/a\nb\x7f/t.json"]
+)
+def test_a_path_is_data_in_the_script(path: str) -> None:
+    """Whatever a directory is called, it ends no string: every odd byte is a number."""
+    line = token_script(Path(path)).splitlines()[0]
+    assert line.isascii()
+    assert line.isprintable()
+    quoted = line.removeprefix('local PATH = "').removesuffix('"')
+    assert '"' not in quoted
+    plain = re.sub(rb"\\(\d{3})", lambda m: bytes([int(m[1])]), quoted.encode())
+    assert path == plain.decode()
 
 
 def test_quotes_in_a_token_are_data() -> None:
