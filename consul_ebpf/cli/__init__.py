@@ -14,6 +14,7 @@ import click
 from consul_ebpf.cli.doctor import doctor
 from consul_ebpf.cli.envoys import envoy, wait
 from consul_ebpf.cli.options import configured
+from consul_ebpf.cli.output import say
 from consul_ebpf.cli.serve import run
 from consul_ebpf.cli.show import render, status
 from consul_ebpf.cli.stopping import stop
@@ -47,10 +48,10 @@ class _Commands(click.Group):
             why = dataplane.refused(ctx.meta["words"])
             if not why:
                 raise
-            click.echo(f"consul-ebpf: {why}", err=True)
+            say(f"consul-ebpf: {why}", err=True)
             sys.exit(ConfigError.exit_code)
         except ConsulEbpfError as error:
-            click.echo(f"consul-ebpf: {error}", err=True)
+            say(f"consul-ebpf: {error}", err=True)
             sys.exit(error.exit_code)
 
 
@@ -61,9 +62,9 @@ def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> N
     from importlib import metadata  # noqa: PLC0415
 
     try:
-        click.echo(f"consul-ebpf {metadata.version('consul-ebpf')}")
+        say(f"consul-ebpf {metadata.version('consul-ebpf')}")
     except metadata.PackageNotFoundError:
-        click.echo("consul-ebpf, run from its source: not installed")
+        say("consul-ebpf, run from its source: not installed")
     context.exit()
 
 
@@ -90,11 +91,11 @@ def detach(config: Config) -> None:
     """Remove the programs and tables; connects to VIPs then fail at once."""
     pins = Pins(Path(config.kernel.bpffs))
     if not pins.root.is_dir():
-        click.echo(f"nothing is pinned at {pins.root}")
+        say(f"nothing is pinned at {pins.root}")
         return
     with pins:
         pins.remove()
-    click.echo(f"removed {pins.root}: nothing is redirected any more")
+    say(f"removed {pins.root}: nothing is redirected any more")
 
 
 main.add_command(run)

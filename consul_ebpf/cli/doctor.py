@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from consul_ebpf.cli.options import configured
+from consul_ebpf.cli.output import say
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kernel import capabilities, host, privileges
 from consul_ebpf.kernel.loader import bcc_version
@@ -58,7 +59,7 @@ def doctor(config: Config) -> None:
         *asyncio.run(_consul(config)),
     ]
     for finding in findings:
-        click.echo(str(finding))
+        say(str(finding))
     codes = [each.error.exit_code for each in findings if each.error is not None]
     sys.exit(max(codes, default=0))
 

@@ -10,6 +10,7 @@ import click
 
 from consul_ebpf.cli import client
 from consul_ebpf.cli.options import configured, consul_dataplanes, for_proxy
+from consul_ebpf.cli.output import say
 from consul_ebpf.config.schema import Config
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.model.errors import ConsulEbpfError
@@ -128,7 +129,7 @@ def _wait(config: Config, proxy_id: str, condition: str, seconds: float | None) 
             )
         if time.monotonic() - said >= SAY_EVERY:
             said = time.monotonic()
-            click.echo(f"consul-ebpf: waiting for proxy {proxy_id}: {why}", err=True)
+            say(f"consul-ebpf: waiting for proxy {proxy_id}: {why}", err=True)
 
 
 def _look(

@@ -1,32 +1,38 @@
-"""Logs on standard error: lines for people, or JSON by choice."""
+"""Logs on standard error: lines for people, or JSON by choice.
 
+Each record is one line of printable characters, tracebacks and names from the network
+included: the formatters see to it, whoever logs. Times carry their offset from UTC.
+"""
+
+import datetime as dt
 import logging
+import sys
+import threading
+from types import TracebackType
+from typing import Any
 
 from consul_ebpf.base.events import EventCounter
+from consul_ebpf.base.lines import printable
 from consul_ebpf.config.schema import Log
+
+MAX_MESSAGE = 4000
+"""Characters of one message that are shown."""
+
+MAX_TRACEBACK = 16_000
+"""Characters of a traceback that are shown: the end, where the error is."""
+
+logger = logging.getLogger(__name__)
 
 
 def set_up(config: Log) -> EventCounter:
     """Send this package's log there as configured; other libraries' from warning on.
 
+    Exceptions that nobody caught, and warnings, are logged like everything else.
     Returns what counts the events in it.
     """
     handler = logging.StreamHandler()
-    if config.format == "json":
-        # Imported here: lines for people need no more than the standard library.
-        from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415
-
-        formatter: logging.Formatter = JsonFormatter(
-            "{asctime}{levelname}{name}{message}",
-            style="{",
-            rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
-        )
-    else:
-        formatter = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
-    formatter.default_time_format = "%Y-%m-%dT%H:%M:%S"
-    formatter.default_msec_format = "%s.%03d"
-    handler.setFormatter(formatter)
-    handler.addFilter(_one_line)
+    handler.setFormatter(formatter(config.format))
+    handler.addFilter(_without_grpcs_traceback)
     root = logging.getLogger()
     counter = EventCounter()
     root.handlers[:] = [handler, counter]
@@ -35,11 +41,105 @@ def set_up(config: Log) -> EventCounter:
     handler.setLevel(level)
     # Events are counted whether or not they are shown.
     logging.getLogger("consul_ebpf").setLevel(min(level, logging.INFO))
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _uncaught
+    threading.excepthook = _uncaught_in_thread
     return counter
 
 
-def _one_line(record: logging.LogRecord) -> bool:
+def formatter(kind: str) -> logging.Formatter:
+    """Return the formatter of `log.format`: "text" or "json"."""
+    if kind == "text":
+        return LineFormatter("%(asctime)s %(levelname)-7s %(message)s")
+    # Imported here: lines for people need no more than the standard library.
+    from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415
+
+    class JsonLineFormatter(JsonFormatter):
+        """One JSON object in ASCII; its texts are printable when they are decoded."""
+
+        def formatTime(  # noqa: N802  # logging's own name
+            self,
+            record: logging.LogRecord,
+            datefmt: str | None = None,  # noqa: ARG002
+        ) -> str:
+            return _time(record)
+
+        def format(self, record: logging.LogRecord) -> str:
+            return super().format(_readable(record))
+
+        def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+            return {key: _shown(value) for key, value in log_data.items()}
+
+    return JsonLineFormatter(
+        "{asctime}{levelname}{name}{message}",
+        style="{",
+        rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+        json_default=str,
+    )
+
+
+class LineFormatter(logging.Formatter):
+    """One line for people."""
+
+    def formatTime(  # noqa: N802  # logging's own name
+        self,
+        record: logging.LogRecord,
+        datefmt: str | None = None,  # noqa: ARG002
+    ) -> str:
+        """Return the record's time with its offset, as ISO 8601 has it."""
+        return _time(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        r"""Return one printable line; line ends within are written as `\n`."""
+        return printable(super().format(_readable(record)))
+
+    def formatException(  # noqa: N802
+        self,
+        ei: tuple[type[BaseException], BaseException, TracebackType | None]
+        | tuple[None, None, None],
+    ) -> str:
+        """Return the end of the traceback."""
+        return super().formatException(ei)[-MAX_TRACEBACK:]
+
+
+def _time(record: logging.LogRecord) -> str:
+    local = dt.datetime.fromtimestamp(record.created, dt.UTC).astimezone()
+    return local.isoformat(timespec="milliseconds")
+
+
+def _readable(record: logging.LogRecord) -> logging.LogRecord:
+    """Return a record whose message can be had and is not endless."""
+    try:
+        message = record.getMessage()
+    except Exception as error:  # noqa: BLE001  # an argument's own __str__ among them
+        message = f"{str(record.msg)[:MAX_MESSAGE]} ({type(error).__name__} in its log)"
+    if len(message) > MAX_MESSAGE:
+        message = f"{message[:MAX_MESSAGE]}..."
+    return logging.makeLogRecord({**record.__dict__, "msg": message, "args": None})
+
+
+def _shown(value: Any) -> Any:
+    return printable(value[-MAX_TRACEBACK:]) if isinstance(value, str) else value
+
+
+def _without_grpcs_traceback(record: logging.LogRecord) -> bool:
     """Leave out gRPC's tracebacks: of its own code, and its line says as much."""
     if record.name.startswith("grpc"):
         record.exc_info = None
     return True
+
+
+def _uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    logger.critical("ends by an error nobody foresaw", exc_info=(kind, error, trace))
+
+
+def _uncaught_in_thread(hook: threading.ExceptHookArgs) -> None:
+    if hook.exc_value is not None:
+        name = hook.thread.name if hook.thread else "a thread"
+        logger.error(
+            "%s ended by an error nobody foresaw", name, exc_info=hook.exc_value
+        )

@@ -12,6 +12,7 @@ from consul_ebpf.base.events import EventCounter, event
 from consul_ebpf.cli import logs
 from consul_ebpf.cli.notify import Notifier
 from consul_ebpf.cli.options import configured, consul_dataplanes
+from consul_ebpf.cli.output import say
 from consul_ebpf.config.schema import Config
 from consul_ebpf.controller.round import Converged
 from consul_ebpf.envoy.files import BootstrapFiles
@@ -146,7 +147,7 @@ class _Ready:
     def __call__(self, done: Converged) -> None:
         if not self._said:
             self._said = True
-            click.echo(
+            say(
                 f"ready: {done.servers} servers, {done.proxies} proxies"
                 f" ({done.refused} refused), attached at {self._opened.cgroup},"
                 f" pid {os.getpid()}"

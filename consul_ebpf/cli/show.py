@@ -1,13 +1,14 @@
 """`status` and `render`: look, and change nothing."""
 
 import asyncio
-import json
 from ipaddress import IPv4Network
 from pathlib import Path
 
 import click
 
+from consul_ebpf.base.lines import printable
 from consul_ebpf.cli.options import configured, for_proxy
+from consul_ebpf.cli.output import say, say_json
 from consul_ebpf.config.schema import Config
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.values import PlacedProxy, Proxy
@@ -34,7 +35,7 @@ def status(config: Config, *, as_json: bool) -> None:
         Path(config.kernel.bpffs), names_of(config), event_counts(config).read()
     )
     if as_json:
-        click.echo(json.dumps(snapshot.to_json(), indent=2))
+        say_json(snapshot.to_json())
     else:
         _print_tables(snapshot)
 
@@ -52,7 +53,7 @@ def _print_tables(snapshot: Snapshot) -> None:
         servers.add_column(name, justify="left" if name == "server" else "right")
     for server in snapshot.servers:
         servers.add_row(
-            escape(f"{server.address}:{server.port}"),
+            escape(printable(f"{server.address}:{server.port}")),
             str(server.slot),
             server.state,
             str(server.connects),
@@ -72,10 +73,10 @@ def _print_tables(snapshot: Snapshot) -> None:
         proxies.add_column(name, overflow="fold")
     for proxy in snapshot.proxies:
         proxies.add_row(
-            escape(proxy.id or "(unknown)"),
+            escape(printable(proxy.id or "(unknown)")),
             proxy.vip,
             "+".join(proxy.bound) or "no",
-            proxy.server or "-",
+            escape(printable(proxy.server or "-")),
             "yes" if proxy.active else "no",
             str(proxy.connects),
             " ".join(proxy.preference),
@@ -85,12 +86,8 @@ def _print_tables(snapshot: Snapshot) -> None:
     where = f"attached at {kernel.cgroup}" if kernel.attached else "NOT attached"
     hooks = ", ".join(f"{each.hook} (program {each.id})" for each in kernel.programs)
     running = f"running, pid {controller.pid}" if controller.running else "not running"
-    console.print(
-        f"kernel: {where}: {hooks}; {len(snapshot.proxies)} of {kernel.capacity} VIPs\n"
-        f"controller: {running}{_happened(controller)}",
-        highlight=False,
-        markup=False,
-    )
+    say(f"kernel: {where}: {hooks}; {len(snapshot.proxies)} of {kernel.capacity} VIPs")
+    say(f"controller: {running}{_happened(controller)}")
 
 
 def _happened(controller: ControllerStatus) -> str:
@@ -115,9 +112,9 @@ def render(config: Config, proxy_id: str) -> None:
         params = asyncio.run(Parts(config).params_now(placed.proxy))
     except (ConsulEbpfError, TimeoutError) as error:
         why = str(error) or "the source of servers does not answer"
-        click.echo(f"without what Consul says of it: {why}", err=True)
+        say(f"without what Consul says of it: {why}", err=True)
         params = None
-    click.echo(json.dumps(renderer(config).render(placed, params), indent=2))
+    say_json(renderer(config).render(placed, params))
 
 
 async def _proxies(config: Config) -> tuple[Proxy, ...]:

@@ -3,7 +3,6 @@
 import http.client
 import json
 import socket
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import click
 
 from consul_ebpf.cli.options import configured, consul_dataplanes, for_proxy
+from consul_ebpf.cli.output import say, say_json_text
 from consul_ebpf.config.schema import Config
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.model.errors import ConsulEbpfError
@@ -41,7 +41,7 @@ def stop(config: Config, proxy_id: str) -> None:
     """
     envoy = _Admin(proxy_id, *_admin_of(config, proxy_id))
     if config.envoy.dump_config_on_exit:
-        _or_warn(lambda: sys.stdout.write(envoy.ask("GET", DUMP).decode() + "\n"))
+        _or_warn(lambda: say_json_text(envoy.ask("GET", DUMP).decode(errors="replace")))
     if config.envoy.shutdown_drain_listeners:
         _or_warn(lambda: envoy.ask("POST", DRAIN))
     time.sleep(config.envoy.shutdown_grace_period)
@@ -109,4 +109,4 @@ def _or_warn(step: Callable[[], object]) -> None:
     try:
         step()
     except ConsulEbpfError as error:
-        click.echo(f"consul-ebpf: {error}", err=True)
+        say(f"consul-ebpf: {error}", err=True)
