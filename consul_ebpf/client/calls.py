@@ -4,23 +4,24 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import grpc
-
 from consul_ebpf.base.timing import count
-from consul_ebpf.client.channels import ChannelFactory, target_of
+from consul_ebpf.client.channels import Channel, ChannelFactory, target_of
+from consul_ebpf.client.rpc import CallError, ask, message
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.values import Server
+
+__all__ = ["CallError", "ServerCalls"]
 
 TIMEOUT = 5.0
 """Seconds that each server has to answer."""
 
 ELSEWHERE = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.ABORTED,
-    grpc.StatusCode.INTERNAL,  # no leader at the moment, as one that is cut off says
-    grpc.StatusCode.UNKNOWN,
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "RESOURCE_EXHAUSTED",
+    "ABORTED",
+    "INTERNAL",  # no leader at the moment, as one that is cut off says
+    "UNKNOWN",
 }
 """Answers after which another server may do better."""
 
@@ -28,14 +29,6 @@ IDLE = 60.0
 """Seconds after which a channel that was not used is closed."""
 
 FEATURES = "/hashicorp.consul.dataplane.DataplaneService/GetSupportedDataplaneFeatures"
-
-
-class CallError(ConsulError):
-    """A server refused a call. `code`: gRPC's name of the status."""
-
-    def __init__(self, message: str, code: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class ServerCalls:
@@ -57,7 +50,7 @@ class ServerCalls:
         self._servers = servers
         self._make_channel = channels
         self._explain = explain
-        self._channels: dict[str, tuple[grpc.aio.Channel, float]] = {}
+        self._channels: dict[str, tuple[Channel, float]] = {}
         self._last = ""
 
     def __repr__(self) -> str:
@@ -89,16 +82,21 @@ class ServerCalls:
         why = "none is known to be up"
         for server in servers:
             try:
-                data = await self._ask(
-                    server, f"/hashicorp.consul.{method}", request, token
+                found = await self._ask(
+                    server,
+                    f"/hashicorp.consul.{method}",
+                    message(answer),
+                    request=request.SerializeToString(),
+                    token=token,
+                    secret=secret,
                 )
-            except grpc.aio.AioRpcError as error:
-                why = self._why(server, error, token, secret)
-                if error.code() not in ELSEWHERE:
-                    raise CallError(why, error.code().name) from None
+            except CallError as error:
+                why = self._explain(target_of(server)) or str(error)
+                if error.code not in ELSEWHERE:
+                    raise CallError(why, error.code, error.details) from None
             else:
                 self._last = server.endpoint
-                return answer.FromString(data)
+                return found
         raise ConsulError(f"no Consul server answers ({why})")
 
     async def accepts(self, server: Server, token: str) -> bool:
@@ -108,14 +106,12 @@ class ServerCalls:
             ConsulError: it did not answer.
         """
         try:
-            await self._ask(server, FEATURES, None, token)
-        except grpc.aio.AioRpcError as error:
-            if error.code() in {
-                grpc.StatusCode.UNAUTHENTICATED,
-                grpc.StatusCode.PERMISSION_DENIED,
-            }:
+            await self._ask(server, FEATURES, len, token=token)
+        except CallError as error:
+            if error.code in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
                 return False
-            raise ConsulError(self._why(server, error, token)) from None
+            why = self._explain(target_of(server)) or str(error)
+            raise ConsulError(why) from None
         return True
 
     async def aclose(self) -> None:
@@ -124,16 +120,32 @@ class ServerCalls:
         for channel, _ in channels:
             await channel.close()
 
-    async def _ask(self, server: Server, path: str, request: Any, token: str) -> bytes:
-        channel = await self._channel(target_of(server))
-        answer: bytes = await channel.unary_unary(path)(
-            request.SerializeToString() if request is not None else b"",
-            timeout=TIMEOUT,
-            metadata=(("x-consul-token", token),) if token else (),
-        )
-        return answer
+    async def _ask(
+        self,
+        server: Server,
+        method: str,
+        read: Callable[[bytes], Any],
+        *,
+        request: bytes = b"",
+        token: str = "",
+        secret: str = "",
+    ) -> Any:
+        try:
+            return await ask(
+                await self._channel(target_of(server)),
+                method,
+                request,
+                read,
+                who=server.endpoint,
+                seconds=TIMEOUT,
+                token=token,
+                secret=secret,
+            )
+        except CallError as error:
+            count("connection_errors", error.code)
+            raise
 
-    async def _channel(self, target: str) -> grpc.aio.Channel:
+    async def _channel(self, target: str) -> Channel:
         now = asyncio.get_running_loop().time()
         channel, _ = self._channels.get(target) or (self._make_channel(target), now)
         self._channels[target] = (channel, now)
@@ -141,13 +153,3 @@ class ServerCalls:
         for old, _ in [self._channels.pop(target) for target in idle]:
             await old.close()
         return channel
-
-    def _why(self, server: Server, error: grpc.aio.AioRpcError, *secrets: str) -> str:
-        """Put the refusal in a line, without secrets should the server repeat them."""
-        count("connection_errors", error.code().name)
-        details = " ".join((error.details() or "").split())
-        for secret in filter(None, secrets):
-            details = details.replace(secret, "<token>")
-        details = details[:200]
-        known = self._explain(target_of(server))
-        return known or f"{server.endpoint}: {error.code().name} {details}".strip()

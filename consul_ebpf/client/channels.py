@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from ipaddress import IPv6Address
+from typing import TypeAlias
 
 import grpc
 
@@ -24,11 +25,13 @@ OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
 )
 
-ChannelFactory = Callable[[str], grpc.aio.Channel]
+Channel: TypeAlias = grpc.aio.Channel
+
+ChannelFactory = Callable[[str], Channel]
 """Makes a channel to a gRPC target such as `ipv4:10.0.0.1:8502`."""
 
 
-def insecure_channel(target: str) -> grpc.aio.Channel:
+def insecure_channel(target: str) -> Channel:
     """Make a plaintext channel that reconnects quickly."""
     return grpc.aio.insecure_channel(target, options=OPTIONS)
 
@@ -56,7 +59,7 @@ class TlsChannels:
     def __repr__(self) -> str:
         return f"<TlsChannels {self._server_name} {self._files!r}>"
 
-    def __call__(self, target: str) -> grpc.aio.Channel:
+    def __call__(self, target: str) -> Channel:
         """Make a channel; the tunnel to its target stays until `aclose`."""
         tunnel = self._tunnels.get(target)
         if tunnel is None:

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from consul_ebpf.base.boundary import boundary
 from consul_ebpf.client.calls import ServerCalls
 from consul_ebpf.client.messages import BootstrapParamsRequest, BootstrapParamsResponse
+from consul_ebpf.model.errors import ConsulError
+from consul_ebpf.model.names import shown
 from consul_ebpf.model.values import BootstrapParams, Proxy
 
 METHOD = "dataplane.DataplaneService/GetEnvoyBootstrapParams"
@@ -18,25 +21,26 @@ async def bootstrap_params(
         CallError: NOT_FOUND, PERMISSION_DENIED, UNIMPLEMENTED (an old Consul) ...
         ConsulError: no server answered.
     """
-    request = BootstrapParamsRequest(
-        # Consul before 1.17 knows only the older name.
-        service_id=proxy.id,
-        proxy_id=proxy.id,
-        namespace=_unless_default(proxy.namespace),
-        partition=_unless_default(proxy.partition),
-    )
-    if proxy.node:
-        request.node_name = proxy.node
-    answer = await calls.call(METHOD, request, BootstrapParamsResponse, token=token)
-    return BootstrapParams(
-        identity=answer.identity or answer.service,
-        namespace=answer.namespace,
-        partition=answer.partition,
-        datacenter=answer.datacenter,
-        node_name=answer.node_name,
-        config=_fields(answer.config),
-        access_logs=tuple(answer.access_logs),
-    )
+    with boundary(ConsulError, f"the bootstrap of proxy {shown(proxy.id)}"):
+        request = BootstrapParamsRequest(
+            # Consul before 1.17 knows only the older name.
+            service_id=proxy.id,
+            proxy_id=proxy.id,
+            namespace=_unless_default(proxy.namespace),
+            partition=_unless_default(proxy.partition),
+        )
+        if proxy.node:
+            request.node_name = proxy.node
+        answer = await calls.call(METHOD, request, BootstrapParamsResponse, token=token)
+        return BootstrapParams(
+            identity=answer.identity or answer.service,
+            namespace=answer.namespace,
+            partition=answer.partition,
+            datacenter=answer.datacenter,
+            node_name=answer.node_name,
+            config=_fields(answer.config),
+            access_logs=tuple(answer.access_logs),
+        )
 
 
 def _unless_default(name: str) -> str:

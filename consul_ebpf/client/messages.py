@@ -16,6 +16,7 @@ from google.protobuf.descriptor_pb2 import (
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 _FIELDS: dict[str, dict[str, tuple[int, str]]] = {
     "dataplane.GetEnvoyBootstrapParamsRequest": {
@@ -124,3 +125,6 @@ LoginRequest = _class("acl.LoginRequest")
 LoginResponse = _class("acl.LoginResponse")
 LogoutRequest = _class("acl.LogoutRequest")
 LogoutResponse = _class("acl.LogoutResponse")
+# Not Consul's own: what gRPC's health protocol says, which a proxy in front may speak.
+HealthRequest: Any = HealthCheckRequest
+HealthResponse: Any = HealthCheckResponse

@@ -1,17 +1,18 @@
 """WatchServers: a server's own list of the servers, each time it changes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import NamedTuple
 
-import grpc
-
-from consul_ebpf.client.calls import CallError
 from consul_ebpf.client.channels import ChannelFactory, target_of
 from consul_ebpf.client.messages import WatchServersRequest, WatchServersResponse
-from consul_ebpf.model.errors import ConsulError
+from consul_ebpf.client.rpc import follow
 from consul_ebpf.model.values import Server
 
 METHOD = "/hashicorp.consul.serverdiscovery.ServerDiscoveryService/WatchServers"
+
+MAX_LISTED = 1000
+"""Servers in one list; a cluster has five."""
 
 
 class Listed(NamedTuple):
@@ -24,30 +25,35 @@ class Listed(NamedTuple):
 
 async def watch_servers(
     channels: ChannelFactory, server: Server, token: str | None
-) -> AsyncIterator[tuple[Listed, ...]]:
+) -> AsyncGenerator[tuple[Listed, ...], None]:
     """Yield the whole list at once and again after each change.
 
     Raises:
-        CallError: the server refused, or the stream ended; `code` says which way.
-        ConsulError: an answer that is none.
+        CallError: the server refused, the stream ended, or what it said is no list;
+            `code` says which way.
+        ConsulError: the token is none that can be sent.
     """
     channel = channels(target_of(server))
-    metadata = (("x-consul-token", token),) if token else ()
+    lists = follow(
+        channel,
+        METHOD,
+        WatchServersRequest(wan=False).SerializeToString(),
+        _read,
+        who=server.endpoint,
+        token=token or "",
+    )
     try:
-        stream = channel.unary_stream(METHOD)(
-            WatchServersRequest(wan=False).SerializeToString(), metadata=metadata
-        )
-        async for data in stream:
-            answer = WatchServersResponse.FromString(data)
-            yield tuple(
-                Listed(each.id, each.address, each.version) for each in answer.servers
-            )
-    except grpc.aio.AioRpcError as error:
-        details = " ".join((error.details() or "").split())
-        if token:
-            details = details.replace(token, "<token>")
-        line = f"{server.endpoint}: {error.code().name} {details[:200]}".strip()
-        raise CallError(line, error.code().name) from None
+        async with aclosing(lists):
+            async for listed in lists:
+                yield listed
     finally:
         await channel.close()
-    raise ConsulError(f"{server.endpoint}: the stream of servers ended")
+
+
+def _read(data: bytes) -> tuple[Listed, ...]:
+    servers = WatchServersResponse.FromString(data).servers
+    if len(servers) > MAX_LISTED:
+        raise ValueError(
+            f"a list of {len(servers)} servers; more than {MAX_LISTED} are not read"
+        )
+    return tuple(Listed(each.id, each.address, each.version) for each in servers)

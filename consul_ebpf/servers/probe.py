@@ -6,26 +6,31 @@ Only an answer in gRPC counts: a server that hangs still accepts TCP connections
 import asyncio
 from collections.abc import Callable
 
-import grpc
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import HealthStub
-
+from consul_ebpf.base.boundary import reason
 from consul_ebpf.base.timing import observe
-from consul_ebpf.client.channels import ChannelFactory, insecure_channel, target_of
+from consul_ebpf.client.channels import (
+    Channel,
+    ChannelFactory,
+    insecure_channel,
+    target_of,
+)
+from consul_ebpf.client.messages import HealthRequest, HealthResponse
+from consul_ebpf.client.rpc import CallError, ask, message
 from consul_ebpf.model.seams import Health
 from consul_ebpf.model.values import Server
+
+CHECK = "/grpc.health.v1.Health/Check"
 
 FEATURES = "/hashicorp.consul.dataplane.DataplaneService/GetSupportedDataplaneFeatures"
 """Consul serves no grpc.health.v1; this call costs it nothing."""
 
 ALIVE = {
-    grpc.StatusCode.OK,
     # Each of these was decided by a server that works. A token is not sent: it would
     # only turn UNAUTHENTICATED into OK, and probing needs no secret.
-    grpc.StatusCode.UNAUTHENTICATED,
-    grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.UNIMPLEMENTED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "UNAUTHENTICATED",
+    "PERMISSION_DENIED",
+    "UNIMPLEMENTED",
+    "RESOURCE_EXHAUSTED",
 }
 
 MISSES_PER_CHANNEL = 5
@@ -40,10 +45,8 @@ IDLE = 30.0
 class _Link:
     """One server's channel and what was learned over it."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self.health = HealthStub(channel).Check
-        self.features = channel.unary_unary(FEATURES)  # bytes in, bytes out
         self.has_health = True
         self.misses = 0
         self.used = 0.0
@@ -76,7 +79,16 @@ class GrpcProbe:
         return f"<GrpcProbe {len(self._links)} channels, {self._timeout:g} s>"
 
     async def check(self, server: Server) -> Health:
-        """Probe once, within the timeout; a server that is dead raises nothing."""
+        """Probe once, within the timeout; a server that is dead raises nothing.
+
+        Nor does anything else: whatever goes wrong, this server was not seen to work.
+        """
+        try:
+            return await self._check(server)
+        except Exception as error:  # noqa: BLE001
+            return Health(alive=False, reason=f"the probe failed: {reason(error)}")
+
+    async def _check(self, server: Server) -> Health:
         now = asyncio.get_running_loop().time()
         await self._close_idle(now)
         target = target_of(server)
@@ -84,9 +96,8 @@ class GrpcProbe:
         if link is None:
             link = self._links[target] = _Link(self._channel_factory(target))
         link.used = now
-        health, code = await self._ask(link, now + self._timeout)
-        missed = code is grpc.StatusCode.DEADLINE_EXCEEDED
-        link.misses = link.misses + 1 if missed else 0
+        health, code = await self._ask(link, server.endpoint, now + self._timeout)
+        link.misses = link.misses + 1 if code == "DEADLINE_EXCEEDED" else 0
         if not health.alive:
             link.has_health = True  # it may come back as a newer one
             if why := self._explain(target):
@@ -98,25 +109,26 @@ class GrpcProbe:
             await link.channel.close()
         return health
 
-    async def _ask(
-        self, link: _Link, deadline: float
-    ) -> tuple[Health, grpc.StatusCode]:
+    async def _ask(self, link: _Link, who: str, deadline: float) -> tuple[Health, str]:
+        """Return the verdict, and the name of gRPC's status."""
         try:
             if link.has_health:
-                answer = await link.health(
-                    HealthCheckRequest(), timeout=self._timeout, wait_for_ready=False
+                request = HealthRequest().SerializeToString()
+                read = message(HealthResponse)
+                answer = await ask(
+                    link.channel, CHECK, request, read, who=who, seconds=self._timeout
                 )
-                return _read(answer), grpc.StatusCode.OK
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
-                return _judge(error), error.code()
+                return _read(answer.status), "OK"
+        except CallError as error:
+            if error.code != "UNIMPLEMENTED":
+                return _judge(error), error.code
             link.has_health = False
-        left = deadline - asyncio.get_running_loop().time()
+        left = max(deadline - asyncio.get_running_loop().time(), 0.001)
         try:
-            await link.features(b"", timeout=max(left, 0.001))
-        except grpc.aio.AioRpcError as error:
-            return _judge(error), error.code()
-        return Health(alive=True, reason="OK"), grpc.StatusCode.OK
+            await ask(link.channel, FEATURES, b"", len, who=who, seconds=left)
+        except CallError as error:
+            return _judge(error), error.code
+        return Health(alive=True, reason="OK"), "OK"
 
     async def _close_idle(self, now: float) -> None:
         idle = [t for t, link in self._links.items() if link.used < now - IDLE]
@@ -130,13 +142,15 @@ class GrpcProbe:
             await link.channel.close()
 
 
-def _read(answer: HealthCheckResponse) -> Health:
-    status = HealthCheckResponse.ServingStatus.Name(answer.status)
-    return Health(alive=status == "SERVING", reason=status)
+def _read(status: int) -> Health:
+    """Judge as gRPC's own clients do: only SERVING serves, whatever else it says."""
+    names = HealthResponse.ServingStatus
+    if status not in names.values():
+        return Health(alive=False, reason=f"health status {status}, which is none")
+    name = names.Name(status)
+    return Health(alive=name == "SERVING", reason=name)
 
 
-def _judge(error: grpc.aio.AioRpcError) -> Health:
-    code = error.code()
-    details = " ".join((error.details() or "").split())[:200]
-    reason = f"{code.name}: {details}" if details else code.name
-    return Health(alive=code in ALIVE, reason=reason)
+def _judge(error: CallError) -> Health:
+    said = f"{error.code}: {error.details}" if error.details else error.code
+    return Health(alive=error.code in ALIVE, reason=said)

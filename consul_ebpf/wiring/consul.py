@@ -217,8 +217,8 @@ class Parts:
 
     def central(self) -> "CentralConfig":
         """Make what asks Consul about the bootstraps."""
-        from consul_ebpf.client.calls import CallError  # noqa: PLC0415
         from consul_ebpf.client.dataplane import bootstrap_params  # noqa: PLC0415
+        from consul_ebpf.client.rpc import CallError  # noqa: PLC0415
         from consul_ebpf.proxies.params import CentralConfig  # noqa: PLC0415
 
         async def ask(proxy: Proxy, token: str) -> BootstrapParams | None:

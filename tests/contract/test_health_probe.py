@@ -20,7 +20,7 @@ from consul_ebpf.client.channels import insecure_channel
 from consul_ebpf.model.seams import Health, HealthProbe
 from consul_ebpf.model.values import Server
 from consul_ebpf.servers import probe as probe_module
-from consul_ebpf.servers.probe import FEATURES, GrpcProbe
+from consul_ebpf.servers.probe import CHECK, FEATURES, GrpcProbe
 from consul_ebpf.testing import FakeProbe
 
 TIMEOUT = 0.5
@@ -204,9 +204,6 @@ class Answers(grpc.GenericRpcHandler):  # type: ignore[misc] # untyped
         return grpc.unary_unary_rpc_method_handler(call)
 
 
-CHECK = "/grpc.health.v1.Health/Check"
-
-
 def aborts(code: grpc.StatusCode) -> Callable[[Any], Any]:
     return lambda context: context.abort(code, "because\nof the test")
 
@@ -280,6 +277,42 @@ async def test_grpc_health_is_believed(status: str, alive: bool) -> None:
         await probe.aclose()
         await server.stop(None)
     assert Health(alive=alive, reason=status) == verdict
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\x08\x63",
+        b"\x08\xff\xff\xff\xff\x0f",
+        b"\xff\xff",
+        b"\x0a\x05x",
+    ],
+    ids=["status 99", "status -1", "garbage", "cut"],
+)
+async def test_fault_114_a_health_answer_that_is_none_is_no_health(
+    answer: bytes,
+) -> None:
+    """As gRPC's own clients take it; the reason is one printable line."""
+
+    async def says(_: Any) -> bytes:
+        return answer
+
+    verdict, called = await probed({CHECK: says, FEATURES: ok})
+    assert not verdict.alive
+    assert verdict.reason.isprintable()
+    assert [CHECK] == called
+
+
+async def test_fault_114_whatever_a_channel_raises_is_a_verdict() -> None:
+    """Out of descriptors, for one."""
+
+    def factory(_: str) -> Any:
+        raise OSError(24, "Too many open files")
+
+    probe = GrpcProbe(channel_factory=factory)
+    verdict = await probe.check(Server.at("10.0.0.1", 8502))
+    why = "the probe failed: Too many open files"
+    assert Health(alive=False, reason=why) == verdict
 
 
 async def test_both_calls_share_one_deadline() -> None:

@@ -9,8 +9,8 @@ from contextlib import aclosing
 from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.base.retry import growing
 from consul_ebpf.base.timing import done
-from consul_ebpf.client.calls import CallError
 from consul_ebpf.client.channels import ChannelFactory, target_of
+from consul_ebpf.client.rpc import CallError
 from consul_ebpf.client.token import TokenSource, no_token
 from consul_ebpf.client.watch_servers import Listed, watch_servers
 from consul_ebpf.model.errors import ConfigError, ConsulError, TokenPendingError
