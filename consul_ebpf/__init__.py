@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         TableFullError,
         UnsupportedError,
     )
+    from consul_ebpf.model.lifetime import FOREVER, UNKNOWN, Lifetime
     from consul_ebpf.model.seams import (
         Acl,
         Applied,
@@ -106,8 +107,10 @@ __all__ = [  # noqa: RUF022  # grouped as a reader looks for them
     "Converged",
     "Credentials",
     "Doomed",
+    "FOREVER",
     "Health",
     "KernelState",
+    "Lifetime",
     "Login",
     "PlacedProxy",
     "PooledServer",
@@ -117,6 +120,7 @@ __all__ = [  # noqa: RUF022  # grouped as a reader looks for them
     "ServerState",
     "SlottedServer",
     "Table",
+    "UNKNOWN",
     "Vip",
     # the errors
     "AlreadyRunningError",
@@ -135,7 +139,7 @@ __all__ = [  # noqa: RUF022  # grouped as a reader looks for them
     "UnsupportedError",
 ]
 
-_LIGHT = ("model.errors", "model.seams", "model.values")
+_LIGHT = ("model.errors", "model.lifetime", "model.seams", "model.values")
 _PARTS = {
     "BccMapBackend": "kernel.backend",
     "BootstrapFiles": "envoy.files",

@@ -10,6 +10,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.model.errors import ConsulEbpfError
@@ -32,12 +33,21 @@ _NOT_FILES = {
 class FileError(ConsulEbpfError):
     """A file cannot be used: one line with its path and the reason."""
 
-    def __init__(self, path: str | Path, why: str, *, missing: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        why: str,
+        *,
+        missing: bool = False,
+        denied: bool = False,
+    ) -> None:
         super().__init__(f"{one_line(path)}: {why}")
         self.why = why
         """The reason alone."""
         self.missing = missing
         """Whether nothing is there."""
+        self.denied = denied
+        """Whether a process with more privileges may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +113,42 @@ def _check_kind(path: str | Path, status: os.stat_result) -> None:
 def _refused(path: str | Path, error: OSError | ValueError) -> FileError:
     if not isinstance(error, OSError):
         return FileError(path, "is no path: it holds a NUL or is not Unicode text")
-    missing = error.errno in {errno.ENOENT, errno.ENOTDIR}
-    return FileError(path, error.strerror or str(error), missing=missing)
+    return FileError(
+        path,
+        error.strerror or str(error),
+        missing=error.errno in {errno.ENOENT, errno.ENOTDIR},
+        denied=error.errno in {errno.EACCES, errno.EPERM},
+    )
+
+
+class Reader(Protocol):
+    """Reads files: this process itself, or with the help of one that may read more."""
+
+    def fingerprint(self, path: str | Path) -> Fingerprint:
+        """Return a file's fingerprint; see `fingerprint`."""
+        ...
+
+    def read(self, path: str | Path, limit: int) -> Content:
+        """Read a file; see `read_file`."""
+        ...
+
+
+class PlainReader:
+    """Reads what this process may read."""
+
+    def __repr__(self) -> str:
+        return "<PlainReader>"
+
+    def fingerprint(self, path: str | Path) -> Fingerprint:
+        """Return a file's fingerprint; see `fingerprint`."""
+        return fingerprint(path)
+
+    def read(self, path: str | Path, limit: int) -> Content:
+        """Read a file; see `read_file`."""
+        return read_file(path, limit)
+
+
+PLAIN = PlainReader()
 
 
 def _open(path: Path) -> int:

@@ -8,6 +8,17 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+async def to_end(task: "asyncio.Future[T]") -> T:
+    """Wait for a task, to its end even when cancelled meanwhile."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):  # cancelled once more
+                await asyncio.wait([task])
+        raise
+
+
 async def finish(
     work: Callable[[], T], undo: Callable[[T], object] = lambda _: None
 ) -> T:
@@ -17,11 +28,8 @@ async def finish(
     """
     task = asyncio.ensure_future(asyncio.to_thread(work))
     try:
-        return await asyncio.shield(task)
+        return await to_end(task)
     except asyncio.CancelledError:
-        while not task.done():
-            with contextlib.suppress(asyncio.CancelledError):  # cancelled once more
-                await asyncio.wait([task])
-        if task.exception() is None:
+        if not task.cancelled() and task.exception() is None:
             undo(task.result())
         raise

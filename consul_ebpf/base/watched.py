@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from consul_ebpf.base.boundary import boundary
 from consul_ebpf.base.events import Event, event
-from consul_ebpf.base.reading import FileError, Fingerprint, fingerprint, read_file
+from consul_ebpf.base.reading import PLAIN, FileError, Fingerprint, Reader
 from consul_ebpf.model.errors import ConsulEbpfError
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ class Watched(Generic[T]):
         limit: bytes of it that are read at the most.
         what: names the file in messages, such as "token file".
         failed: the event of a file that cannot be used.
+        reader: reads it.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class Watched(Generic[T]):
         limit: int,
         what: str,
         failed: Event = "files_failed",
+        reader: Reader = PLAIN,
     ) -> None:
         self.path = Path(path)
         self._decode = decode
         self._limit = limit
         self._what = what
         self._failed = event(failed)
+        self._reader = reader
         self._lock = threading.Lock()
         self._good: list[T] = []  # one, or none yet
         self._seen: Fingerprint | None = None
@@ -71,9 +74,9 @@ class Watched(Generic[T]):
 
     def _look(self) -> None:
         try:
-            if fingerprint(self.path) == self._seen and not self._why:
+            if self._reader.fingerprint(self.path) == self._seen and not self._why:
                 return
-            content = read_file(self.path, self._limit)
+            content = self._reader.read(self.path, self._limit)
             value = self._decoded(content.data)
         except FileError as error:
             raise ConsulEbpfError(f"{self._what} {error}") from error

@@ -3,21 +3,31 @@
 import asyncio
 import contextlib
 import datetime as dt
+import random
 from collections.abc import Sequence
-from pathlib import Path
 
+import msgspec
+
+from consul_ebpf.base.boundary import boundary
+from consul_ebpf.base.lines import one_line
+from consul_ebpf.base.reading import PLAIN, FileError, Reader
 from consul_ebpf.client import acl_grpc as grpc_acl
 from consul_ebpf.client.calls import CallError, ServerCalls
 from consul_ebpf.client.http import ConsulHttp, Https
+from consul_ebpf.client.token import MAX_TOKEN_BYTES, is_token, token_in
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.http_address import HttpAddress
-from consul_ebpf.model.values import Login
+from consul_ebpf.model.lifetime import FOREVER, UNKNOWN, Lifetime
+from consul_ebpf.model.values import Login, Server
 
 ASK_AGAIN = 3
 """Times that every agent is asked for a token's lifetime: one may lag behind."""
 
-MAX_BEARER = 64 * 1024
-"""Bytes of a bearer token's file. A JWT has one or two thousand."""
+READERS = 2
+"""Files read at a time: a slow file system must not take every thread of the pool."""
+
+FORBIDDEN = 403
+"""The HTTP status for a token that is not known."""
 
 
 class ConsulAcl:
@@ -29,6 +39,7 @@ class ConsulAcl:
             expires, which gRPC does not say.
         https: how to verify https addresses; None: by the system's certificates.
         datacenter: empty for that of the agent that answers.
+        reader: reads the bearer tokens' files.
     """
 
     def __init__(
@@ -38,7 +49,10 @@ class ConsulAcl:
         *,
         https: Https | None = None,
         datacenter: str = "",
+        reader: Reader = PLAIN,
     ) -> None:
+        self._reader = reader
+        self._reading = asyncio.Semaphore(READERS)
         self._calls = calls
         self._addresses = tuple(map(HttpAddress.parse, http_addresses))
         self._https = https
@@ -49,9 +63,12 @@ class ConsulAcl:
 
     async def login(self, how: Login) -> str:
         """Log in; see `Acl.login`."""
-        bearer = how.bearer_token or await asyncio.to_thread(
-            read_bearer, how.bearer_token_file
-        )
+        bearer = how.bearer_token
+        if not bearer:
+            async with self._reading:
+                bearer = await asyncio.to_thread(
+                    read_bearer, how.bearer_token_file, self._reader
+                )
         if self._calls.servers:
             return await grpc_acl.login(self._calls, how, bearer)
         body = {"AuthMethod": how.auth_method, "BearerToken": bearer}
@@ -59,17 +76,19 @@ class ConsulAcl:
             body["Meta"] = dict(how.meta)  # type: ignore[assignment]
         return await self._over_http(how, body, bearer)
 
-    async def lifetime(self, secret: str, how: Login) -> float | None:
+    async def lifetime(self, secret: str, how: Login) -> Lifetime:
         """Ask over HTTP, the only way; see `Acl.lifetime`."""
-        for _ in range(ASK_AGAIN):
+        for turn in range(ASK_AGAIN if self._addresses else 0):
+            if turn:
+                await asyncio.sleep(0.3)
             for address in self._addresses:
-                with contextlib.suppress(ConsulError, KeyError, ValueError):
+                with (
+                    contextlib.suppress(ConsulError),
+                    boundary(ConsulError, f"Consul at {address}", hide=secret),
+                ):
                     async with self._http(address, how.datacenter) as consul:
-                        answer = await consul.acl.token.read_self(secret)
-                        made, ends = answer["CreateTime"], answer.get("ExpirationTime")
-                        return unix_time(ends) - unix_time(made) if ends else None
-            await asyncio.sleep(0.3)
-        return None
+                        return life_of(await consul.acl.token.read_self(secret))
+        return UNKNOWN
 
     async def logout(self, secret: str, how: Login) -> None:
         """Log out; see `Acl.logout`."""
@@ -81,24 +100,34 @@ class ConsulAcl:
         except CallError:
             return  # it has expired, or was deleted: that is what was wanted
         except ConsulError as error:
-            if "HTTP 403" not in str(error):
+            if error.status != FORBIDDEN:
                 raise
 
     async def refused(self, secret: str) -> bool:
-        """Ask every server; see `Acl.refused`."""
-        answers = await self._ask_all(secret)
-        return bool(answers) and not any(answers)
+        """Ask one server after the other until one accepts it; see `Acl.refused`."""
+        servers = list(self._calls.servers)
+        random.shuffle(servers)
+        refusals = 0
+        for server in servers:
+            match await self._accepts(server, secret):
+                case True:
+                    return False
+                case False:
+                    refusals += 1
+        return refusals > 0
 
     async def accepted(self, secret: str) -> bool:
         """Ask every server; see `Acl.accepted`."""
-        return all(await self._ask_all(secret))
-
-    async def _ask_all(self, secret: str) -> list[bool]:
         answers = await asyncio.gather(
-            *(self._calls.accepts(server, secret) for server in self._calls.servers),
-            return_exceptions=True,
+            *(self._accepts(server, secret) for server in self._calls.servers)
         )
-        return [each for each in answers if isinstance(each, bool)]
+        return False not in answers
+
+    async def _accepts(self, server: Server, secret: str) -> bool | None:
+        """Ask one server; None: it does not answer."""
+        with contextlib.suppress(ConsulError), boundary(ConsulError, server.endpoint):
+            return await self._calls.accepts(server, secret)
+        return None
 
     async def _over_http(
         self, how: Login, body: dict[str, str] | None, secret: str
@@ -114,7 +143,7 @@ class ConsulAcl:
                     answer = await consul.log_in(
                         body, namespace=how.namespace, partition=how.partition
                     )
-                    return str(answer["SecretID"])
+                    return secret_of(answer, f"Consul at {address}")
             except ConsulError as caught:
                 error = ConsulError(str(caught).replace(secret, "<token>"))
         raise error
@@ -127,23 +156,52 @@ class ConsulAcl:
         )
 
 
-def read_bearer(path: str) -> str:
+def read_bearer(path: str, reader: Reader = PLAIN) -> str:
     """Read a bearer token's file.
 
     Raises:
-        ConsulError: it cannot be read, or is empty.
+        ConsulError: it cannot be read, or holds no token.
     """
+    if not path:
+        raise ConsulError("no bearer token: set bearer_token or bearer_token_file")
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(MAX_BEARER + 1)
-        text = data.decode("ascii").strip()
-    except OSError as error:
-        raise ConsulError(f"bearer token file {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        text = ""
-    if not text or len(text.split()) > 1 or len(data) > MAX_BEARER:
-        raise ConsulError(f"bearer token file {path}: holds no bearer token")
-    return text
+        return token_in(reader.read(path, MAX_TOKEN_BYTES).data)
+    except FileError as error:
+        raise ConsulError(f"bearer token file {error}") from error
+    except ValueError as error:
+        raise ConsulError(f"bearer token file {one_line(path)}: {error}") from None
+
+
+class _Told(msgspec.Struct):
+    """What is read of a token's own description."""
+
+    CreateTime: str
+    ExpirationTime: str | None = None
+
+
+def life_of(answer: object) -> Lifetime:
+    """Read how long a token lives from Consul's description of it.
+
+    Raises:
+        ConsulError: it is no such description.
+    """
+    with boundary(ConsulError, "a token's description"):
+        told = msgspec.convert(answer, _Told)
+        if not told.ExpirationTime:
+            return FOREVER
+        return Lifetime(unix_time(told.ExpirationTime) - unix_time(told.CreateTime))
+
+
+def secret_of(answer: object, who: str) -> str:
+    """Read the new token's secret from a login's answer.
+
+    Raises:
+        ConsulError: there is none in it.
+    """
+    secret = answer.get("SecretID") if isinstance(answer, dict) else None
+    if not isinstance(secret, str) or not is_token(secret):
+        raise ConsulError(f"{who}: the login's answer holds no token")
+    return secret
 
 
 def unix_time(text: str) -> float:

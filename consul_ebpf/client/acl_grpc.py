@@ -7,6 +7,8 @@ from consul_ebpf.client.messages import (
     LogoutRequest,
     LogoutResponse,
 )
+from consul_ebpf.client.token import is_token
+from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.values import Login
 
 
@@ -29,6 +31,8 @@ async def login(calls: ServerCalls, how: Login, bearer: str) -> str:
         "acl.ACLService/Login", request, LoginResponse, secret=bearer
     )
     secret: str = answer.token.secret_id
+    if not is_token(secret):
+        raise ConsulError("a login's answer over gRPC holds no token")
     return secret
 
 

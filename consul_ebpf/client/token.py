@@ -1,20 +1,54 @@
-"""Where an ACL token comes from: asked for at each request, so that it can rotate."""
+"""Where an ACL token comes from: asked for at each request, so that it can rotate.
 
-import logging
+Also the one place that says what a token's text may be, whether it comes from a file,
+an answer or the configuration: it goes into headers, and so it is printable ASCII.
+"""
+
+import codecs
 from collections.abc import Callable
 from pathlib import Path
 
-from consul_ebpf.base.events import event
-from consul_ebpf.model.errors import ConsulError
-
-logger = logging.getLogger(__name__)
+from consul_ebpf.base.reading import PLAIN, Reader
+from consul_ebpf.base.watched import Watched
+from consul_ebpf.model.errors import ConsulEbpfError, ConsulError
 
 TokenSource = Callable[[], str | None]
 """Returns the token to send with the next request, None for none."""
 
+MAX_TOKEN_BYTES = 64 * 1024
+"""Of a token's file, a bearer token's too. A JWT has one or two thousand."""
+
+_OTHER_ENCODINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
 
 def no_token() -> None:
     """Be the `TokenSource` of somebody without a token."""
+
+
+def is_token(text: str) -> bool:
+    """Whether a text can be a token: one word of printable ASCII."""
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
+
+
+def token_in(data: bytes) -> str:
+    """Return the token in a file's bytes; white space around it is left out.
+
+    Raises:
+        ValueError: there is none, or more; the message does not quote the bytes.
+    """
+    if data.startswith(_OTHER_ENCODINGS) or b"\0" in data:
+        raise ValueError("is UTF-16 or binary: save it as UTF-8")
+    try:
+        text = data.removeprefix(codecs.BOM_UTF8).decode().strip()
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8 text") from None
+    if not text:
+        raise ValueError("is empty")
+    if len(text.split()) > 1:
+        raise ValueError("holds more than one word; a token is one")
+    if not is_token(text):
+        raise ValueError("holds a control character, or more than printable ASCII")
+    return text
 
 
 class StaticToken:
@@ -35,17 +69,19 @@ class TokenFile:
     """A file that holds a token and nothing else; read again when it changes.
 
     Once read, the last token is kept while the file cannot be read: a rotation
-    that is not atomic must not send us out without a token.
+    that is not atomic must not send us out without a token. Blocking, but never on a
+    FIFO or a device.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
-        self._secret: str | None = None
-        self._seen: tuple[int, ...] = ()
-        self._lost = False
+    def __init__(
+        self, path: str | Path, *, what: str = "token file", reader: Reader = PLAIN
+    ) -> None:
+        self._file = Watched(
+            path, token_in, limit=MAX_TOKEN_BYTES, what=what, reader=reader
+        )
 
     def __repr__(self) -> str:
-        return f"<TokenFile {self._path}>"
+        return f"<TokenFile {self._file.path}>"
 
     def __call__(self) -> str | None:
         """Return the token.
@@ -54,30 +90,6 @@ class TokenFile:
             ConsulError: the file could not be read, now or ever before.
         """
         try:
-            stat = self._path.stat()
-            seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-            if seen != self._seen:
-                self._secret = self._read() or self._secret
-                self._seen = seen
-        except (OSError, ValueError) as error:
-            # A ValueError is a file that is not text; its message would quote it.
-            why = error.strerror if isinstance(error, OSError) else "not text"
-            if self._secret is None:
-                raise ConsulError(f"token file {self._path}: {why}") from None
-            if not self._lost:
-                logger.warning(
-                    "token file %s: %s; keeping the last token",
-                    self._path,
-                    why,
-                    extra=event("files_failed"),
-                )
-            self._lost = True
-        else:
-            self._lost = False
-        return self._secret
-
-    def _read(self) -> str:
-        secret = self._path.read_text("ascii").strip()
-        if len(secret.split()) > 1:
-            raise ValueError
-        return secret
+            return self._file()
+        except ConsulEbpfError as error:
+            raise ConsulError(str(error)) from error

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from consul_ebpf.model.lifetime import Lifetime
 from consul_ebpf.model.values import (
     BootstrapParams,
     KernelState,
@@ -244,10 +245,11 @@ class Acl(Protocol):
         """
         ...
 
-    async def lifetime(self, secret: str, how: Login) -> float | None:
-        """Return how many seconds a token lives from when it was made.
+    async def lifetime(self, secret: str, how: Login) -> Lifetime:
+        """Return how long a token lives from when it was made.
 
-        None: for ever, or nobody can be asked. Consul's clock and ours need not agree.
+        `FOREVER` where it never expires, `UNKNOWN` where nobody can be asked. Consul's
+        clock and ours need not agree.
         """
         ...
 

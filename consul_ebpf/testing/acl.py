@@ -1,6 +1,7 @@
 """An in-memory `Acl`: logins that are given tokens of numbers."""
 
 from consul_ebpf.model.errors import ConsulError
+from consul_ebpf.model.lifetime import UNKNOWN, Lifetime
 from consul_ebpf.model.values import Login
 
 
@@ -8,17 +9,26 @@ class FakeAcl:
     """Consul's ACL system, as far as `TokenKeeper` asks it.
 
     `valid` holds the secrets that are accepted, `secret-1` and so on; take one out as
-    if it had expired. Set `failure` to make the next calls raise it.
+    if it had expired. Set `failure` to make the next calls raise it. `looks` counts
+    the questions whether a token is refused.
     """
 
-    def __init__(self, lifetime: float | None = None) -> None:
-        """Say of every token that it lives `lifetime` seconds."""
-        self.seconds = lifetime
+    def __init__(self, lifetime: float | Lifetime | None = None) -> None:
+        """Say of every token that it lives so long; None: nobody can say."""
+        self.life = UNKNOWN
+        if isinstance(lifetime, Lifetime):
+            self.life = lifetime
+        elif lifetime is not None:
+            self.life = Lifetime(lifetime)
         self.valid: set[str] = set()
         self.logins: list[Login] = []
         self.failure: ConsulError | None = None
         self.lagging = False
-        """Whether the servers do not know new tokens yet."""
+        """Whether no server knows new tokens yet."""
+        self.partly = False
+        """Whether not all servers know new tokens yet."""
+        self.looks = 0
+        self._known: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<FakeAcl {len(self.valid)} tokens>"
@@ -31,9 +41,9 @@ class FakeAcl:
         self.valid.add(secret)
         return secret
 
-    async def lifetime(self, secret: str, how: Login) -> float | None:  # noqa: ARG002
-        """Return `seconds`."""
-        return self.seconds
+    async def lifetime(self, secret: str, how: Login) -> Lifetime:  # noqa: ARG002
+        """Return `life` of a token there is."""
+        return self.life if secret in self.valid else UNKNOWN
 
     async def logout(self, secret: str, how: Login) -> None:  # noqa: ARG002
         """Forget a token."""
@@ -41,12 +51,23 @@ class FakeAcl:
         self.valid.discard(secret)
 
     async def refused(self, secret: str) -> bool:
-        """Whether it is not one of `valid`."""
-        return self.failure is None and secret not in self.valid
+        """Whether no server knows it."""
+        self.looks += 1
+        known = self._reached(secret) or self._some(secret)
+        return self.failure is None and not known
 
     async def accepted(self, secret: str) -> bool:
-        """Whether it is one of `valid`, and the servers know."""
-        return secret in self.valid and not self.lagging
+        """Whether every server knows it."""
+        return self.failure is not None or self._reached(secret)
+
+    def _reached(self, secret: str) -> bool:
+        """Whether all servers know it; once they do, they do while it is valid."""
+        if secret in self.valid and not (self.lagging or self.partly):
+            self._known.add(secret)
+        return secret in self.valid and secret in self._known
+
+    def _some(self, secret: str) -> bool:
+        return secret in self.valid and self.partly
 
     def _fail(self) -> None:
         if self.failure is not None:

@@ -14,20 +14,27 @@ from dataclasses import dataclass, field
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from consul_ebpf.base.latest import Latest
+from consul_ebpf.base.reading import PLAIN, Reader
 from consul_ebpf.base.reasons import Reasons
-from consul_ebpf.client.token import StaticToken, TokenFile, TokenSource
+from consul_ebpf.base.tasks import keep_running
+from consul_ebpf.client.token import TokenFile
 from consul_ebpf.model.errors import ConsulError, TokenPendingError
 from consul_ebpf.model.seams import Acl
 from consul_ebpf.model.values import Credentials, Proxy
 from consul_ebpf.tokens.keys import HOST, named
 from consul_ebpf.tokens.memory import Retired, TokenMemory, same_login
+from consul_ebpf.tokens.pace import Pace, check_interval
 from consul_ebpf.tokens.renewal import Renewal
 from consul_ebpf.tokens.sessions import Sessions
+from consul_ebpf.tokens.shared import Shared
 
 logger = logging.getLogger(__name__)
 
 FILE_CHECK = 2.0
 """Seconds between looks at a token's file."""
+
+READERS = 2
+"""Files read at a time: a slow file system must not take every thread of the pool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,7 @@ class TokenKeeper:
         memory: outlives this process.
         default: the whole host's; None: the servers ask for no token.
         clock: Unix time.
+        reader: reads the tokens' files.
     """
 
     def __init__(
@@ -55,10 +63,19 @@ class TokenKeeper:
         memory: TokenMemory,
         default: Credentials | None,
         clock: Callable[[], float] = time.time,
+        reader: Reader = PLAIN,
     ) -> None:
+        self._reader = reader
+        self._reading = asyncio.Semaphore(READERS)
         self._acl = acl
         self._sessions = Sessions(memory)
-        self._clock = clock
+        self._shared = Shared(
+            acl,
+            self._sessions,
+            Pace(),
+            lambda: check_interval(len(self._renewals)),
+            clock,
+        )
         self._wanted: dict[str, Credentials] = {HOST: default} if default else {}
         self._told = False
         """Whether the proxies are known: until then none of them is gone."""
@@ -120,11 +137,14 @@ class TokenKeeper:
     async def run(self) -> None:
         """Keep the tokens, until cancelled. What was logged in stays so."""
         await self._sessions.load()
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                self._wanted_changed.clear()
-                await self._settle(tasks)
-                await self._wanted_changed.wait()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    self._wanted_changed.clear()
+                    await self._settle(tasks)
+                    await self._wanted_changed.wait()
+        finally:
+            self._tasks.clear()
 
     async def log_out(self, retired: Retired) -> None:
         """Destroy a token that is no longer used, for as long as it takes."""
@@ -148,43 +168,39 @@ class TokenKeeper:
                 self._renewals.pop(key, None)
                 self._secrets.pop(key, None)
                 self._waiting.pop(key, None)
-        current = self._sessions.current
-        for key in [k for k in current if self._told or k == HOST]:
+        gone = []
+        for key, session in self._sessions.current.items():
             how = wanted[key].login if key in wanted else None
-            if how is None or not same_login(how, current[key].how):
-                self._sessions.retire(key)
-        await self._sessions.save()
+            known = self._told or key == HOST
+            if known and (how is None or not same_login(how, session.how)):
+                gone.append(key)
+        await self._sessions.retire(gone)
         for key, credentials in wanted.items():
             if key not in self._tasks:
-                task = tasks.create_task(
-                    self._keep(key, credentials), name=f"token {key}"
-                )
+                name = f"ACL token of {named(key)}"
+                keep = functools.partial(self._keep, key, credentials)
+                task = tasks.create_task(keep_running(name, keep), name=name)
                 self._tasks[key] = (credentials, task)
         self._publish()
 
     async def _keep(self, key: str, credentials: Credentials) -> None:
         if credentials.login is not None:
-            renewal = Renewal(
-                key,
-                credentials.login,
-                self._acl,
-                self._sessions,
-                functools.partial(self._take, key),
-                self._clock,
-            )
+            take = functools.partial(self._take, key)
+            renewal = Renewal(key, credentials.login, self._shared, take)
             self._renewals[key] = renewal
             await renewal.run()
-        source: TokenSource = (
-            TokenFile(credentials.token_file)
-            if credentials.token_file
-            else StaticToken(credentials.token)
-        )
+        if not credentials.token_file:
+            why = "its credentials have neither token, token_file nor a login"
+            self._take(key, credentials.token, why)
+            return
+        source = TokenFile(credentials.token_file, reader=self._reader)
         reasons = Reasons(logger, "files_failed")
         while True:
             try:
-                secret = await asyncio.to_thread(source) or ""
+                async with self._reading:
+                    secret = await asyncio.to_thread(source)
                 reasons.report(())
-                self._take(key, secret, "" if secret else "the token file is empty")
+                self._take(key, secret or "")
             except ConsulError as error:
                 reasons.report((f"{named(key)}: {error}",))
                 self._take(key, "", str(error))

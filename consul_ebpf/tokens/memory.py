@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from consul_ebpf.base.state_file import JsonFile
+from consul_ebpf.model.lifetime import FOREVER, UNKNOWN, Lifetime
 from consul_ebpf.model.values import Login
 
 TOKENS_FILE = "tokens.json"
@@ -24,7 +25,20 @@ class Session:
     made: float
     """Unix time."""
     lifetime: float | None = None
-    """Seconds from then; None: not known."""
+    """Seconds from then, as the file has it; 0: for ever; None: not known."""
+
+    @property
+    def life(self) -> Lifetime:
+        """How long it lives from then."""
+        if self.lifetime is None:
+            return UNKNOWN
+        return Lifetime(self.lifetime) if self.lifetime > 0 else FOREVER
+
+    def living(self, life: Lifetime) -> "Session":
+        """Return it with another lifetime."""
+        if not life.known:
+            return replace(self, lifetime=None)
+        return replace(self, lifetime=life.seconds if life.ends else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

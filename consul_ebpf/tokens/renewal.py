@@ -2,34 +2,29 @@
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Callable
-from dataclasses import replace
-
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from consul_ebpf.base.events import event
-from consul_ebpf.base.reasons import Reasons
-from consul_ebpf.base.timing import timed
-from consul_ebpf.model.errors import ConsulError
-from consul_ebpf.model.seams import Acl
+from consul_ebpf.base.retry import growing
+from consul_ebpf.model.lifetime import UNKNOWN, Lifetime
 from consul_ebpf.model.values import Login
+from consul_ebpf.tokens.arrival import Arrival
 from consul_ebpf.tokens.keys import named
-from consul_ebpf.tokens.life import renew_in
+from consul_ebpf.tokens.life import FLOOR, Learned, renew_in
+from consul_ebpf.tokens.logging_in import log_in
 from consul_ebpf.tokens.memory import Session
-from consul_ebpf.tokens.sessions import Sessions
+from consul_ebpf.tokens.shared import Shared
 
 logger = logging.getLogger(__name__)
 
-CHECK = 60.0
-"""Seconds between looks whether the servers still accept a login's token; a proxy that
-connects anew is a reason to look at once."""
+FIRST_PAUSE = 5.0
+"""Seconds before a login, where the last two tokens were refused before `FLOOR`; twice
+as many after each further one. The first such token is replaced at once."""
 
-UNKNOWN_CHECK = 5.0
-"""The same where it is not known how long a token lives."""
-
-SETTLE = 5.0
-"""Seconds that the servers have to learn of a new token before it is used anyway."""
+LAST_PART = 0.9
+"""Part of its life for which an old token is believed to be good."""
 
 
 class Renewal:
@@ -38,28 +33,24 @@ class Renewal:
     Args:
         key: whose the token is.
         how: the login.
-        acl: Consul.
-        sessions: where its session is kept.
+        shared: with the other keys.
         take: called with a new token, or with "" and why there is none.
-        clock: Unix time.
     """
 
-    def __init__(  # noqa: PLR0917  # told by position where there is one caller
+    def __init__(
         self,
         key: str,
         how: Login,
-        acl: Acl,
-        sessions: Sessions,
+        shared: Shared,
         take: Callable[[str, str], None],
-        clock: Callable[[], float],
     ) -> None:
         self._key = key
         self._how = how
-        self._acl = acl
-        self._sessions = sessions
+        self._shared = shared
         self._take = take
-        self._clock = clock
         self._doubted = asyncio.Event()
+        self._learned = Learned()
+        self._spread = random.random()  # noqa: S311
         self._named = named(key)
 
     def __repr__(self) -> str:
@@ -71,95 +62,126 @@ class Renewal:
 
     async def run(self) -> None:
         """Keep it so, until cancelled, beginning with the session there is."""
-        spread = random.random()  # noqa: S311
-        learned = self._how.token_ttl or None
-        loop = asyncio.get_running_loop()
-        session = self._sessions.current.get(self._key)
-        made = loop.time()
-        if session is not None:
+        loop, clock = asyncio.get_running_loop(), self._shared.clock
+        session = self._shared.sessions.current.get(self._key)
+        if session is None:
+            made = loop.time()
+            session = await self._replace(-math.inf)
+        else:
             # The only use of the wall clock; if it jumped the token is refused, or new.
-            made -= max(0.0, self._clock() - session.made)
+            made = loop.time() - max(0.0, clock() - session.made)
             self._take(session.secret, "")
             self.doubt()
+        died_young = 0
         while True:
-            if session is None:
-                made = loop.time()
-                session = await self._log_in()
-            lifetime = session.lifetime or learned
-            refused = await self._until_due(session.secret, made, lifetime, spread)
-            if refused and not lifetime:
-                learned = loop.time() - made
-            session = None
+            session, refused = await self._until_due(session, made)
+            now, life = loop.time(), self._life(session)
+            good_until = made + LAST_PART * life.seconds if life.ends else math.inf
+            if refused:
+                good_until = -math.inf
+                died_young = died_young + 1 if now - made < FLOOR else 0
+                if died_young > 1:
+                    await asyncio.sleep(growing(died_young - 2, FIRST_PAUSE, FLOOR))
+            else:
+                self._learned.replaced()
+            made = loop.time()
+            session = await self._replace(good_until)
 
-    async def _until_due(
-        self, secret: str, made: float, lifetime: float | None, spread: float
-    ) -> bool:
+    def _life(self, session: Session) -> Lifetime:
+        """Return what is known of a token's life: told, configured or learned."""
+        if session.life.known:
+            return session.life
+        configured = Lifetime(self._how.token_ttl)
+        return configured if configured.known else self._learned.lifetime()
+
+    async def _until_due(self, session: Session, made: float) -> tuple[Session, bool]:
         """Wait until a token is to be replaced; whether because it is refused."""
-        loop = asyncio.get_running_loop()
-        check = CHECK * (0.8 + 0.4 * spread) if lifetime else UNKNOWN_CHECK
+        loop, good, looks = asyncio.get_running_loop(), 0.0, 0
         while True:
-            left = renew_in(loop.time(), made, lifetime, spread)
+            left = renew_in(loop.time(), made, self._life(session), self._spread)
+            limit = asyncio.timeout(left if left < math.inf else None)
             try:
-                async with asyncio.timeout(min(left, check)):
-                    await self._doubted.wait()
+                async with limit:
+                    await self._until_look()
+                    refused = await self._shared.acl.refused(session.secret)
+                    looks += 1
+                    if not refused and not looks & (looks - 1):  # 1, 2, 4, 8, ...
+                        session = await self._ask_again(session)
             except TimeoutError:
-                if left <= check:
-                    return False
-            self._doubted.clear()
-            if await self._acl.refused(secret):
+                if not limit.expired():
+                    raise
+                return session, False
+            age = loop.time() - made
+            if refused:
+                if not session.life.known:
+                    self._learned.refused(good, age)
                 logger.warning(
                     "%s: the servers refuse its ACL token; logging in again",
                     self._named,
                     extra=event("token_refused"),
                 )
-                return True
+                return session, True
+            good = age
+            self._learned.outlived(age)
             await asyncio.sleep(min(left, 1.0))  # however often it is doubted
 
-    async def _log_in(self) -> Session:
-        """Log in, for as long as it takes, and put the new token in the old's place."""
-        reasons = Reasons(logger, "login_failed")
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(ConsulError),
-            wait=wait_random_exponential(multiplier=0.5, min=0.5, max=15),
-            sleep=asyncio.sleep,
-        ):
-            with attempt:
-                try:
-                    with timed("login"):
-                        secret = await self._acl.login(self._how)
-                except ConsulError as error:
-                    why = f"login at auth method {self._how.auth_method}: {error}"
-                    reasons.report((f"{self._named}: {why}; trying again",))
-                    self._take("", why)
-                    raise
-        before = self._sessions.current.get(self._key)
-        session = Session(
-            self._how, secret, self._clock(), before.lifetime if before else None
-        )
+    async def _until_look(self) -> None:
+        """Wait until the token is doubted, or was not looked at for long; in turn."""
+        check = self._shared.check() * (0.8 + 0.4 * self._spread)
         try:
-            await self._sessions.keep(self._key, session, before)
-            await self._until_accepted(secret)
-            if lifetime := await self._acl.lifetime(secret, self._how):
-                session = replace(session, lifetime=lifetime)
-                await self._sessions.keep(self._key, session, before)
-            self._take(secret, "")
-        finally:  # also where its proxy goes in this very moment
-            self._sessions.release(self._key)
-        lives = f", for {session.lifetime:.0f} s" if session.lifetime else ""
-        logger.info(
-            "%s: logged in at auth method %s%s",
-            self._named,
-            self._how.auth_method,
-            lives,
-            extra=event("logged_in"),
-        )
+            async with asyncio.timeout(check):
+                await self._doubted.wait()
+        except TimeoutError:
+            pass
+        await self._shared.pace.turn()
+        self._doubted.clear()
+
+    async def _ask_again(self, session: Session) -> Session:
+        """Ask for the lifetime of a token of which nobody could tell it before."""
+        if self._life(session).known:
+            return session
+        life = await self._shared.acl.lifetime(session.secret, self._how)
+        if not life.known:
+            return session
+        session = session.living(life)
+        await self._shared.sessions.promote(self._key, session)
         return session
 
-    async def _until_accepted(self, secret: str) -> None:
-        """Wait for the servers that lag behind the leader: one would refuse it."""
-        deadline = asyncio.get_running_loop().time() + SETTLE
-        await asyncio.sleep(0.1)
-        while asyncio.get_running_loop().time() < deadline:
-            if await self._acl.accepted(secret):
-                return
-            await asyncio.sleep(0.1)
+    async def _replace(self, good_until: float) -> Session:
+        """Log in, and put the new token in the old's place once the servers know it.
+
+        Args:
+            good_until: the loop's time for which the old token is believed to be good.
+        """
+        sessions, acl = self._shared.sessions, self._shared.acl
+        before = sessions.current.get(self._key)
+        given_up = 0
+        while True:
+            secret = await log_in(self._key, self._how, self._shared, self._take)
+            session = Session(self._how, secret, self._shared.clock())
+            try:
+                await sessions.begin(self._key, session)
+                arrival = Arrival(acl, secret, good_until, given_up)
+                if not await arrival.wait(self._shared.pace, self._say_waiting):
+                    given_up += 1
+                    continue
+                life = await acl.lifetime(secret, self._how)
+                if not life.known:  # its predecessor came by the same login
+                    life = before.life if before else UNKNOWN
+                session = session.living(life)
+                await sessions.promote(self._key, session)
+            finally:  # also where its proxy goes in this very moment
+                await sessions.give_up(self._key)
+            self._take(secret, "")
+            logger.info(
+                "%s: logged in at auth method %s%s",
+                self._named,
+                self._how.auth_method,
+                f"; its token lives {life}" if life.known else "",
+                extra=event("logged_in"),
+            )
+            return session
+
+    def _say_waiting(self, why: str) -> None:
+        logger.warning("%s: %s", self._named, why)
+        self._take("", why)

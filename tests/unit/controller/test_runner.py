@@ -419,7 +419,7 @@ async def test_a_token_that_cannot_be_read_any_more_stays(
         assert "secret" in host.token(WEB)
     told = [r.getMessage() for r in caplog.records if str(file) in r.getMessage()]
     assert [
-        f"token file {file}: No such file or directory; keeping the last token"
+        f"token file {file}: No such file or directory; keeping the last good one"
     ] == told
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from consul_ebpf.model.errors import ConsulError, TokenPendingError
+from consul_ebpf.model.lifetime import FOREVER, UNKNOWN, Lifetime
 from consul_ebpf.model.values import Credentials, Login, Proxy
 from consul_ebpf.testing import FakeAcl
 from consul_ebpf.tokens.keeper import TokenKeeper
@@ -109,19 +111,211 @@ async def test_a_refused_token_is_replaced_at_once(
 
 
 async def test_a_lifetime_that_nobody_tells_is_learned(tmp_path: Path) -> None:
-    """Found refused once; from then on it is replaced before."""
-    acl = FakeAcl(lifetime=None)
+    """Found refused twice; from then on it is replaced before."""
+    acl = FakeAcl()
+    async with keeping(acl, tmp_path) as keeper:
+        keeper.want([WEB])
+        newest = await secret(keeper, "web")
+        for _ in range(2):
+            await asyncio.sleep(200)
+            assert newest in acl.valid
+            acl.valid.discard(newest)
+            keeper.doubt("web")
+            newest = await secret(keeper, "web", but=newest)
+        begun = clock()
+        third = await secret(keeper, "web", but=newest)
+        assert newest in acl.valid
+        assert 80 < clock() - begun < 140
+        assert third != newest
+
+
+@pytest.mark.parametrize("life", [FOREVER, UNKNOWN])
+async def test_fault_94_one_deleted_token_costs_one_login(
+    tmp_path: Path, life: Lifetime
+) -> None:
+    """It teaches no lifetime."""
+    acl = FakeAcl(life)
     async with keeping(acl, tmp_path) as keeper:
         keeper.want([WEB])
         first = await secret(keeper, "web")
-        await asyncio.sleep(100)
+        await asyncio.sleep(10)
         acl.valid.discard(first)
-        second = await secret(keeper, "web", but=first)
+        keeper.doubt("web")
         begun = clock()
-        third = await secret(keeper, "web", but=second)
-        assert second in acl.valid
-        assert 40 < clock() - begun < 70
-        assert third != second
+        second = await secret(keeper, "web", but=first)
+        assert clock() - begun < 3
+        await asyncio.sleep(10 * 3600)
+        assert await secret(keeper, "web") == second
+        assert len(acl.logins) == 2
+
+
+async def test_fault_94_tokens_that_somebody_goes_on_deleting(tmp_path: Path) -> None:
+    """No login every few seconds: each waits longer, up to a minute."""
+    acl = FakeAcl(FOREVER)
+    async with keeping(acl, tmp_path) as keeper:
+        keeper.want([WEB])
+        newest = ""
+        end = clock() + 3600
+        while clock() < end:
+            newest = await secret(keeper, "web", but=newest)
+            await asyncio.sleep(2)
+            acl.valid.discard(newest)
+            keeper.doubt("web")
+        assert 50 < len(acl.logins) < 75
+
+
+@pytest.mark.parametrize("life", [FOREVER, UNKNOWN])
+@pytest.mark.parametrize("proxies", [1, 5, 200])
+async def test_fault_95_tokens_without_an_end_are_looked_at_once_a_minute(
+    tmp_path: Path, proxies: int, life: Lifetime
+) -> None:
+    """And never more than one a second on a host, however many are doubted."""
+    acl = FakeAcl(life)
+    names = [f"web-{n}" for n in range(proxies)]
+    async with keeping(acl, tmp_path) as keeper:
+        keeper.want([Proxy(name, "host1", credentials=OWN) for name in names])
+        await asyncio.sleep(600)
+        acl.looks = 0
+        await asyncio.sleep(600)
+        quiet = 600 / max(60, 2 * proxies) * proxies
+        assert 0.75 * quiet - 1 <= acl.looks <= 1.3 * quiet + 1
+        acl.looks = 0
+        for _ in range(300):
+            for name in names:
+                keeper.doubt(name)
+            await asyncio.sleep(1)
+        assert acl.looks <= 310
+        assert len(acl.logins) == proxies
+
+
+async def test_fault_96_a_new_token_that_is_slow_to_arrive_is_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The old one stays in use, the new one is not thrown away, nor asked for often."""
+    acl = FakeAcl(3600)
+    async with keeping(acl, tmp_path) as keeper:
+        keeper.want([WEB])
+        first = await secret(keeper, "web")
+        acl.lagging = True
+        while len(acl.logins) < 2:
+            await asyncio.sleep(1)
+        acl.looks = 0
+        await asyncio.sleep(200)
+        assert await secret(keeper, "web") == first
+        assert acl.looks < 25
+        assert not keeper.retired.value
+        acl.lagging = False
+        assert await secret(keeper, "web", but=first) == "secret-2"
+        assert len(acl.logins) == 2
+    assert caplog.text.count("no server knows its new ACL token yet") == 1
+
+
+async def test_fault_96_a_first_token_that_is_slow_to_arrive(tmp_path: Path) -> None:
+    """Whoever waits for it knows why; one that never comes is replaced in the end."""
+    acl = FakeAcl(FOREVER)
+    acl.lagging = True
+    async with keeping(acl, tmp_path) as keeper:
+        keeper.want([WEB])
+        await asyncio.sleep(120)
+        assert len(acl.logins) == 1
+        tokens = keeper.tokens.value
+        assert tokens
+        assert "no server knows its new ACL token yet" in tokens.waiting["web"]
+        await asyncio.sleep(3600)
+        assert 2 <= len(acl.logins) <= 4
+        assert len(keeper.retired.value or ()) == len(acl.logins) - 1
+        acl.lagging = False
+        assert await secret(keeper, "web") == f"secret-{len(acl.logins)}"
+
+
+async def test_a_server_that_lags_for_ever_holds_nobody_up(tmp_path: Path) -> None:
+    """A token that some know is used: soon, or later while the old one works."""
+    acl = FakeAcl(600)
+    acl.partly = True
+    async with keeping(acl, tmp_path) as keeper:
+        begun = clock()
+        keeper.want([WEB])
+        first = await secret(keeper, "web")
+        assert 5 <= clock() - begun < 15
+        while len(acl.logins) < 2:
+            await asyncio.sleep(1)
+        begun = clock()
+        await secret(keeper, "web", but=first)
+        assert 55 < clock() - begun < 90
+
+
+async def test_a_lifetime_told_later_is_taken(tmp_path: Path) -> None:
+    """Nobody could be asked at the login; asked again at a look."""
+    acl = FakeAcl()
+    async with keeping(acl, tmp_path) as keeper:
+        keeper.want([WEB])
+        first = await secret(keeper, "web")
+        acl.life = Lifetime(600)
+        begun = clock()
+        await secret(keeper, "web", but=first)
+        assert 290 < clock() - begun < 370
+
+
+async def test_a_login_that_nobody_wants_any_more_is_logged_out(tmp_path: Path) -> None:
+    """Also where its token comes after its proxy is gone."""
+
+    class SlowAcl(FakeAcl):
+        async def login(self, how: Login) -> str:
+            await asyncio.sleep(2)
+            return await super().login(how)
+
+    acl = SlowAcl(FOREVER)
+    async with keeping(acl, tmp_path) as keeper:
+        keeper.want([WEB])
+        await asyncio.sleep(1)
+        keeper.want([])
+        await asyncio.sleep(5)
+        assert [each.secret for each in keeper.retired.value or ()] == ["secret-1"]
+
+
+async def test_credentials_that_say_nothing(tmp_path: Path) -> None:
+    """The proxy waits, with what is missing."""
+    async with keeping(FakeAcl(), tmp_path, Credentials()) as keeper:
+        await asyncio.sleep(1)
+        with pytest.raises(TokenPendingError, match="neither token, token_file nor"):
+            keeper.host_token()
+
+
+async def test_fault_93_six_fifos_stop_no_thread(tmp_path: Path) -> None:
+    """Tokens from files that are none wait with a reason; another's comes at once."""
+    proxies = []
+    for name in range(6):
+        os.mkfifo(tmp_path / f"{name}.fifo")
+        file = Credentials(token_file=str(tmp_path / f"{name}.fifo"))
+        proxies.append(Proxy(f"web-{name}", "host1", credentials=file))
+    (tmp_path / "token").write_text("good")
+    good = Credentials(token_file=str(tmp_path / "token"))
+    async with keeping(FakeAcl(), tmp_path) as keeper:
+        keeper.want([*proxies, Proxy("good", "host1", credentials=good)])
+        assert await secret(keeper, "good") == "good"
+        tokens = keeper.tokens.value
+        assert tokens
+        assert "is a FIFO" in tokens.waiting["web-5"]
+
+
+async def test_an_error_nobody_foresaw_ends_one_key(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others go on, and so does that one after a pause."""
+
+    class OddAcl(FakeAcl):
+        async def login(self, how: Login) -> str:
+            if how.auth_method == "odd" and not self.logins:
+                self.logins.append(how)
+                raise ZeroDivisionError("odd")
+            return await super().login(how)
+
+    odd = Credentials(login=Login("odd", bearer_token="b"))
+    async with keeping(OddAcl(FOREVER), tmp_path, odd) as keeper:
+        keeper.want([WEB])
+        await secret(keeper, "web")
+        assert await secret(keeper, HOST)
+    assert "ACL token of consul.credentials: ZeroDivisionError: odd" in caplog.text
 
 
 async def test_a_login_that_fails_is_tried_again_and_said(
@@ -191,7 +385,7 @@ async def test_one_that_goes_while_its_token_is_replaced_leaves_both(
     tmp_path: Path,
 ) -> None:
     """The new one was not in use yet, the old one still was: on disk all the time."""
-    acl = FakeAcl(lifetime=60)
+    acl = FakeAcl(lifetime=300)
     other = Proxy("api", "host1", credentials=OWN)
     async with keeping(acl, tmp_path) as keeper:
         keeper.want([WEB])
@@ -203,12 +397,12 @@ async def test_one_that_goes_while_its_token_is_replaced_leaves_both(
         keeper.want([WEB, other])  # somebody else's token is kept meanwhile
         await asyncio.sleep(1)
         assert (await secret(keeper, "web")) == first
-        _, retired = TokenMemory(tmp_path).load()
-        assert [each.secret for each in retired] == [first]
+        current, retired = TokenMemory(tmp_path).load()
+        assert current["web"].secret == first
+        assert {each.secret for each in retired} == {"secret-2", "secret-3"}
         keeper.want([other])
         await asyncio.sleep(1)
-        retired = list(keeper.retired.value or ())
-        assert [each.secret for each in retired] == [first, "secret-2"]
+        assert {r.secret for r in keeper.retired.value or ()} == {first, "secret-2"}
 
 
 async def test_another_login_for_the_same_proxy(tmp_path: Path) -> None:
