@@ -1,58 +1,137 @@
 """`run` with the local endpoint beside the runner."""
 
 import asyncio
+import json
+import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from consul_ebpf.base import timing
 from consul_ebpf.base.events import EventCounter
+from consul_ebpf.base.tasks import keep_running
 from consul_ebpf.config.schema import Config
 from consul_ebpf.controller.round import Converged
 from consul_ebpf.controller.runner import Runner
+from consul_ebpf.kernel.sockets import established_cookies
 from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.seams import Namespaces
 from consul_ebpf.model.values import Proxy
 from consul_ebpf.proxies.sources.registered import RegisteredWorkloads
 from consul_ebpf.views.endpoint import serve
+from consul_ebpf.views.established import Established
 from consul_ebpf.views.handlers import Handlers
+from consul_ebpf.views.listening import Listeners
 from consul_ebpf.views.peers import writers
 from consul_ebpf.views.proxies import Host
+from consul_ebpf.views.room import Room
 from consul_ebpf.views.snapshot import Snapshot, take
 from consul_ebpf.wiring import api_socket, bootstrap_files, names_of
+
+logger = logging.getLogger(__name__)
 
 Hooks = tuple[Callable[[Converged], None], Callable[[], None]]
 """What is called after each round, and at each upkeep."""
 
 
-async def run_with(  # noqa: PLR0917  # the parts of a controller
-    config: Config,
-    runner: Runner,
-    registered: RegisteredWorkloads,
-    namespaces: Namespaces,
-    counter: EventCounter,
-    hooks: Hooks,
-) -> None:
-    """Serve the proxies and the endpoint, until one of them fails or is cancelled."""
-    files = bootstrap_files(config)
-    host = Host(runner.read, namespaces.established, files.bootstrap_path)
-    on_converged, on_upkeep = hooks
+class Endpoint:
+    """The endpoint before there is anything to tell: its sockets, who may register.
 
-    def snapshot() -> Snapshot:
+    Raises:
+        ConsulEbpfError: `[api]` cannot be carried out on this host, or not now.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._writers = writers(config.api.users)
+        listen = None
+        if config.api.listen:
+            address, port = parse_endpoint(config.api.listen)
+            listen = str(address), port
+        self._listeners = Listeners(api_socket(config), listen)
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self._listeners!r}>"
+
+    def close(self) -> None:
+        """Close its sockets."""
+        self._listeners.close()
+
+    async def run_with(
+        self,
+        runner: Runner,
+        registered: RegisteredWorkloads,
+        namespaces: Namespaces,
+        counter: EventCounter,
+        hooks: Hooks,
+    ) -> None:
+        """Serve the proxies and the endpoint, until the proxies' side ends."""
+        established = Established(established_cookies, namespaces.established)
+        files = bootstrap_files(self._config)
+        host = Host(runner.read, established, files.bootstrap_path)
+        told = _Told(self._config, runner, counter, host)
+        on_converged, on_upkeep = hooks
+
+        def converged(done: Converged) -> None:
+            host.converged(done)
+            on_converged(done)
+
+        handlers = Handlers(host, registered, self._writers, told.status, told.metrics)
+        if self._config.api.listen:
+            at = self._config.api.listen
+            logger.info("the endpoint is at %s, too, for reading", at)
+        room = Room(self._writers)
+        serving = asyncio.create_task(
+            keep_running(
+                "the local endpoint", lambda: serve(handlers, self._listeners, room)
+            ),
+            name="endpoint",
+        )
+        try:
+            await runner.run(converged, on_upkeep)
+        finally:
+            serving.cancel()
+            await asyncio.wait([serving])
+            self.close()
+
+
+class _Told:
+    """What /v1/status and /metrics tell."""
+
+    def __init__(
+        self, config: Config, runner: Runner, counter: EventCounter, host: Host
+    ) -> None:
+        self._config = config
+        self._runner = runner
+        self._counter = counter
+        self._host = host
+
+    async def status(self) -> bytes:
+        """Return what `status --json` prints."""
+        _, cookies = await self._host.look()
+        snapshot = await asyncio.to_thread(self._take, cookies)
+        return json.dumps(snapshot.to_json()).encode()
+
+    async def metrics(self) -> tuple[bytes, str]:
+        """Return the body of /metrics and its content type."""
+        _, cookies = await self._host.look()
+        return await asyncio.to_thread(self._metrics, cookies)
+
+    def _take(self, cookies: frozenset[int]) -> Snapshot:
         return take(
-            Path(config.kernel.bpffs),
-            names_of(config),
-            counter.counts,
-            namespaces.established,
+            Path(self._config.kernel.bpffs),
+            names_of(self._config),
+            self._counter.counts,
+            lambda: cookies,
         )
 
-    def metrics() -> tuple[bytes, str]:
+    def _metrics(self, cookies: frozenset[int]) -> tuple[bytes, str]:
         # Imported at the first scrape: not everybody does.
         from consul_ebpf.views.metrics.text import text  # noqa: PLC0415
         from consul_ebpf.views.metrics.values import Known  # noqa: PLC0415
 
-        seen = snapshot()
+        seen = self._take(cookies)
+        files = bootstrap_files(self._config)
         ids = [each.id for each in seen.proxies if each.id]
         paths = {each: files.bootstrap_path(Proxy(each, "")) for each in ids}
         return text(
@@ -60,44 +139,15 @@ async def run_with(  # noqa: PLR0917  # the parts of a controller
                 snapshot=seen,
                 version=_version(),
                 now=time.time(),
-                events=counter.counts,
+                events=self._counter.counts,
                 durations=timing.durations(),
                 errors=timing.counts("connection_errors"),
                 moved=timing.counts("moved"),
                 moved_from=timing.counts("moved_from"),
-                tokens=runner.tokens_made,
+                tokens=self._runner.tokens_made,
                 bootstraps=_written(paths),
             )
         )
-
-    def converged(done: Converged) -> None:
-        host.converged(done)
-        on_converged(done)
-
-    handlers = Handlers(
-        host,
-        registered,
-        writers(config.api.users),
-        lambda: snapshot().to_json(),
-        metrics,
-    )
-    listen = None
-    if config.api.listen:
-        address, port = parse_endpoint(config.api.listen)
-        listen = str(address), port
-    await _first_of(
-        runner.run(converged, on_upkeep), serve(handlers, api_socket(config), listen)
-    )
-
-
-async def _first_of(*work: Coroutine[Any, Any, None]) -> None:
-    """Run all; what makes one fail ends the others and is raised."""
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for each in work:
-                tasks.create_task(each)
-    except BaseExceptionGroup as group:
-        raise group.exceptions[0] from group
 
 
 def _written(paths: dict[str, Path]) -> dict[str, float]:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import signal
+from typing import TYPE_CHECKING
 
 import click
 
@@ -27,6 +28,9 @@ from consul_ebpf.wiring import (
     open_namespaces,
     registered_workloads,
 )
+
+if TYPE_CHECKING:
+    from consul_ebpf.cli.endpoint import Endpoint
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +68,27 @@ async def _open_and_run(
 ) -> None:
     files = bootstrap_files(config)  # refuses an unknown owner before the kernel does
     _check_tls(config)
+    with contextlib.ExitStack() as stack:
+        endpoint = None
+        if config.api.enabled:
+            # Imported here: a controller without the endpoint does without aiohttp.web.
+            from consul_ebpf.cli.endpoint import Endpoint  # noqa: PLC0415
+
+            endpoint = Endpoint(config)
+            stack.callback(endpoint.close)
+        await _attach_and_run(
+            config, counter, files, endpoint, detach_on_exit=detach_on_exit
+        )
+
+
+async def _attach_and_run(
+    config: Config,
+    counter: EventCounter,
+    files: BootstrapFiles,
+    endpoint: "Endpoint | None",
+    *,
+    detach_on_exit: bool,
+) -> None:
     # Here and now, before there is another thread: capabilities are a thread's own. A
     # signal meanwhile cancels at the next await, so a start is carried through.
     opened = open_backend(config)
@@ -82,17 +107,14 @@ async def _open_and_run(
     try:
         _give_up_privileges(config, files)
         await asyncio.sleep(0)
-        registered = registered_workloads(config) if config.api.enabled else None
+        registered = registered_workloads(config) if endpoint is not None else None
         runner = build_runner(config, opened, namespaces, registered)
         ready = _Ready(opened, notifier)
-        if registered is None:
+        if endpoint is None or registered is None:
             await runner.run(ready, upkeep)
         else:
-            # Imported here: a controller without the endpoint does without aiohttp.web.
-            from consul_ebpf.cli.endpoint import run_with  # noqa: PLC0415
-
-            await run_with(
-                config, runner, registered, namespaces, counter, (ready, upkeep)
+            await endpoint.run_with(
+                runner, registered, namespaces, counter, (ready, upkeep)
             )
     finally:
         notifier.stopping()

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import PurePath
 
+from consul_ebpf.base import accounts
+from consul_ebpf.config import api
 from consul_ebpf.config import proxies as entries
 from consul_ebpf.config.schema import Config, Consul, Kernel
 from consul_ebpf.config.seeds import Command, parse_seed
@@ -71,6 +73,7 @@ def _checks(config: Config) -> Problems:
     yield from _kernel(config.kernel, _server_addresses(config.consul))
     yield from _paths(config)
     yield from _numbers(config)
+    yield from api.problems(config.api, config.bootstrap.directory)
     yield from _endpoint("envoy.admin", config.envoy.admin, 'like "127.0.0.1:19000"')
     if config.envoy.ready:
         yield from _endpoint("envoy.ready", config.envoy.ready, 'like "127.0.0.1:1"')
@@ -193,7 +196,7 @@ def _paths(config: Config) -> Problems:
         if path and not (PurePath(path).is_absolute() and path.isprintable()):
             yield key, f"{shown(path)} is not an absolute path; begin it with /"
     owner = config.bootstrap.owner
-    if owner and not re.fullmatch(r"[^:\s]+(:[^:\s]+)?", owner):
+    if owner and any(map(accounts.problem, owner.split(":", 1))):
         yield "bootstrap.owner", f"{shown(owner)} is not user or user:group"
 
 

@@ -1,84 +1,52 @@
-"""Serve the endpoint: a unix socket, and TCP where configured."""
+"""Serve the endpoint, at sockets that are open already."""
 
 import asyncio
 import contextlib
 import logging
-import stat
-from pathlib import Path
 
 from aiohttp import web
 
-from consul_ebpf.model.errors import ConsulEbpfError
-from consul_ebpf.model.values import host_port
-from consul_ebpf.views.handlers import Handlers, guarded
+from consul_ebpf.views.connections import Connections, Patience, QuietLogger
+from consul_ebpf.views.handlers import MAX_BODY, Handlers, guarded
+from consul_ebpf.views.listening import Listeners
+from consul_ebpf.views.room import Room
 
 logger = logging.getLogger(__name__)
 
-MAX_BODY = 64 * 1024
-"""Bytes; an entry has some hundred."""
-
-ANYBODY = 0o666
-"""Of the socket: everybody may look, and who registers is checked by his uid."""
+MAX_LINE = 8 * 1024
+"""Bytes of a request's line, and of each header."""
 
 
 async def serve(
-    handlers: Handlers, socket: Path, listen: tuple[str, int] | None
+    handlers: Handlers,
+    listeners: Listeners,
+    room: Room,
+    patience: Patience | None = None,
 ) -> None:
-    """Serve until cancelled.
-
-    Raises:
-        ConsulEbpfError: the socket or the address cannot be had.
-    """
-    application = web.Application(client_max_size=MAX_BODY, middlewares=[guarded])
+    """Serve until cancelled. The caller closes `listeners` afterwards."""
+    connections = Connections(room, patience)
+    application = web.Application(
+        client_max_size=MAX_BODY, middlewares=[connections.counted, guarded]
+    )
     application.add_routes(handlers.routes())
     runner = web.AppRunner(
-        application, access_log=None, handle_signals=False, shutdown_timeout=0.5
+        application,
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=0.5,
+        logger=QuietLogger(logger),
+        auto_decompress=False,  # so that a small body stays one
+        lingering_time=1.0,
+        max_line_size=MAX_LINE,
+        max_field_size=MAX_LINE,
     )
     await runner.setup()
+    server = runner.server
+    assert server is not None  # noqa: S101  # setup() made it
     try:
-        await _open(runner, socket, listen)
-        await asyncio.Event().wait()
+        async with asyncio.TaskGroup() as tasks:
+            for each in listeners.all:
+                tasks.create_task(connections.accept(each, server))
     finally:
-        await runner.cleanup()
-        _unlink(socket)
-
-
-async def _open(
-    runner: web.AppRunner, socket: Path, listen: tuple[str, int] | None
-) -> None:
-    try:
-        _make_way(socket)
-        await web.UnixSite(runner, str(socket)).start()
-        _let_everybody(socket)
-    except OSError as error:
-        raise ConsulEbpfError(
-            f"api.socket: cannot listen at {socket}: {error.strerror}"
-        ) from error
-    if listen is not None:
-        where = host_port(*listen)
-        try:
-            await web.TCPSite(runner, *listen, reuse_address=True).start()
-        except OSError as error:
-            raise ConsulEbpfError(
-                f"api.listen: cannot listen at {where}: {error.strerror}"
-            ) from error
-        logger.info("the endpoint is at %s, too, for reading", where)
-
-
-def _make_way(socket: Path) -> None:
-    """Make the directory; remove the socket of a controller that was killed."""
-    if not socket.parent.is_dir():
-        socket.parent.mkdir()
-        socket.parent.chmod(0o711)
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISSOCK(socket.lstat().st_mode):
-            socket.unlink()
-
-
-def _let_everybody(socket: Path) -> None:
-    socket.chmod(ANYBODY)
-
-
-def _unlink(socket: Path) -> None:
-    with contextlib.suppress(OSError):
-        socket.unlink()
+        with contextlib.suppress(TimeoutError):
+            await runner.cleanup()

@@ -1,6 +1,9 @@
 """The endpoint's answers. Every error is JSON: `{"error": "one line"}`."""
 
 import asyncio
+import contextlib
+import logging
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any, get_args
@@ -8,19 +11,28 @@ from typing import Any, get_args
 import msgspec
 from aiohttp import web
 
+from consul_ebpf.base.boundary import boundary, reason
+from consul_ebpf.base.events import event
+from consul_ebpf.base.lines import one_line
 from consul_ebpf.config.decoding import convert
 from consul_ebpf.config.schema import ProxyEntry
 from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
 from consul_ebpf.model.names import shown
 from consul_ebpf.proxies.sources.registered import RegisteredWorkloads, not_ours
+from consul_ebpf.views.fresh import Fresh
 from consul_ebpf.views.peers import is_local_name, peer_uid
 from consul_ebpf.views.proxies import Condition, Host, ProxyView
+
+logger = logging.getLogger(__name__)
 
 LONGEST = 600.0
 """Seconds that a request may wait."""
 
-LOOK = 0.25
-"""Seconds between looks at the kernel while somebody waits for a connection."""
+BODY = 10.0
+"""Seconds within which a request's body must be there."""
+
+MAX_BODY = 64 * 1024
+"""Bytes of one; an entry has some hundred."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -32,8 +44,8 @@ class Handlers:
         host: the proxies.
         registered: where those registered here are kept.
         writers: uids that may register.
-        status: what `status --json` prints. Blocking.
-        metrics: the body of /metrics and its content type. Blocking.
+        status: what `status --json` prints.
+        metrics: the body of /metrics and its content type.
     """
 
     def __init__(
@@ -41,14 +53,14 @@ class Handlers:
         host: Host,
         registered: RegisteredWorkloads,
         writers: frozenset[int],
-        status: Callable[[], dict[str, Any]],
-        metrics: Callable[[], tuple[bytes, str]],
+        status: Callable[[], Awaitable[bytes]],
+        metrics: Callable[[], Awaitable[tuple[bytes, str]]],
     ) -> None:
         self._host = host
         self._registered = registered
         self._writers = writers
-        self._status = status
-        self._metrics = metrics
+        self._status = Fresh("the status", status)
+        self._metrics = Fresh("the metrics", metrics)
 
     def __repr__(self) -> str:
         return f"<Handlers {self._host!r}>"
@@ -72,17 +84,18 @@ class Handlers:
 
     async def status(self, _: web.Request) -> web.Response:
         """Answer as `status --json`."""
-        return web.json_response(await asyncio.to_thread(self._status))
+        body = await self._status.get()
+        return web.Response(body=body, content_type="application/json")
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Answer in Prometheus' text format."""
-        body, content_type = await asyncio.to_thread(self._metrics)
+        body, content_type = await self._metrics.get()
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def proxies(self, _: web.Request) -> web.Response:
         """Answer with all of them."""
-        views = [await self._host.view(proxy_id) for proxy_id in self._host.ids]
-        return web.json_response([asdict(view) for view in views if view is not None])
+        views = await self._host.views(self._host.ids)
+        return web.json_response([asdict(view) for view in views])
 
     async def proxy(self, request: web.Request) -> web.Response:
         """Answer with one; `?wait=connected&timeout=30` waits for it."""
@@ -114,30 +127,35 @@ class Handlers:
         """Return the proxy when the condition holds, else as it is in the end."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience
-        while True:
-            version = self._host.rounds.version
-            view = await self._host.view(proxy_id)
-            left = deadline - loop.time()
-            if left <= 0 or (view is not None and view.holds(wait)):
-                return view
-            await self._host.rounds.changed_since(version, min(left, LOOK))
+        # Rounds tell by themselves what they did; of a connection nobody tells.
+        follow = wait == "connected"
+        with self._host.followed() if follow else contextlib.nullcontext():
+            while True:
+                version = self._host.news.version
+                view = await self._host.view(proxy_id)
+                left = deadline - loop.time()
+                if left <= 0 or (view is not None and view.holds(wait)):
+                    return view
+                await self._host.news.changed_since(version, left)
 
     async def put(self, request: web.Request) -> web.Response:
         """Register a proxy: the keys of a `[[proxies]]` entry."""
         proxy_id = request.match_info["id"]
         if refusal := self._may_not(request, proxy_id):
             return refusal
+        body = await _body(request)
         try:
-            data = msgspec.json.decode(await request.read())
-            if (
-                not isinstance(data, dict)
-                or data.setdefault("id", proxy_id) != proxy_id
-            ):
-                return _error(400, "the body must be an object, with the path's id")
-            entry = convert(data, ProxyEntry, "body")
+            with boundary(ConfigError, "body"):
+                data = msgspec.json.decode(body)
+                if (
+                    not isinstance(data, dict)
+                    or data.setdefault("id", proxy_id) != proxy_id
+                ):
+                    return _error(400, "the body must be an object, with the path's id")
+                entry = convert(data, ProxyEntry, "body")
             new = await asyncio.to_thread(self._registered.put, entry)
-        except (msgspec.DecodeError, ConfigError) as error:
-            return _error(400, " ".join(str(error).split()))
+        except ConfigError as error:
+            return _error(400, one_line(error))
         return web.json_response({"id": proxy_id}, status=201 if new else 200)
 
     async def delete(self, request: web.Request) -> web.Response:
@@ -161,6 +179,18 @@ class Handlers:
         if owner and proxy_id not in self._registered:
             return _error(409, not_ours(proxy_id, owner))
         return None
+
+
+async def _body(request: web.Request) -> bytes:
+    if (request.content_length or 0) > MAX_BODY:  # before it is read
+        raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length or 0)
+    try:
+        async with asyncio.timeout(BODY):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+    except web.RequestPayloadError as error:
+        raise ConfigError(f"the body cannot be read: {reason(error)}") from error
 
 
 def _seconds(text: str) -> float | None:
@@ -188,8 +218,33 @@ async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except web.HTTPException as error:
         return _error(error.status, error.reason)
+    except ConfigError as error:
+        return _error(400, str(error))
     except ConsulEbpfError as error:
         return _error(503, str(error))
+    except ConnectionError:
+        raise  # nobody is there any more to be answered
+    except Exception as error:  # noqa: BLE001  # one request's trouble is its own
+        return _failed(request, error)
+
+
+_said: set[str] = set()
+"""What failed before, as `Type file:line`."""
+
+
+def _failed(request: web.Request, error: Exception) -> web.Response:
+    """Answer what nobody foresaw; say it with its traceback once."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    which = f"{type(error).__name__} {place.filename}:{place.lineno}"
+    what = f"{request.method} {one_line(request.path, 200)}: {reason(error)}"
+    if which in _said:
+        logger.debug("the endpoint: %s, as before", what)
+    else:
+        _said.add(which)
+        logger.error(
+            "the endpoint: %s", what, exc_info=error, extra=event("task_failed")
+        )
+    return _error(500, reason(error))
 
 
 def _error(status: int, why: str, **more: Any) -> web.Response:

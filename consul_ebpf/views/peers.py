@@ -1,13 +1,14 @@
 """Who is at the other end of the endpoint's connections."""
 
 import os
-import pwd
 import socket
 import struct
 from collections.abc import Iterable
 from ipaddress import ip_address
 
+from consul_ebpf.base.accounts import uid_of
 from consul_ebpf.model.errors import ConfigError
+from consul_ebpf.model.names import shown
 
 
 def writers(users: Iterable[str]) -> frozenset[int]:
@@ -19,10 +20,10 @@ def writers(users: Iterable[str]) -> frozenset[int]:
     found = {0, os.geteuid()}
     for user in users:
         try:
-            found.add(int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid)
-        except KeyError:
+            found.add(uid_of(user))
+        except ValueError as error:
             raise ConfigError(
-                f"api.users: {user!r} is not on this host: create it, or name another"
+                f"api.users: {shown(user)} {error}: create it, or name another"
             ) from None
     return frozenset(found)
 

@@ -1,19 +1,25 @@
 """What the endpoint knows of each proxy: from the newest round, and the kernel."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from consul_ebpf.base.latest import Latest
 from consul_ebpf.controller.round import Converged
-from consul_ebpf.model.values import KernelState, PlacedProxy, Proxy
+from consul_ebpf.model.errors import ConsulEbpfError
+from consul_ebpf.model.values import KernelState, PlacedProxy, Proxy, Vip, VipCounters
+from consul_ebpf.views.fresh import Fresh
 
 Condition = Literal["programmed", "bootstrap", "connected"]
 
-FRESH = 0.2
-"""Seconds that an answer of the kernel is used for, however many ask."""
+LOOK = 0.25
+"""Seconds between looks at the kernel while somebody waits for a connection."""
+
+PART = 20.0
+"""Looking is at most this part of the time: a look that takes long is rarer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +59,26 @@ class ProxyView:
         return "it has no bootstrap yet"
 
 
+Look = tuple[KernelState, frozenset[int]]
+"""The kernel's account, and the cookies of established connections."""
+
+Established = Callable[[KernelState], frozenset[int]]
+"""Finds out which of the sockets noted in the kernel's rows are established."""
+
+
 class Host:
     """All proxies of this host.
 
     Args:
         read: the kernel's account.
-        established: the cookies of all established TCP connections. Blocking.
+        established: which of its sockets are established. Blocking.
         bootstrap_path: where a proxy's bootstrap is.
     """
 
     def __init__(
         self,
         read: Callable[[], Awaitable[KernelState]],
-        established: Callable[[], frozenset[int]],
+        established: Established,
         bootstrap_path: Callable[[Proxy], Path],
     ) -> None:
         self._read = read
@@ -73,10 +86,14 @@ class Host:
         self._bootstrap_path = bootstrap_path
         self._placed: Mapping[str, PlacedProxy] = {}
         self._refusals: Mapping[str, str] = {}
-        self._asking = asyncio.Lock()
-        self._answer: tuple[KernelState, frozenset[int]] | None = None
-        self._answered = float("-inf")
+        self._looks = Fresh("the kernel's account", self._look)
+        self._round_at = float("-inf")
+        self._waiting = 0
+        self._following: asyncio.Task[None] | None = None
         self.rounds: Latest[Converged] = Latest()
+        self.news: Latest[tuple[int, frozenset[Vip]]] = Latest()
+        """Changes when a round was carried out or a proxy was connected: what a view
+        showed may be different then. The number of rounds, the connected VIPs."""
 
     def __repr__(self) -> str:
         return f"<Host {len(self._placed)} proxies>"
@@ -85,7 +102,10 @@ class Host:
         """Take the outcome of a round."""
         self._placed = {each.proxy.id: each for each in done.placed}
         self._refusals = done.refusals
+        self._round_at = asyncio.get_running_loop().time()
         self.rounds.set(done)
+        seen = self.news.value
+        self.news.set((self.rounds.version, seen[1] if seen else frozenset()))
 
     @property
     def ids(self) -> list[str]:
@@ -98,41 +118,96 @@ class Host:
         placed = self._placed.get(proxy_id)
         return placed.proxy.owner if placed else ""
 
+    async def look(self) -> Look:
+        """Return what the kernel holds: at most a second old, after the last round."""
+        return await self._looks.get(self._round_at)
+
     async def view(self, proxy_id: str) -> ProxyView | None:
         """Return what is known of a proxy; None: nothing."""
-        placed = self._placed.get(proxy_id)
-        refused = self._refusals.get(proxy_id, "")
-        if placed is None:
-            if not refused:
-                return None
-            return ProxyView(proxy_id, "", False, "", False, False, "", refused, "")
-        state, cookies = await self._kernel()
-        counters = state.vips.get(placed.vip)
-        server = connected = None
-        if counters is not None and counters.current is not None:
-            row = state.table.servers.get(counters.current)
-            server = row.server.endpoint if row else None
-            connected = any(cookie in cookies for cookie, _ in counters.sockets)
-        path = self._bootstrap_path(placed.proxy)
-        there = await asyncio.to_thread(path.is_file)
-        return ProxyView(
-            id=proxy_id,
-            vip=str(placed.vip),
-            programmed=counters is not None,
-            bootstrap=str(path) if there else "",
-            ready=there and counters is not None,
-            connected=bool(connected),
-            server=server or "",
-            refused=refused,
-            owner=placed.proxy.owner,
-        )
+        views = await self.views([proxy_id])
+        return views[0] if views else None
 
-    async def _kernel(self) -> tuple[KernelState, frozenset[int]]:
-        async with self._asking:
-            now = asyncio.get_running_loop().time()
-            if self._answer is None or now - self._answered > FRESH:
-                state = await self._read()
-                cookies = await asyncio.to_thread(self._established)
-                self._answer = state, cookies
-                self._answered = asyncio.get_running_loop().time()
-            return self._answer
+    async def views(self, ids: Iterable[str]) -> list[ProxyView]:
+        """Return what is known of some proxies, without those of which nothing is."""
+        known = [
+            (each, self._placed.get(each), self._refusals.get(each, "")) for each in ids
+        ]
+        placed = [place for _, place, _ in known if place is not None]
+        look = await self.look() if placed else None
+        there = await asyncio.to_thread(self._bootstraps, placed) if placed else {}
+        views = []
+        for proxy_id, place, refused in known:
+            if place is not None and look is not None:
+                path = there.get(proxy_id)
+                views.append(_view(place, refused, path, *look))
+            elif refused:
+                views.append(
+                    ProxyView(proxy_id, "", False, "", False, False, "", refused, "")
+                )
+        return views
+
+    @contextlib.contextmanager
+    def followed(self) -> Iterator[None]:
+        """Have the kernel looked at while somebody waits: once for all who wait."""
+        self._waiting += 1
+        if self._following is None:
+            self._following = asyncio.create_task(self._follow(), name="looks")
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._following.cancel()
+                self._following = None
+
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            begun = loop.time()
+            with contextlib.suppress(ConsulEbpfError):  # who waits asks, and is told
+                await self._looks.get(begun)
+            await asyncio.sleep(max(LOOK, PART * (loop.time() - begun)))
+
+    async def _look(self) -> Look:
+        state = await self._read()
+        cookies = await asyncio.to_thread(self._established, state)
+        connected = frozenset(
+            vip for vip, row in state.vips.items() if _is_connected(row, cookies)
+        )
+        self.news.set((self.rounds.version, connected))
+        return state, cookies
+
+    def _bootstraps(self, placed: Iterable[PlacedProxy]) -> dict[str, Path]:
+        """Return the paths of the bootstraps that are there. Blocking."""
+        paths = {each.proxy.id: self._bootstrap_path(each.proxy) for each in placed}
+        return {proxy_id: path for proxy_id, path in paths.items() if path.is_file()}
+
+
+def _is_connected(row: VipCounters, cookies: frozenset[int]) -> bool:
+    return any(cookie in cookies for cookie, _ in row.sockets)
+
+
+def _view(
+    placed: PlacedProxy,
+    refused: str,
+    bootstrap: Path | None,
+    state: KernelState,
+    cookies: frozenset[int],
+) -> ProxyView:
+    row = state.vips.get(placed.vip)
+    server = None
+    if row is not None and row.current is not None:
+        server = state.table.servers.get(row.current)
+    return ProxyView(
+        id=placed.proxy.id,
+        vip=str(placed.vip),
+        programmed=row is not None,
+        bootstrap=str(bootstrap) if bootstrap else "",
+        ready=bootstrap is not None and row is not None,
+        connected=row is not None
+        and row.current is not None
+        and _is_connected(row, cookies),
+        server=server.server.endpoint if server else "",
+        refused=refused,
+        owner=placed.proxy.owner,
+    )

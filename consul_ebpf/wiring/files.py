@@ -1,15 +1,15 @@
 """What this host keeps: Envoy's files, what is remembered, the endpoint's socket."""
 
-import grp
 import logging
 import os
-import pwd
 import ssl
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from consul_ebpf.base.accounts import gid_of, group_of, uid_of
 from consul_ebpf.base.event_counts import EventCounts
+from consul_ebpf.config.api import socket_path
 from consul_ebpf.config.schema import Config
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap, Telemetry
 from consul_ebpf.envoy.files import BootstrapFiles
@@ -17,6 +17,7 @@ from consul_ebpf.envoy.listeners import Prometheus
 from consul_ebpf.envoy.tls import XdsTls
 from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
+from consul_ebpf.model.names import shown
 from consul_ebpf.model.seams import BootstrapRenderer
 from consul_ebpf.model.values import Proxy
 from consul_ebpf.views.snapshot import Names
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from consul_ebpf.servers.known import KnownServers
 
 logger = logging.getLogger(__name__)
-
-API_SOCKET = "api.sock"
-"""In the bootstraps' directory, unless `api.socket` says otherwise."""
 
 SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 
@@ -119,7 +117,7 @@ def names_of(config: Config) -> Names:
 
 def api_socket(config: Config) -> Path:
     """Return where the local endpoint's socket is."""
-    return Path(config.api.socket or Path(config.bootstrap.directory) / API_SOCKET)
+    return Path(socket_path(config.api, config.bootstrap.directory))
 
 
 def _endpoint(text: str) -> tuple[str, int]:
@@ -132,13 +130,13 @@ def _owner(text: str) -> tuple[int, int] | None:
     if not text:
         return None
     user, _, group = text.partition(":")
+    part = user
     try:
-        uid = int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
-        if not group:
-            return uid, pwd.getpwuid(uid).pw_gid
-        return uid, int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
-    except KeyError as error:
+        uid = uid_of(user)
+        part = group or user
+        return uid, gid_of(group) if group else group_of(uid)
+    except ValueError as error:
         raise ConfigError(
-            f"bootstrap.owner {text!r} is not on this host ({error.args[0]}): "
+            f"bootstrap.owner {shown(text)}: {shown(part)} {error}: "
             "create the user or group, or name another"
-        ) from error
+        ) from None

@@ -94,6 +94,28 @@ def test_an_owner_who_is_not_there_is_told_before_the_kernel_is_touched(
     assert said_once(result, "bootstrap.owner", "nobody-we-know")
 
 
+@pytest.mark.parametrize(
+    ("setting", "code", "words"),
+    [
+        ('api.users=["²"]', 2, ("api.users", "'²' is not on this host")),
+        ('api.users=["no-such-user"]', 2, ("api.users", "'no-such-user'")),
+        ('api.listen="localhost:9102"', 2, ("api.listen", "not an IP address")),
+        ('api.listen="192.0.2.1:9102"', 1, ("api.listen", "192.0.2.1:9102")),
+        ('api.socket="/dev/null"', 2, ("api.socket", "/dev/null is a device")),
+        ('api.socket="/nowhere/at/all/api.sock"', 2, ("api.socket", "its directory")),
+    ],
+)
+def test_fault_129_an_endpoint_that_cannot_be_is_told_before_the_kernel_is_touched(
+    tmp_path: Path, setting: str, code: int, words: tuple[str, ...]
+) -> None:
+    """In one line, though the kernel's keys are wrong as well: they come later."""
+    arguments = ["run", "--config", config(tmp_path), "--set", "kernel.cgroup=/proc"]
+    result = run(*arguments, "--set", setting)
+    assert code == result.exit_code
+    assert said_once(result, *words)
+    assert not (tmp_path / "run" / "api.sock").exists()
+
+
 def test_the_version_is_told() -> None:
     """From a checkout too, which has none."""
     result = run("--version")

@@ -13,13 +13,16 @@ import aiohttp
 import pytest
 
 from consul_ebpf import Converged, PlacedProxy, Proxy, Server, ServerState, Vip
-from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
+from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.values import KernelState, SlottedServer, Table, VipCounters
 from consul_ebpf.proxies.sources.registered import RegisteredWorkloads
+from consul_ebpf.views.connections import Patience
 from consul_ebpf.views.endpoint import serve
 from consul_ebpf.views.handlers import Handlers
+from consul_ebpf.views.listening import Listeners
 from consul_ebpf.views.peers import is_local_name, writers
 from consul_ebpf.views.proxies import Host
+from consul_ebpf.views.room import Limits, Room
 
 WEB = PlacedProxy(
     Proxy("web", "n", owner="configuration"), Vip(IPv4Address("127.64.0.1"), 8502)
@@ -36,13 +39,15 @@ class World:
         self.programmed = True
         self.connects = 0
         self.cookies: frozenset[int] = frozenset()
-        self.host = Host(self.read, lambda: self.cookies, self.bootstrap)
+        self.looks = 0
+        self.host = Host(self.read, lambda _: self.cookies, self.bootstrap)
         self.registered = RegisteredWorkloads(directory)
         self.handlers = Handlers(
-            self.host, self.registered, uids, lambda: {"servers": []}, self.metrics
+            self.host, self.registered, uids, self.status, self.metrics
         )
 
     async def read(self) -> KernelState:
+        self.looks += 1
         counters = VipCounters(self.connects, 0 if self.connects else None, ((7, 0),))
         vips = {WEB.vip: counters} if self.programmed else {}
         return KernelState(Table({0: SERVER}), {}, vips)
@@ -50,7 +55,12 @@ class World:
     def bootstrap(self, proxy: Proxy) -> Path:
         return self.directory / proxy.id / "bootstrap.json"
 
-    def metrics(self) -> tuple[bytes, str]:
+    async def status(self) -> bytes:
+        await self.host.look()
+        return b'{"servers": []}'
+
+    async def metrics(self) -> tuple[bytes, str]:
+        await self.host.look()
         return b"some 1\n", "text/plain; version=0.0.4"
 
     def converged(self, *placed: PlacedProxy, **refusals: str) -> None:
@@ -73,19 +83,27 @@ class World:
 
 @asynccontextmanager
 async def serving(
-    directory: Path, uids: frozenset[int] | None = None
+    directory: Path,
+    uids: frozenset[int] | None = None,
+    *,
+    limits: Limits | None = None,
+    patience: Patience | None = None,
+    listen: tuple[str, int] | None = None,
 ) -> AsyncIterator[World]:
-    world = World(directory, frozenset({os.geteuid()}) if uids is None else uids)
-    task = asyncio.create_task(serve(world.handlers, world.socket, None))
-    while not (world.socket.exists() and world.socket.stat().st_mode & 0o666 == 0o666):
-        await asyncio.sleep(0.01)
-        if task.done():
-            await task
+    ours = frozenset({os.geteuid()}) if uids is None else uids
+    world = World(directory, ours)
+    listeners = Listeners(world.socket, listen)
+    task = asyncio.create_task(
+        serve(world.handlers, listeners, Room(ours, limits), patience)
+    )
     try:
         yield world
     finally:
         task.cancel()
         await asyncio.wait([task])
+        listeners.close()
+    with pytest.raises(asyncio.CancelledError):
+        await task
     assert not world.socket.exists()
 
 
@@ -98,7 +116,6 @@ async def test_a_proxy_step_by_step(tmp_path: Path) -> None:
         assert (status, answer["programmed"], answer["ready"]) == (200, False, False)
         assert answer["refused"] == "proxy web: no, because"
         world.converged(WEB)
-        await asyncio.sleep(0.25)
         _, answer = await world.ask("GET", "/v1/proxies/web")
         assert (answer["programmed"], answer["bootstrap"]) == (True, "")
         world.bootstrap(WEB.proxy).parent.mkdir()
@@ -107,7 +124,7 @@ async def test_a_proxy_step_by_step(tmp_path: Path) -> None:
         assert answer["ready"]
         assert not answer["connected"]
         world.connects, world.cookies = 1, frozenset({7})
-        await asyncio.sleep(0.25)
+        await asyncio.sleep(1.1)
         _, (answer,) = await world.ask("GET", "/v1/proxies")
         assert answer["connected"]
         assert answer["server"] == "10.0.0.1:8502"
@@ -139,6 +156,36 @@ async def test_waiting(tmp_path: Path) -> None:
             assert said in answer["error"]
 
 
+async def test_fault_131_a_connection_is_waited_for_together(tmp_path: Path) -> None:
+    """However many wait, one looks, and all are told at once."""
+    async with serving(tmp_path) as world:
+        world.converged(WEB)
+        waiting = [
+            asyncio.create_task(
+                world.ask("GET", "/v1/proxies/web?wait=connected&timeout=10")
+            )
+            for _ in range(50)
+        ]
+        await asyncio.sleep(0.4)
+        before = world.looks
+        assert before <= 4
+        world.connects, world.cookies = 1, frozenset({7})
+        assert {200} == {status for status, _ in await asyncio.gather(*waiting)}
+        assert world.looks - before <= 2
+        await asyncio.sleep(0.6)
+        assert world.looks - before <= 2, "it looks though nobody waits"
+
+
+async def test_fault_131_one_look_for_all_who_ask(tmp_path: Path) -> None:
+    """The status, the metrics and the proxies are told from the same one."""
+    async with serving(tmp_path) as world:
+        world.converged(WEB)
+        for _ in range(20):
+            for path in ("/v1/status", "/metrics", "/v1/proxies", "/v1/proxies/web"):
+                assert 200 == (await world.ask("GET", path))[0]
+        assert world.looks <= 2
+
+
 async def test_registering(tmp_path: Path) -> None:
     """New, again, mistaken, another's, gone."""
     async with serving(tmp_path) as world:
@@ -150,6 +197,13 @@ async def test_registering(tmp_path: Path) -> None:
             (b'{"id": "other"}', "the path's id"),
             (b'{"nodee": 1}', "did you mean node?"),
             (b'{"vip": 1}', "vip: expected str"),
+            (b"", "truncated"),
+            (b"\xff\xfe", ""),
+            (b'{"node": "\\ud800"}', ""),
+            (b"[" * 60_000, "nested too deeply"),
+            (b'{"node": ' * 6_000, "nested too deeply"),
+            (b'{"netns": "/a\\u0000b"}', "control character"),
+            (b'{"id": "late", "id": "other"}', "the path's id"),
         ):
             status, answer = await world.ask("PUT", put, body)
             assert status == 400
@@ -183,15 +237,6 @@ async def test_status_and_metrics(tmp_path: Path) -> None:
     async with serving(tmp_path) as world:
         assert await world.ask("GET", "/v1/status") == (200, {"servers": []})
         assert await world.ask("GET", "/metrics") == (200, "some 1\n")
-
-
-async def test_a_socket_left_behind_and_one_that_cannot_be(tmp_path: Path) -> None:
-    """The first is replaced; the second is told."""
-    async with serving(tmp_path) as world:
-        pass
-    world.socket.touch()
-    with pytest.raises(ConsulEbpfError, match=r"api.socket: cannot listen at"):
-        await serve(world.handlers, world.socket, None)
 
 
 def test_who_may_write() -> None:

@@ -1,0 +1,88 @@
+"""What costs something to find out: found out once, however many ask."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from consul_ebpf.model.errors import ConsulEbpfError
+
+T = TypeVar("T")
+
+SECONDS = 1.0
+"""That an answer is used for."""
+
+PATIENCE = 5.0
+"""Seconds that somebody waits for one."""
+
+
+class Fresh(Generic[T]):
+    """An answer that is asked for when somebody wants it and the last one is too old.
+
+    Who wants it meanwhile waits for the same one. A failure is an answer, too.
+
+    Args:
+        what: it is, for an error.
+        ask: finds it out.
+        seconds: that it is used for.
+    """
+
+    def __init__(
+        self, what: str, ask: Callable[[], Awaitable[T]], seconds: float = SECONDS
+    ) -> None:
+        self._what = what
+        self._ask = ask
+        self._seconds = seconds
+        self._task: asyncio.Task[T] | None = None
+        self._begun = self._ended = float("-inf")
+
+    def __repr__(self) -> str:
+        return f"<Fresh {self._what}>"
+
+    async def get(self, since: float = float("-inf")) -> T:
+        """Return an answer at most `seconds` old, and asked for `since` or later.
+
+        Args:
+            since: the loop's time.
+
+        Raises:
+            ConsulEbpfError: there is none within 5 seconds; and what `ask` raises.
+        """
+        oldest = asyncio.get_running_loop().time() - self._seconds
+        try:
+            async with asyncio.timeout(PATIENCE):
+                task = await self._answered(since, oldest)
+        except TimeoutError:
+            raise ConsulEbpfError(
+                f"{self._what} is not known after {PATIENCE:g} s: the host is busy;"
+                " ask again"
+            ) from None
+        if (error := task.exception()) is not None:
+            raise error.with_traceback(None)
+        return task.result()
+
+    async def _answered(self, since: float, oldest: float) -> asyncio.Task[T]:
+        """Return a task that began `since` and ended after `oldest`."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if self._task is None or (
+                self._task.done() and (self._begun < since or self._ended < oldest)
+            ):
+                self._begun, self._ended = loop.time(), float("inf")
+                self._task = loop.create_task(self._asking(), name=self._what)
+                self._task.add_done_callback(_taken_note)
+            task, begun = self._task, self._begun
+            await asyncio.wait([task])  # who gives up leaves it to the others
+            if begun >= since:
+                return task
+
+    async def _asking(self) -> T:
+        try:
+            return await self._ask()
+        finally:
+            self._ended = asyncio.get_running_loop().time()
+
+
+def _taken_note(task: "asyncio.Task[T]") -> None:
+    """Have Python not complain of a failure that nobody waited for any more."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,163 @@
+"""The endpoint's sockets: opened, or refused by name, before anything else is done."""
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+import struct
+from pathlib import Path
+
+from consul_ebpf.base.lines import one_line
+from consul_ebpf.model.errors import AlreadyRunningError, ConfigError, ConsulEbpfError
+from consul_ebpf.model.values import host_port
+
+ANYBODY = 0o666
+"""Of the socket: everybody may look, and who registers is checked by his uid."""
+
+BACKLOG = 256
+"""Connections that the kernel keeps until they are accepted."""
+
+_KINDS = {
+    stat.S_IFREG: "a regular file",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class Listeners:
+    """Listening sockets: the unix one and, where configured, one for TCP.
+
+    Who connects before they are served waits in the kernel.
+    """
+
+    def __init__(self, path: Path, listen: tuple[str, int] | None = None) -> None:
+        """Open them.
+
+        Raises:
+            ConfigError: `api.socket` is a path where no socket of ours can be.
+            AlreadyRunningError: somebody listens there.
+            ConsulEbpfError: the address or the path cannot be had now.
+        """
+        self.path = path
+        self.all: list[socket.socket] = []
+        self._made: tuple[int, int] | None = None
+        try:
+            self._open_unix()
+            if listen is not None:
+                self._open_tcp(*listen)
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<Listeners {self.path}>"
+
+    def close(self) -> None:
+        """Close them, and remove the unix socket if it is still ours."""
+        for each in self.all:
+            each.close()
+        made, self._made = self._made, None
+        with contextlib.suppress(OSError):
+            if made is not None and made == _identity(self.path):
+                self.path.unlink()
+
+    def _open_unix(self) -> None:
+        try:
+            _make_way(self.path)
+            unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.all.append(unix)
+            unix.setblocking(False)
+            unix.bind(str(self.path))
+            self._made = _identity(self.path)
+            self.path.chmod(ANYBODY)
+            unix.listen(BACKLOG)
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or one_line(error)
+            raise _refused(
+                f"api.socket: cannot listen at {one_line(self.path)}: {why}", error
+            ) from error
+
+    def _open_tcp(self, address: str, port: int) -> None:
+        six = ":" in address
+        try:
+            tcp = socket.socket(socket.AF_INET6 if six else socket.AF_INET)
+            self.all.append(tcp)
+            tcp.setblocking(False)
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if six:
+                tcp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            tcp.bind((address, port))
+            tcp.listen(BACKLOG)
+        except OSError as error:
+            where = host_port(address, port)
+            raise ConsulEbpfError(
+                f"api.listen: cannot listen at {where}: {error.strerror}{_hint(error)}"
+            ) from error
+
+
+def _refused(line: str, error: Exception) -> ConsulEbpfError:
+    """Make an error of one: of the configuration where the path itself is wrong."""
+    missing = isinstance(error, FileNotFoundError | NotADirectoryError | ValueError)
+    if missing:
+        return ConfigError(f"{line}; make its directory, or name another path")
+    return ConsulEbpfError(line)
+
+
+def _hint(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "; stop who listens there, or name another port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "; it is no address of this host"
+    return ""
+
+
+def _make_way(path: Path) -> None:
+    """Make the directory; remove the socket of a controller that was killed."""
+    if not path.parent.is_dir():
+        path.parent.mkdir()
+        path.parent.chmod(0o711)
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    shown = one_line(path)
+    if not stat.S_ISSOCK(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no socket")
+        raise ConfigError(
+            f"api.socket: {shown} is {kind}, which is left as it is; name another path"
+        )
+    if status.st_uid not in {0, os.geteuid()}:
+        raise ConfigError(
+            f"api.socket: {shown} is a socket of user {status.st_uid}, which is left"
+            " as it is; name another path"
+        )
+    if (listener := _listener(path)) is not None:
+        raise AlreadyRunningError(
+            f"api.socket: {listener} listens at {shown}, perhaps another controller:"
+            " stop it, or name another path"
+        )
+    path.unlink()
+
+
+def _listener(path: Path) -> str | None:
+    """Say who listens at a socket; None: nobody does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return None
+        except OSError:  # its queue is full, it is of another type, ...
+            return "somebody"
+        size = struct.calcsize("3i")
+        packed = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        return f"process {struct.unpack('3i', packed)[0]}"
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.lstat()
+    return status.st_dev, status.st_ino
