@@ -77,7 +77,7 @@ async def test_fault_128_nonsense_is_one_debug_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     """An answer of 400, or none; no traceback, no error; others are served."""
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="consul_ebpf")
     async with serving(tmp_path, patience=SHORT) as world:
         client = connect(world)
         await asyncio.to_thread(client.sendall, NONSENSE[what])
@@ -122,7 +122,7 @@ async def test_fault_128_strange_requests_are_answered(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     """With what is wrong, below 500; nothing above debug is logged."""
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="consul_ebpf")
     async with serving(tmp_path, patience=SHORT) as world:
         world.converged(WEB)
         client = connect(world)
@@ -214,7 +214,7 @@ async def test_fault_130_idle_connections_lock_nobody_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Further ones are closed with an answer; each is one debug line."""
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="consul_ebpf")
     limits = Limits(total=8, others=4, each=4)
     # Nobody is known here, so that we ourselves are one of the others.
     async with serving(tmp_path, frozenset(), limits=limits) as world:
