@@ -7,7 +7,9 @@
 (`installed.py`), `links.py` attaches it, `watchdog.py` puts back what others take away.
 `diff.py` decides what to write, and `backend.py` puts these together as
 `BccMapBackend`.
-`host.py` looks at mounts and cgroups, `sockets.py` at TCP sockets, `namespaces.py` (its
-child has the privileges) into other namespaces; `capabilities.py` and `privileges.py`
-say which those are.
+`host.py` looks at mounts and cgroups. What needs privileges while the controller runs
+is asked of a helper: `helper.py` asks, `namespaces_child.py` forks a process for each
+request, `requests.py` has them; `sockets.py` looks at TCP sockets and `netns.py` into
+network namespaces there, and `namespaces.py` makes a `Namespaces` of it.
+`capabilities.py` and `privileges.py` say which privileges those are.
 """

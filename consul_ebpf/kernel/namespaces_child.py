@@ -1,90 +1,81 @@
 """The small process that keeps the privileges the controller gives up.
 
-Run as `python -m consul_ebpf.kernel.namespaces_child`: one JSON object a line on
-standard input, one answer a line on standard output, until the input ends.
+Run as `python -m consul_ebpf.kernel.namespaces_child CAPABILITIES`, with a socket as
+standard input. Each message there is one letter with a descriptor:
 
-    {"cookie": "/run/netns/web-1"}                     -> {"cookie": 4711}
-    {"established": true}                              -> {"established": [4712]}
-    {"destroy": [[cookie, [["10.0.0.1", 8502], ...]]]} -> {"destroyed": 1}
-    anything wrong                                     -> {"errno": 1, "message": "..."}
+    r   a request: a fork answers it on that descriptor, and ends
+    g   another guard: a fork that listens to that descriptor as this one does here
 
-It reads nothing else, listens nowhere, and keeps only the capabilities these need.
-Each request is done in a fork that ends with it, so that what it imports is given back;
-what waits imports next to nothing.
+This process, the guard, opens nothing and waits for nothing but messages, so it cannot
+hang; a fork that does is ended by the kernel after its seconds. A guard ends when the
+controller does, for then its socket is closed, and its forks end with it. There are two
+guards, so that one can take the other's place. See `helper.py` for who asks, and
+`requests.py` for what can be asked.
 """
 
-import ctypes
+import _socket
 import os
 import signal
 import sys
 
-from consul_ebpf.kernel import capabilities
+from consul_ebpf.kernel import capabilities, requests
+from consul_ebpf.kernel.processes import end_with_parent, open_process
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
+REQUEST, GUARD = b"r", b"g"
 
-PER_SECOND = 200.0
-"""Sockets destroyed in a second: a server's proxies do not all return at once, and of
-two hundred of them each has left a dead server within a second."""
-
-_PR_SET_PDEATHSIG = 1
+_DESCRIPTOR = 4  # bytes
 
 
-def do(request: "Any") -> "dict[str, Any]":
-    """Do one request; the answer's keys are those of the module's table."""
-    from pathlib import Path  # noqa: PLC0415
-
-    from consul_ebpf.kernel import sockets  # noqa: PLC0415
-
-    if "cookie" in request:
-        return {"cookie": sockets.netns_cookie(Path(request["cookie"]))}
-    if "established" in request:
-        return {"established": sorted(sockets.established_cookies())}
-    doomed = {
-        cookie: frozenset((address, port) for address, port in peers)
-        for cookie, peers in request["destroy"]
-    }
-    return {"destroyed": sockets.destroy(doomed, PER_SECOND)}
+def send_itself(to: _socket.socket) -> None:
+    """Send a descriptor of this process, by which it can be ended."""
+    itself = open_process(os.getpid())
+    rights = (
+        _socket.SOL_SOCKET,
+        _socket.SCM_RIGHTS,
+        itself.to_bytes(_DESCRIPTOR, sys.byteorder),
+    )
+    to.sendmsg([b"%d\n" % os.getpid()], [rights])
+    os.close(itself)
 
 
-def _answer(line: bytes) -> bytes:
-    import json  # noqa: PLC0415
-
-    answer: dict[str, Any]
-    try:
-        answer = do(json.loads(line))
-    except OSError as error:
-        answer = {"errno": error.errno, "message": error.strerror or str(error)}
-    except Exception as error:  # noqa: BLE001  # whoever asked is to hear of it
-        answer = {"errno": 0, "message": f"{type(error).__name__}: {error}"}
-    return json.dumps(answer).encode() + b"\n"
-
-
-def _in_a_fork(line: bytes) -> bytes:
-    receive, send = os.pipe()
-    pid = os.fork()
-    if not pid:
+def guard(control: _socket.socket) -> None:
+    """Fork for each message until there will be none."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
+    send_itself(control)
+    while True:
+        space = _socket.CMSG_SPACE(_DESCRIPTOR)
+        kind, rights, *_ = control.recvmsg(1, space, _socket.MSG_CMSG_CLOEXEC)
+        if not kind:
+            return
+        if not rights:
+            continue
+        descriptor = int.from_bytes(rights[0][2][:_DESCRIPTOR], sys.byteorder)
+        here = os.getpid()
         try:
-            os.write(send, _answer(line))
-        finally:
-            os._exit(0)
-    os.close(send)
-    with os.fdopen(receive, "rb") as pipe:
-        answer = pipe.read()
-    os.waitpid(pid, 0)
-    return answer or b'{"errno": 0, "message": "its fork ended without an answer"}\n'
+            child = os.fork()
+        except OSError:  # too many processes: who asked sees the descriptor closed
+            child = here
+        if not child:
+            control.close()  # it is the guard's end, whose closing says that it ended
+            if kind == REQUEST:
+                _answer(descriptor, here)
+                os._exit(0)
+            control = _socket.socket(fileno=descriptor)
+            send_itself(control)
+            continue
+        os.close(descriptor)
 
 
-def serve(lines: "Iterable[bytes]") -> None:
-    """Answer each line."""
-    for line in lines:
-        sys.stdout.buffer.write(_in_a_fork(line))
-        sys.stdout.buffer.flush()
+def _answer(descriptor: int, parent: int) -> None:
+    end_with_parent(parent)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    asker = _socket.socket(fileno=descriptor)
+    send_itself(asker)
+    requests.answer(asker)
+    asker.close()
 
 
 if __name__ == "__main__":
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    capabilities.keep_only({"net_admin", "sys_admin", "sys_ptrace"})
-    serve(sys.stdin.buffer)
+    end_with_parent(os.getppid())
+    capabilities.keep_only(set(sys.argv[1].split(",")))
+    guard(_socket.socket(fileno=0))

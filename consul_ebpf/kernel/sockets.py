@@ -2,21 +2,26 @@
 
 Namespaces this process may not enter are left out: without CAP_SYS_ADMIN and
 CAP_SYS_PTRACE that is all but its own.
+
+By netlink's sock_diag, and by hand: a request is one struct and an answer another, and
+a library that knows all of netlink takes 0.3 s to be imported by each short-lived
+helper.
 """
 
-import ctypes
-import errno
-import functools
 import os
 import socket
 import struct
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, TypeVar
 
-T = TypeVar("T")
+from consul_ebpf.kernel import netns
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 SO_NETNS_COOKIE = 71
 
@@ -24,19 +29,50 @@ _ESTABLISHED = 1 << 1  # TCP_ESTABLISHED, as a bit of sock_diag's state mask
 _CONNECTED = 0xFFF & ~(1 << 10 | 1 << 7 | 1 << 6 | 1 << 3)
 """All states but LISTEN, CLOSE, TIME_WAIT and SYN_RECV: ends of a connection."""
 
-_FAMILIES = (socket.AF_INET, socket.AF_INET6)
-_CLONE_NEWNET = 0x40000000
 _NETLINK_SOCK_DIAG = 4
-_SOCK_DESTROY = 21
-_REQUEST_ACK = 1 | 4  # NLM_F_REQUEST | NLM_F_ACK
+_SOCK_DIAG_BY_FAMILY, _SOCK_DESTROY = 20, 21
+_REQUEST, _ACK, _DUMP = 1, 4, 0x300  # NLM_F_...
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLMSGHDR = struct.Struct("=IHHII")
+_REQUEST_HEAD = struct.Struct("=BBxxI")  # of struct inet_diag_req_v2
 _ERROR = struct.Struct("=i")
+_ID = slice(4, 52)  # struct inet_diag_sockid in struct inet_diag_msg
+_PEER_PORT, _PEER_ADDRESS = slice(2, 4), slice(20, 36)
+_COOKIE = slice(40, 48)
+_LARGEST_ANSWER = 65536  # bytes; the kernel sends at most 32 KiB at a time
 
-Found = Mapping[str, Any]
-"""A socket, as pyroute2 decodes it: `idiag_cookie` and so on."""
 
-Peers = frozenset[tuple[str, int]]
-"""Addresses and ports, as sock_diag writes them."""
+class Found:
+    """A socket as sock_diag names it."""
+
+    __slots__ = ("family", "id")
+
+    def __init__(self, family: int, identity: bytes) -> None:
+        """Take a family and a struct inet_diag_sockid."""
+        self.family = family
+        self.id = identity
+
+    @property
+    def cookie(self) -> int:
+        """Unique over the host's namespaces."""
+        low, high = struct.unpack("=II", self.id[_COOKIE])
+        return int(high << 32 | low)
+
+    @property
+    def peer(self) -> "Peer":
+        """Where it leads; see `peer_of`."""
+        return self.family, self.id[_PEER_ADDRESS], self.id[_PEER_PORT]
+
+
+Peer = tuple[int, bytes, bytes]
+"""Address family, address and port, as they are in struct inet_diag_sockid."""
+
+
+def peer_of(address: str, port: int) -> Peer:
+    """Write an address and a port as sock_diag does."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    packed = socket.inet_pton(family, address).ljust(16, b"\0")
+    return int(family), packed, port.to_bytes(2, "big")
 
 
 def established_cookies() -> frozenset[int]:
@@ -44,15 +80,18 @@ def established_cookies() -> frozenset[int]:
 
     Cookies are unique over the host's namespaces.
     """
-    cookies: set[int] = set()
-    none: list[Found] = []
-    for namespace in _namespaces():
-        found = _inside(namespace, _established, none)
-        cookies |= {each["idiag_cookie"] for each in found}
-    return frozenset(cookies)
+    return frozenset(
+        in_a_thread(
+            lambda: {
+                found.cookie
+                for _ in _everywhere()
+                for found in _connections(_ESTABLISHED)
+            }
+        )
+    )
 
 
-def destroy(doomed: Mapping[int, Peers], per_second: float) -> int:
+def destroy(doomed: "Mapping[int, frozenset[Peer]]", per_second: float) -> int:
     """Destroy sockets by cookie, those that have one of these peers.
 
     Their owners get ECONNABORTED. Returns how many were destroyed.
@@ -63,77 +102,121 @@ def destroy(doomed: Mapping[int, Peers], per_second: float) -> int:
     """
     left = dict(doomed)
     pace = _Pace(per_second)
-    count = 0
-    for namespace in _namespaces():
-        if not left:
-            break
-        count += _inside(namespace, functools.partial(_destroy_here, left, pace), 0)
-    return count
+
+    def is_doomed(found: Found) -> bool:
+        return found.peer in left.get(found.cookie, ())
+
+    def work() -> int:
+        count = 0
+        for _ in _everywhere() if left else ():
+            # All of them first: a dump whose sockets go meanwhile passes others over.
+            for found in list(filter(is_doomed, _connections(_CONNECTED))):
+                pace.wait()
+                del left[found.cookie]
+                count += _destroy_one(found)
+            if not left:
+                break
+        return count
+
+    return in_a_thread(work)
 
 
-def netns_cookie(path: Path) -> int:
+def netns_cookie(path: str) -> int:
     """Return the cookie of a network namespace; raises OSError."""
 
     def ask() -> int:
-        _enter(path)
+        netns.enter(path)
         with socket.socket() as sock:
             packed = sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
         return int(struct.unpack("=Q", packed)[0])
 
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(ask).result()
+    return in_a_thread(ask)
 
 
-def _destroy_here(left: dict[int, Peers], pace: "_Pace") -> int:
-    count = 0
-    for found in _connections(_CONNECTED):
-        cookie = found["idiag_cookie"]
-        if (found["idiag_dst"], found["idiag_dport"]) in left.get(cookie, ()):
-            pace.wait()
-            del left[cookie]
-            count += _destroy_one(found)
-    return count
+def in_a_thread(work: "Callable[[], T]") -> "T":
+    """Do some work in a thread that ends with it: setns() is for good."""
+    done: list[T] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:  # noqa: BLE001  # raised again just below
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="namespaces")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return done[0]
 
 
-def _established() -> list[Found]:
-    return list(_connections(_ESTABLISHED))
+def _everywhere() -> "Iterator[None]":
+    """Move this thread into each network namespace in turn."""
+    for path in netns.all_namespaces():
+        if path is not None:
+            try:
+                netns.enter(path)
+            except OSError:  # gone meanwhile, or not ours to enter
+                continue
+        yield
 
 
-def _connections(states: int) -> Iterator[Found]:
+def _connections(states: int) -> "Iterator[Found]":
     """Yield the TCP sockets of this thread's namespace."""
-    # Imported here: only who asks for sockets pays for pyroute2.
-    from pyroute2 import DiagSocket  # noqa: PLC0415
+    for family in (socket.AF_INET, socket.AF_INET6):
+        request = _REQUEST_HEAD.pack(family, socket.IPPROTO_TCP, states) + bytes(48)
+        with _ask(_SOCK_DIAG_BY_FAMILY, _DUMP, request) as netlink:
+            for kind, body in _messages(netlink):
+                if kind == _SOCK_DIAG_BY_FAMILY:
+                    yield Found(body[0], body[_ID])
 
-    with DiagSocket() as diag:
-        for family in _FAMILIES:
-            yield from diag.get_sock_stats(family=family, states=states)
+
+def _messages(netlink: socket.socket) -> "Iterator[tuple[int, bytes]]":
+    """Yield a dump's messages; raises OSError where one says so."""
+    while True:
+        data = netlink.recv(_LARGEST_ANSWER)
+        while data:
+            size, kind, *_ = _NLMSGHDR.unpack_from(data)
+            if kind == _NLMSG_DONE:
+                return
+            if kind == _NLMSG_ERROR:
+                _check(data)
+            yield kind, data[_NLMSGHDR.size : size]
+            data = data[(size + 3) & ~3 :]
 
 
 def _destroy_one(found: Found) -> bool:
-    """Send SOCK_DESTROY; whether the socket was still there.
+    """Send SOCK_DESTROY; whether the socket was still there."""
+    head = _REQUEST_HEAD.pack(found.family, socket.IPPROTO_TCP, _CONNECTED)
+    with _ask(_SOCK_DESTROY, _ACK, head + found.id) as netlink:
+        try:
+            _check(netlink.recv(_LARGEST_ANSWER))
+        except FileNotFoundError:
+            return False
+    return True
 
-    By hand: pyroute2's DiagSocket does not see the errors of such a request.
-    """
-    family = found["idiag_family"]
-    ends = b"".join(
-        socket.inet_pton(family, found[end]).ljust(16, b"\0")
-        for end in ("idiag_src", "idiag_dst")
-    )
-    ports = struct.pack("!HH", found["idiag_sport"], found["idiag_dport"])
-    request = struct.pack("=BBxxI", family, socket.IPPROTO_TCP, _CONNECTED)
-    request += ports + ends
-    request += struct.pack("=IQ", found["idiag_if"], found["idiag_cookie"])
-    size = _NLMSGHDR.size + len(request)
-    header = _NLMSGHDR.pack(size, _SOCK_DESTROY, _REQUEST_ACK, 1, 0)
-    with socket.socket(
+
+def _ask(kind: int, flags: int, request: bytes) -> socket.socket:
+    """Send a request to sock_diag; the answer comes from the socket returned."""
+    netlink = socket.socket(
         socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG
-    ) as netlink:
-        netlink.send(header + request)
-        answer = netlink.recv(4096)
+    )
+    try:
+        size = _NLMSGHDR.size + len(request)
+        netlink.send(_NLMSGHDR.pack(size, kind, _REQUEST | flags, 1, 0) + request)
+    except BaseException:
+        netlink.close()
+        raise
+    return netlink
+
+
+def _check(answer: bytes) -> None:
+    """Raise the error that an NLMSG_ERROR holds, if it is one."""
     number = -int(_ERROR.unpack_from(answer, _NLMSGHDR.size)[0])
-    if number in (0, errno.ENOENT):
-        return number == 0
-    raise OSError(number, os.strerror(number))
+    if number:
+        raise OSError(number, os.strerror(number))
 
 
 class _Pace:
@@ -147,51 +230,3 @@ class _Pace:
         now = time.monotonic()
         time.sleep(max(0.0, self._next - now))
         self._next = max(now, self._next) + self._pause
-
-
-def _namespaces() -> Iterator[Path | None]:
-    """Yield one path for each network namespace with a process; None is our own."""
-    yield None
-    seen = {_inode(Path("/proc/self/ns/net"))}
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            path = process / "ns" / "net"
-            inode = _inode(path)
-            if inode is not None and inode not in seen:
-                seen.add(inode)
-                yield path
-
-
-def _inode(path: Path) -> int | None:
-    try:
-        return path.stat().st_ino
-    except OSError:  # gone meanwhile, or not ours to see
-        return None
-
-
-def _inside(namespace: Path | None, work: Callable[[], T], nothing: T) -> T:
-    """Do some work in a namespace; return `nothing` if it cannot be entered."""
-
-    def enter_and_work() -> T:
-        if namespace is not None:
-            try:
-                _enter(namespace)
-            except OSError:  # gone meanwhile, or not ours to enter
-                return nothing
-        return work()
-
-    # A thread of its own: setns changes the calling thread's namespace for good.
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(enter_and_work).result()
-
-
-def _enter(namespace: Path) -> None:
-    """Enter a network namespace with this thread; os.setns comes with Python 3.12."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if libc.setns(descriptor, _CLONE_NEWNET):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-    finally:
-        os.close(descriptor)

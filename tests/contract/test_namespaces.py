@@ -1,10 +1,9 @@
 """What every `Namespaces` does: the one of dicts, and the privileged helper."""
 
-import os
-import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,10 +14,9 @@ import pytest
 
 from consul_ebpf import Doomed, KernelError, Namespaces, Server
 from consul_ebpf.kernel.namespaces import HelperNamespaces
-from consul_ebpf.kernel.namespaces_child import PER_SECOND
+from consul_ebpf.kernel.requests import PER_SECOND
 from consul_ebpf.testing import FakeNamespaces
 from tests.kernel.conftest import listening
-from tests.lab.processes import wait_until
 from tests.lab.scratch import scratch_netns
 
 SO_COOKIE, SO_NETNS_COOKIE = 57, 71
@@ -225,60 +223,20 @@ def test_fault_61_without_the_privilege_that_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.kernel
-def test_the_helper_keeps_three_capabilities_and_is_small() -> None:
-    """It is the one process that is still privileged."""
-    helper = HelperNamespaces.start()
-    try:
-        helper.destroy([])
-        status = Path(f"/proc/{helper._child.pid}/status").read_text()
-        bits = {
-            line.split()[1] for line in status.splitlines() if line[:6] in CAPABILITIES
-        }
-        assert bits == {f"{1 << 12 | 1 << 19 | 1 << 21:016x}"}
-        rollup = Path(f"/proc/{helper._child.pid}/smaps_rollup").read_text()
-        pss = int(rollup.split("Pss:")[1].split()[0]) / 1024
-        print(f"the helper: {pss:.1f} MB PSS")
-        assert pss < 12
-    finally:
-        helper.close()
-
-
-CAPABILITIES = {"CapEff", "CapPrm", "CapBnd"}
-
-
-@pytest.mark.kernel
-def test_a_helper_that_died_is_named() -> None:
-    """The tables stay true without it."""
-    helper = HelperNamespaces.start()
-    helper._child.kill()
-    helper._child.wait()
-    with pytest.raises(KernelError, match=f"pid {helper._child.pid}.*has ended"):
-        helper.cookie("/proc/self/ns/net")
-    helper.close()
-
-
-@pytest.mark.kernel
-def test_the_helper_ends_with_whoever_started_it() -> None:
-    """Even when that is killed."""
-    code = (
-        "import time\n"
-        "from consul_ebpf.kernel.namespaces import HelperNamespaces\n"
-        "print(HelperNamespaces.start()._child.pid, flush=True)\n"
-        "time.sleep(60)"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    assert parent.stdout is not None
-    pid = int(parent.stdout.readline())
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    parent.stdout.close()
-
-    def gone() -> bool:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        status = Path(f"/proc/{pid}/stat").read_text()
-        return status.rpartition(")")[2].split()[0] == "Z"
-
-    wait_until(gone, "the helper's end", 10)
+def test_fault_100_hundreds_of_cuts_keep_nobody_waiting() -> None:
+    """A pod that starts meanwhile is looked at at once."""
+    with on_this_host() as world:
+        doomed = [Doomed(*world.socket()) for _ in range(500)]
+        cut: list[int] = []
+        cutting = threading.Thread(
+            target=lambda: cut.append(world.namespaces.destroy(doomed))
+        )
+        cutting.start()
+        longest = 0.0
+        while cutting.is_alive():
+            begun = time.monotonic()
+            world.namespaces.cookie("/proc/self/ns/net")
+            longest = max(longest, time.monotonic() - begun)
+        cutting.join()
+        assert cut == [500]
+        assert longest < 1

@@ -1,0 +1,249 @@
+"""`Helper`: asks the small privileged process, each request with a deadline.
+
+Each request has a process of its own, forked by a guard (`namespaces_child.py`), so one
+that hangs or takes long keeps no other waiting, and is ended when its time is up. There
+are two guards: when one is dead or stuck it is replaced by a fork of the other, for
+this process has no privileges left to start one.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import consul_ebpf
+from consul_ebpf.base.boundary import boundary
+from consul_ebpf.kernel.namespaces_child import GUARD, REQUEST
+from consul_ebpf.kernel.processes import kill
+from consul_ebpf.model.errors import KernelError
+
+_ROOT = str(Path(consul_ebpf.__file__).parent.parent)
+
+GUARDS = 2
+
+BEGIN_SECONDS = 2.0
+"""Until a request must have begun: a guard that takes longer to fork is stuck."""
+
+SPARE_SECONDS = 0.5
+"""After a request's own deadline, until its process is ended from here."""
+
+CAPABILITIES = frozenset({"net_admin", "sys_admin", "sys_ptrace"})
+"""What cutting connections and entering network namespaces takes."""
+
+
+class HelperError(KernelError):
+    """The helper did not answer: it was too late, or its process has ended."""
+
+
+@dataclass(frozen=True)
+class _Guard:
+    """A guard: the socket it listens to, and a descriptor of its process."""
+
+    control: socket.socket
+    process: int
+    pid: int
+
+    def has_ended(self) -> bool:
+        try:
+            return not self.control.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def end(self) -> None:
+        self.control.close()
+        _kill(self.process)
+
+
+class Helper:
+    """The privileged processes of this controller. Safe for several threads."""
+
+    def __init__(self, first: subprocess.Popen[bytes], guard: _Guard) -> None:
+        """Take over the guard that was started first; see `start`."""
+        self._first = first
+        self._guards = [guard]
+        self._lock = threading.Lock()
+        self._closed = False
+        self._replenish()
+
+    def __repr__(self) -> str:
+        return f"<Helper guards {self.pids}>"
+
+    @property
+    def pids(self) -> list[int]:
+        """The guards' process ids."""
+        return [guard.pid for guard in self._guards]
+
+    @classmethod
+    def start(cls, capabilities: Collection[str] = CAPABILITIES) -> Self:
+        """Start the guards, which keep these of this process's capabilities.
+
+        They end with this process, even when it is killed.
+
+        Raises:
+            KernelError: they cannot be started.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        path = os.pathsep.join([_ROOT, *sys.path[1:]])
+        with theirs, boundary(KernelError, "the privileged helper cannot be started"):
+            child = subprocess.Popen(
+                [
+                    # Without `site`, whose imports are a third of what it weighs.
+                    *(sys.executable, "-S", "-m"),
+                    "consul_ebpf.kernel.namespaces_child",
+                    ",".join(sorted(capabilities)),
+                ],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": path},
+                cwd="/",
+                start_new_session=True,  # Ctrl-C is for us
+            )
+        return cls(child, _Guard(ours, *_process_of(ours, 10 * BEGIN_SECONDS)))
+
+    def ask(self, name: str, *arguments: Any, seconds: float) -> dict[str, Any]:
+        """Ask for one of `requests.REQUESTS`.
+
+        Returns:
+            Its `answer`, or the `errno` and `message` of what went wrong.
+
+        Raises:
+            HelperError: it did not answer within these seconds, or its process ended.
+        """
+        error: HelperError | None = None
+        for _ in range(GUARDS):  # a guard that is dead costs one attempt
+            ours, theirs = socket.socketpair()
+            with ours:
+                with theirs:
+                    guard = self._send(REQUEST, theirs)
+                try:
+                    process, _pid = _process_of(ours, BEGIN_SECONDS)
+                except HelperError as stuck:
+                    error = stuck
+                    self._replace(guard)
+                    continue
+                try:
+                    return _asked(ours, [name, arguments, seconds], seconds)
+                finally:
+                    _kill(process)  # if it has not ended by itself
+        raise HelperError(f"the privileged helper does not begin: {error}") from error
+
+    def close(self) -> None:
+        """End the guards, and with them whatever they forked."""
+        with self._lock:
+            self._closed = True
+            for guard in self._guards:
+                guard.end()
+            self._guards.clear()
+        self._first.wait()
+
+    def _send(self, kind: bytes, descriptor: socket.socket) -> _Guard:
+        """Give a guard a message; return which of them took it."""
+        with self._lock:
+            self._replenish()
+            for guard in list(self._guards):
+                try:
+                    _send(guard, kind, descriptor)
+                except OSError:
+                    self._forget(guard)
+                else:
+                    # The other is next: a guard that is stuck is soon found.
+                    self._guards.remove(guard)
+                    self._guards.append(guard)
+                    return guard
+        raise HelperError(
+            "the privileged helper has ended, and this controller may not start it "
+            "again: restart the controller"
+        )
+
+    def _replace(self, guard: _Guard) -> None:
+        """End a guard that does not do its work, and have the other fork one."""
+        with self._lock:
+            if guard in self._guards and len(self._guards) > 1:
+                self._forget(guard)
+            self._replenish()
+
+    def _replenish(self) -> None:
+        """Have as many guards as there should be, if one is left to fork them."""
+        for guard in [each for each in self._guards if each.has_ended()]:
+            self._forget(guard)
+        for guard in list(self._guards):
+            if len(self._guards) >= GUARDS or self._closed:
+                return
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            try:
+                with theirs:
+                    _send(guard, GUARD, theirs)
+                process = _process_of(ours, BEGIN_SECONDS)
+            except (OSError, HelperError):
+                ours.close()
+                if len(self._guards) > 1:
+                    self._forget(guard)
+            else:
+                self._guards.append(_Guard(ours, *process))
+
+    def _forget(self, guard: _Guard) -> None:
+        self._guards.remove(guard)
+        guard.end()
+        if guard.pid == self._first.pid:
+            self._first.wait()
+
+
+def _send(guard: _Guard, kind: bytes, descriptor: socket.socket) -> None:
+    socket.send_fds(guard.control, [kind], [descriptor.fileno()])
+
+
+def _process_of(ours: socket.socket, seconds: float) -> tuple[int, int]:
+    """Receive what a process says as it begins: a descriptor of itself, its pid.
+
+    Raises:
+        HelperError: it does not begin.
+    """
+    ours.settimeout(seconds)
+    try:
+        said, descriptors, *_ = socket.recv_fds(ours, 32, 1, socket.MSG_CMSG_CLOEXEC)
+    except OSError as error:
+        raise HelperError(f"nothing within {seconds:g} s ({error})") from error
+    if not descriptors:
+        raise HelperError("its process ended")
+    ours.setblocking(False)
+    return descriptors[0], int(said)
+
+
+def _asked(ours: socket.socket, request: list[Any], seconds: float) -> dict[str, Any]:
+    """Send a request to its process, and wait for the answer."""
+    until = time.monotonic() + seconds + SPARE_SECONDS
+    parts: list[bytes] = []
+    what = f"the privileged helper, asked for {request[0]}"
+    try:
+        ours.settimeout(seconds + SPARE_SECONDS)
+        ours.sendall(json.dumps(request).encode() + b"\n")
+        while not parts or not parts[-1].endswith(b"\n"):
+            ours.settimeout(max(until - time.monotonic(), 0.001))
+            parts.append(ours.recv(1 << 20))
+            if not parts[-1]:
+                late = time.monotonic() >= until - SPARE_SECONDS
+                raise HelperError(
+                    f"{what}: no answer within {seconds:g} s"
+                    if late
+                    else f"{what}: its process was ended; asked again later"
+                )
+        return dict(json.loads(b"".join(parts)))
+    except TimeoutError as error:
+        raise HelperError(f"{what}: no answer within {seconds:g} s") from error
+    except (OSError, ValueError) as error:
+        raise HelperError(f"{what}: {error}") from error
+
+
+def _kill(process: int) -> None:
+    """End a process by its descriptor, if it still runs, and close that."""
+    kill(process)
+    os.close(process)

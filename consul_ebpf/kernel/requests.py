@@ -1,0 +1,87 @@
+"""What the privileged helper can be asked, and how it answers.
+
+A request is one line of JSON, `[name, arguments, seconds]`, and so is its answer:
+
+    ["cookie", ["/run/netns/web-1"], 2]                     -> {"answer": 4711}
+    ["established", [], 5]                                  -> {"answer": [4712]}
+    ["destroy", [[[cookie, [["10.0.0.1", 8502], ...]]]], 9] -> {"answer": 1}
+    anything wrong                           -> {"errno": 1, "message": "..."}
+
+`REQUESTS` has them all: one function each, whose answer JSON can hold. It runs in a
+process of its own that ends afterwards, or after `seconds`, whatever it waits for. Only
+small modules are imported above: two of these processes wait all the time.
+"""
+
+import json
+import os
+import signal
+
+from consul_ebpf.kernel import sockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+PER_SECOND = 200.0
+"""Sockets destroyed in a second: a server's proxies do not all return at once, and of
+two hundred of them each has left a dead server within a second."""
+
+LONGEST_SECONDS = 60.0
+"""That any request may take; until it is known which it is, it has this long."""
+
+LARGEST = 4 << 20
+"""Bytes of a request."""
+
+
+def _cookie(path: str) -> int:
+    return sockets.netns_cookie(path)
+
+
+def _established() -> list[int]:
+    return sorted(sockets.established_cookies())
+
+
+def _destroy(doomed: "list[tuple[int, list[tuple[str, int]]]]") -> int:
+    peers = {
+        cookie: frozenset(sockets.peer_of(address, port) for address, port in each)
+        for cookie, each in doomed
+    }
+    return sockets.destroy(peers, PER_SECOND)
+
+
+REQUESTS: "Mapping[str, Callable[..., Any]]" = {
+    "cookie": _cookie,
+    "established": _established,
+    "destroy": _destroy,
+}
+
+
+def answer(asker: "socket") -> None:
+    """Answer the one request that comes from `asker`; ends this process when late."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, LONGEST_SECONDS)
+    said: dict[str, Any]
+    try:
+        name, arguments, seconds = json.loads(_line(asker))
+        signal.setitimer(signal.ITIMER_REAL, min(max(seconds, 0.01), LONGEST_SECONDS))
+        said = {"answer": REQUESTS[name](*arguments)}
+    except OSError as error:
+        said = {"errno": error.errno or 0, "message": error.strerror or str(error)}
+    except Exception as error:  # noqa: BLE001  # whoever asked is to hear of it
+        said = {"errno": 0, "message": f"{type(error).__name__}: {error}"}
+    try:
+        asker.sendall(json.dumps(said).encode() + b"\n")
+    except OSError:  # nobody waits for it any more
+        os._exit(1)
+
+
+def _line(asker: "socket") -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        part = asker.recv(65536)
+        line += part
+        if not part or len(line) > LARGEST:
+            raise ValueError("a request is one line of at most 4 MiB")
+    return line
