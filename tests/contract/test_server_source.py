@@ -11,6 +11,7 @@ from consul_ebpf.client.channels import insecure_channel
 from consul_ebpf.config.seeds import Name
 from consul_ebpf.model.seams import ServerSource
 from consul_ebpf.model.values import Server
+from consul_ebpf.servers.sources.answers import Found
 from consul_ebpf.servers.sources.catalog import CatalogSource
 from consul_ebpf.servers.sources.names import Resolver, ResolvingSource
 from consul_ebpf.servers.sources.static import StaticSource
@@ -53,8 +54,8 @@ def source(request: pytest.FixtureRequest) -> ServerSource:
     return CatalogSource(cluster.http_addresses)
 
 
-async def one(_: Name, refresh: float) -> tuple[tuple[Server, ...], float]:
-    return (Server.at("10.0.0.1", 8502),), refresh
+async def one(_: Name, refresh: float) -> Found:
+    return Found((Server.at("10.0.0.1", 8502),), refresh)
 
 
 @asynccontextmanager

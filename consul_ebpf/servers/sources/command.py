@@ -5,52 +5,114 @@ import contextlib
 import os
 import signal
 
+from consul_ebpf.base.boundary import boundary
+from consul_ebpf.base.lines import one_line
 from consul_ebpf.config.seeds import Command
 from consul_ebpf.model.errors import ConfigError, ConsulError
 from consul_ebpf.model.values import Server
+from consul_ebpf.servers.sources.answers import Found
 from consul_ebpf.servers.sources.static import parse_server
 
 TIMEOUT = 30.0
 """Seconds that the command may take."""
 
 MAX_OUTPUT = 64 * 1024
+"""Bytes. More is an error: a part of the output would be another list."""
+
 MAX_ERROR = 1024
-"""Bytes; of what it says to stderr this much is shown."""
+"""Bytes of what it says to stderr that are shown; the rest is read and dropped."""
+
+LINGER = 1.0
+"""Seconds for what is left in the pipes when the command has ended and something that
+it started holds them open; and for the kernel to end what was killed."""
+
+AROUND = "\"'`,;"
+"""What may stand around an address, as where a list of some language is printed."""
 
 
-async def run(command: Command, patience: float = TIMEOUT) -> tuple[Server, ...]:
+async def run(
+    command: Command, again: float = float("inf"), patience: float = TIMEOUT
+) -> Found:
     """Run a command, without a shell, and read the addresses it prints.
 
-    It and what it starts are killed when it takes more than `patience` seconds.
+    Its process group is killed at the end, whatever it came to. Words that are no
+    addresses are left out.
+
+    Args:
+        command: with its arguments.
+        again: seconds until it is to be run again; part of the answer.
+        patience: seconds that it may take.
 
     Raises:
-        ConsulError: it cannot be run, failed, or printed something else.
+        ConsulError: it cannot be run, failed, took too long, or printed too much or
+            no address.
     """
-    named = f"exec={command.argv[0]}"
-    try:
-        process = await asyncio.create_subprocess_exec(
+    named = one_line(f"exec={command.argv[0]}", 200)
+    output = await _run(command, named, patience)
+    servers: dict[str, Server] = {}
+    wrong: list[str] = []
+    for word in output.decode("utf-8", "backslashreplace").split():
+        try:
+            server = parse_server(word.strip(AROUND), command.port)
+        except ConfigError as error:
+            wrong.append(f"{named}: left out {one_line(error, 300)}")
+        else:
+            servers[server.id] = server
+    if not servers:
+        why = wrong[0].partition(": left out ")[2] if wrong else "it printed nothing"
+        raise ConsulError(f"{named}: it printed no addresses: {why}")
+    return Found(tuple(servers.values()), again, tuple(wrong))
+
+
+class _Output(asyncio.SubprocessProtocol):
+    """Counts what a process prints, while it prints."""
+
+    def __init__(self) -> None:
+        self.output, self.said = bytearray(), bytearray()
+        self.exited, self.done = asyncio.Event(), asyncio.Event()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if fd == 2:
+            self.said += data[: MAX_ERROR - len(self.said)]
+            return
+        self.output += data[: MAX_OUTPUT + 1 - len(self.output)]
+        if len(self.output) > MAX_OUTPUT:
+            self.done.set()
+
+    def process_exited(self) -> None:
+        self.exited.set()
+        asyncio.get_running_loop().call_later(LINGER, self.done.set)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self.done.set()  # it has ended, and nobody else holds the pipes
+
+
+async def _run(command: Command, named: str, patience: float) -> bytes:
+    """Return all of the output of a command that succeeded."""
+    with boundary(ConsulError, named):
+        transport, process = await asyncio.get_running_loop().subprocess_exec(
+            _Output,
             *command.argv,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
-    except OSError as error:
-        raise ConsulError(f"{named}: {error.strerror}") from None
     try:
         async with asyncio.timeout(patience):
-            output, said = await process.communicate()
+            await process.done.wait()
     except TimeoutError:
         raise ConsulError(f"{named}: not done within {patience:g} s") from None
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-    if process.returncode:
-        why = " ".join(said[:MAX_ERROR].decode(errors="replace").split())
-        raise ConsulError(f"{named}: exit code {process.returncode}: {why[:300]}")
-    try:
-        words = output[:MAX_OUTPUT].decode("ascii").split()
-        return tuple(parse_server(word, command.port) for word in words)
-    except (ConfigError, UnicodeDecodeError) as error:
-        raise ConsulError(f"{named}: it printed no addresses: {error}") from None
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(transport.get_pid(), signal.SIGKILL)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                await process.exited.wait()
+        transport.close()
+    if len(process.output) > MAX_OUTPUT:
+        raise ConsulError(f"{named}: it printed more than {MAX_OUTPUT >> 10} KiB")
+    if code := transport.get_returncode():
+        why = one_line(process.said.decode(errors="replace"), 300)
+        raise ConsulError(f"{named}: exit code {code}: {why}")
+    return bytes(process.output)

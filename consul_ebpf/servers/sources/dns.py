@@ -2,24 +2,37 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from consul_ebpf.base.boundary import boundary
+from consul_ebpf.base.lines import one_line
 from consul_ebpf.config.seeds import Name
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.values import Server
+from consul_ebpf.servers.sources.answers import Found
 
 LIFETIME = 5.0
 """Seconds for one question, over all nameservers."""
+
+DEADLINE = 20.0
+"""Seconds for a name: its services, and the addresses of each."""
+
+AT_ONCE = 8
+"""Targets of SRV records that are looked up at the same time."""
+
+MAX_RECORDS = 256
+"""Of one answer. More is an error, for which of them were the right ones?"""
+
+PAYLOAD = 1232
+"""Bytes of an answer over UDP, by EDNS; without it they are 512, and Consul leaves out
+servers to stay below. A longer answer is cut off, and asked for again over TCP."""
 
 LEAST, MOST = 1.0, 3600.0
 """Bounds of a TTL, in seconds. 0 would be a question without end; and a long one, left
 over from before a move, must not hide the move for days."""
 
-Found = tuple[tuple[Server, ...], float]
-"""Servers, and in how many seconds to ask again."""
-
-Resolve = Callable[[str, str], Any]
+Resolve = Callable[[str, str], Awaitable[Any]]
 """dnspython's `resolve(name, type)`."""
 
 
@@ -30,9 +43,21 @@ def system_resolver() -> Resolve:
 
     resolver = dns.asyncresolver.Resolver()
     resolver.lifetime = LIFETIME
+    return asking(resolver)
+
+
+def asking(resolver: Any) -> Resolve:
+    """Return what asks a dnspython resolver, with EDNS where the servers know it."""
+    import dns.resolver  # noqa: PLC0415
+
+    resolver.use_edns(0, 0, PAYLOAD)
 
     async def resolve(name: str, type_: str) -> Any:
-        return await resolver.resolve(name, type_, search=True)
+        try:
+            return await resolver.resolve(name, type_, search=True)
+        except dns.resolver.NoNameservers:  # an old one answers EDNS with an error
+            resolver.use_edns(-1)
+            return await resolver.resolve(name, type_, search=True)
 
     return resolve
 
@@ -50,51 +75,124 @@ async def look_up(
     """
     import dns.exception  # noqa: PLC0415
 
-    try:
-        resolve = make_resolver()
-        if name.name.startswith("_"):
-            return await _services(resolve, name)
-        return await _addresses(resolve, name.name, name.port)
-    except dns.exception.DNSException as error:
-        if not name.name.startswith("_"):
-            found = await _by_hosts(name)
-            if found:
-                return found, refresh
-        why = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ConsulError(f"DNS name {name.name}: {why}") from None
+    what = f"DNS name {one_line(name.name, 260)}"
+    with boundary(ConsulError, what):
+        try:
+            resolve = make_resolver()
+            async with asyncio.timeout(DEADLINE):
+                if name.name.startswith("_"):
+                    return await _services(resolve, name)
+                return await _addresses(resolve, name.name, name.port)
+        except TimeoutError:
+            raise ConsulError(f"{what}: no answer within {DEADLINE:g} s") from None
+        except dns.exception.DNSException as error:
+            if not name.name.startswith("_"):
+                found = await _by_hosts(name)
+                if found:
+                    return Found(found, refresh)
+            raise ConsulError(f"{what}: {_why(error)}") from None
 
 
 async def _services(resolve: Resolve, name: Name) -> Found:
+    """Return the servers of each target; one that has no address is left out.
+
+    Raises:
+        DNSException: there are no targets, or none has an address.
+        ConsulError: there are too many.
+    """
     answer = await resolve(name.name, "SRV")
+    records = _counted(answer, "SRV")
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def target(record: Any) -> Found | Exception:
+        async with turns:
+            where = record.target.to_text()
+            try:
+                return await _addresses(resolve, where, record.port or name.port)
+            except Exception as error:  # noqa: BLE001  # this target's alone
+                return error
+
+    founds = await asyncio.gather(*map(target, records))
     servers: dict[str, Server] = {}
-    ttls = [answer.rrset.ttl]
-    for record in answer:
-        target = record.target.to_text()
-        found, ttl = await _addresses(resolve, target, record.port or name.port)
-        servers.update((each.id, each) for each in found)
-        ttls.append(ttl)
-    return tuple(servers.values()), _bounded(min(ttls))
+    left_out: list[str] = []
+    failed: list[Exception] = []
+    again, partial = _bounded(answer.rrset.ttl), False
+    for record, found in zip(records, founds, strict=True):
+        if isinstance(found, Exception):
+            failed.append(found)
+            partial = partial or not _says_no(found)
+            left_out.append(
+                f"DNS name {one_line(name.name, 260)}: left out its target"
+                f" {one_line(record.target.to_text(), 260)}: {_why(found)}"
+            )
+            continue
+        servers.update((each.id, each) for each in found.servers)
+        again, partial = min(again, found.again), partial or found.partial
+    if not servers:
+        raise failed[0] if failed else ConsulError("no target has an address")
+    return Found(tuple(servers.values()), again, tuple(sorted(left_out)), partial)
 
 
 async def _addresses(resolve: Resolve, name: str, port: int) -> Found:
     """Ask for both families; one that is missing is no error."""
+    kinds = ("A", "AAAA")
     answers = await asyncio.gather(
-        resolve(name, "A"), resolve(name, "AAAA"), return_exceptions=True
+        *(resolve(name, kind) for kind in kinds), return_exceptions=True
     )
-    good = [each for each in answers if not isinstance(each, BaseException)]
-    if not good:
-        raise next(each for each in answers if isinstance(each, BaseException))
-    servers = [Server.at(record.address, port) for each in good for record in each]
-    return tuple(servers), _bounded(min(each.rrset.ttl for each in good))
+    servers: list[Server] = []
+    ttls: list[float] = []
+    failed: list[BaseException] = []
+    for kind, answer in zip(kinds, answers, strict=True):
+        if isinstance(answer, BaseException):
+            failed.append(answer)
+            continue
+        records = _counted(answer, kind)
+        servers.extend(Server.at(record.address, port) for record in records)
+        ttls.append(answer.rrset.ttl)
+    if not ttls:
+        # What says more than that there is none of a family, if there is such.
+        raise next((each for each in failed if not _says_no(each)), failed[0])
+    partial = any(not _says_no(each) for each in failed)
+    return Found(tuple(servers), _bounded(min(ttls)), partial=partial)
+
+
+def _counted(answer: Any, kind: str) -> list[Any]:
+    records = list(answer)
+    if len(records) > MAX_RECORDS:
+        raise ConsulError(
+            f"it has {len(records)} {kind} records; at most {MAX_RECORDS} are taken"
+        )
+    return records
+
+
+def _says_no(error: BaseException) -> bool:
+    """Whether a name server said that there is none, rather than nothing."""
+    import dns.resolver  # noqa: PLC0415
+
+    return isinstance(error, dns.resolver.NXDOMAIN | dns.resolver.NoAnswer)
 
 
 async def _by_hosts(name: Name) -> tuple[Server, ...]:
     loop = asyncio.get_running_loop()
     try:
-        infos = await loop.getaddrinfo(name.name, name.port, type=socket.SOCK_STREAM)
-    except OSError:
+        async with asyncio.timeout(LIFETIME):
+            infos = await loop.getaddrinfo(
+                name.name, name.port, type=socket.SOCK_STREAM
+            )
+    except (OSError, UnicodeError, TimeoutError):
         return ()
-    return tuple(Server.at(str(info[4][0]), name.port) for info in infos)
+    # One with a zone, fe80::1%eth0, is of one interface: no place to connect to.
+    addresses = dict.fromkeys(str(info[4][0]) for info in infos)
+    return tuple(Server.at(each, name.port) for each in addresses if "%" not in each)
+
+
+def _why(error: BaseException) -> str:
+    """Say it in words that stay the same as long as it does."""
+    import dns.exception  # noqa: PLC0415
+
+    if isinstance(error, dns.exception.Timeout):
+        return "no name server answers"
+    return one_line(error, 200) or type(error).__name__
 
 
 def _bounded(ttl: float) -> float:

@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
+from consul_ebpf.base.boundary import boundary
+from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.base.retry import growing
 from consul_ebpf.base.timing import timed
@@ -11,18 +13,16 @@ from consul_ebpf.config.seeds import Command, Name, Seed, parse_seed
 from consul_ebpf.model.errors import ConfigError, ConsulError
 from consul_ebpf.model.values import Server
 from consul_ebpf.servers.sources import command, dns
+from consul_ebpf.servers.sources.answers import Found, Union
 
 logger = logging.getLogger(__name__)
 
 AGAIN = 1.0
 """Seconds after a failure; twice as long after each further one, up to `refresh`."""
 
-Answer = tuple[tuple[Server, ...], float]
-"""Servers, and in how many seconds to ask again."""
-
 
 class Resolver:
-    """Resolves seeds, all of them at once.
+    """Resolves seeds, all of them at once; of a name it keeps what an answer left out.
 
     Args:
         seeds: as written in `consul.addresses`.
@@ -39,7 +39,7 @@ class Resolver:
         seeds: Sequence[str],
         grpc_port: int,
         refresh: float,
-        look_up: Callable[[Name, float], Awaitable[Answer]] = dns.look_up,
+        look_up: Callable[[Name, float], Awaitable[Found]] = dns.look_up,
     ) -> None:
         if not seeds:
             raise ConfigError("no server given: set consul.addresses")
@@ -47,6 +47,8 @@ class Resolver:
         self._texts = tuple(seeds)
         self._refresh = refresh
         self._look_up = look_up
+        self._names: dict[Name, Union] = {}
+        self._left_out = Reasons(logger, "list_refused")
 
     def __repr__(self) -> str:
         return f"<Resolver {', '.join(self._texts)}>"
@@ -54,26 +56,36 @@ class Resolver:
     async def resolve(self) -> tuple[tuple[Server, ...], float, tuple[str, ...]]:
         """Return the servers, when to ask again, and why some seeds failed."""
         answers = await asyncio.gather(
-            *map(self._resolve, self._seeds), return_exceptions=True
+            *map(self._bounded, self._seeds, self._texts), return_exceptions=True
         )
         servers: dict[str, Server] = {}
         pause, failures = self._refresh, []
+        left_out: list[str] = []
         for answer in answers:
             if isinstance(answer, ConsulError):
                 failures.append(str(answer))
             elif isinstance(answer, BaseException):
                 raise answer
             else:
-                servers.update((each.id, each) for each in answer[0])
-                pause = min(pause, answer[1])
+                servers.update((each.id, each) for each in answer.servers)
+                pause = min(pause, answer.again)
+                left_out += answer.left_out
+        self._left_out.report(left_out)
         return tuple(servers.values()), pause, tuple(failures)
 
-    async def _resolve(self, seed: Seed) -> Answer:
+    async def _bounded(self, seed: Seed, text: str) -> Found:
+        with boundary(ConsulError, one_line(text, 100)):
+            return await self._resolve(seed)
+
+    async def _resolve(self, seed: Seed) -> Found:
         if isinstance(seed, Name):
-            return await self._look_up(seed, self._refresh)
+            found = await self._look_up(seed, self._refresh)
+            union = self._names.setdefault(seed, Union())
+            now = asyncio.get_running_loop().time()
+            return found._replace(servers=union.add(found, now))
         if isinstance(seed, Command):
-            return await command.run(seed), self._refresh
-        return (seed,), float("inf")
+            return await command.run(seed, self._refresh)
+        return Found((seed,), float("inf"))
 
 
 class ResolvingSource:

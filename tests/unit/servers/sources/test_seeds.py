@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import aclosing
-from pathlib import Path
 
 import dns.name
 import dns.rdatatype
@@ -14,9 +13,9 @@ from consul_ebpf import Server, ServerPool, ServerState
 from consul_ebpf.base.retry import growing
 from consul_ebpf.config.seeds import Command, Name, parse_seed
 from consul_ebpf.model.errors import ConfigError, ConsulError
-from consul_ebpf.servers.sources import command
 from consul_ebpf.servers.sources import dns as ours
-from consul_ebpf.servers.sources.names import Answer, Resolver, ResolvingSource
+from consul_ebpf.servers.sources.answers import Found
+from consul_ebpf.servers.sources.names import Resolver, ResolvingSource
 from consul_ebpf.testing import FakeProbe
 
 
@@ -72,14 +71,14 @@ class Rrset:
         return iter(self.rrset)
 
 
-async def look_up(records: Records, name: str) -> Answer:
+async def look_up(records: Records, name: str) -> Found:
     return await ours.look_up(Name(name, 8502), 60.0, lambda: records.resolve)
 
 
 async def test_both_families_and_the_least_ttl() -> None:
     """One server for each address."""
     records = Records(c_test_A=(30, ["10.0.0.1", "10.0.0.2"]), c_test_AAAA=(9, ["::2"]))
-    servers, ttl = await look_up(records, "c.test")
+    servers, ttl, *_ = await look_up(records, "c.test")
     assert {each.endpoint for each in servers} == {
         "10.0.0.1:8502",
         "10.0.0.2:8502",
@@ -102,14 +101,14 @@ async def test_srv_names_ports() -> None:
         a_test_A=(5, ["10.0.0.1"]),
         b_test_AAAA=(50, ["fd00::1"]),
     )
-    servers, ttl = await look_up(records, "_grpc._tcp.c.test")
+    servers, ttl, *_ = await look_up(records, "_grpc._tcp.c.test")
     assert {s.endpoint for s in servers} == {"10.0.0.1:8503", "[fd00::1]:8504"}
     assert ttl == 5
 
 
 async def test_a_name_of_etc_hosts() -> None:
     """DNS does not know it; asked again after `refresh`."""
-    servers, ttl = await look_up(Records(), "localhost")
+    servers, ttl, *_ = await look_up(Records(), "localhost")
     assert "127.0.0.1:8502" in {each.endpoint for each in servers}
     assert ttl == 60
 
@@ -120,45 +119,6 @@ async def test_nobody_knows_it() -> None:
         await look_up(Records(), "no.invalid")
 
 
-async def test_a_command() -> None:
-    """Addresses with whatever space between."""
-    servers = await command.run(
-        Command(("printf", r"10.0.0.1\n 10.0.0.2:1\tfd00::1"), 5)
-    )
-    assert [each.endpoint for each in servers] == [
-        "10.0.0.1:5",
-        "10.0.0.2:1",
-        "[fd00::1]:5",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("argv", "said"),
-    [
-        (("no-such-command",), "exec=no-such-command: No such file"),
-        (("sh", "-c", "echo broken >&2; exit 3"), "exit code 3: broken"),
-        (("echo", "nonsense"), "it printed no addresses"),
-        (("printf", r"\377"), "it printed no addresses"),
-    ],
-)
-async def test_a_command_that_fails(argv: tuple[str, ...], said: str) -> None:
-    """Said with its name and its own words."""
-    with pytest.raises(ConsulError, match=said):
-        await command.run(Command(argv, 8502))
-
-
-async def test_a_command_that_hangs_is_killed_with_its_children(
-    tmp_path: Path,
-) -> None:
-    """All of its process group."""
-    mark = tmp_path / "still there"
-    script = f"(sleep 1; touch '{mark}') & sleep 60"
-    with pytest.raises(ConsulError, match="not done within"):
-        await command.run(Command(("sh", "-c", script), 8502), patience=0.3)
-    await asyncio.sleep(1.2)
-    assert not mark.exists()
-
-
 @pytest.mark.looptime(start=0)
 async def test_the_ttl_is_respected_and_a_failure_changes_nothing(
     caplog: pytest.LogCaptureFixture,
@@ -167,19 +127,22 @@ async def test_the_ttl_is_respected_and_a_failure_changes_nothing(
     now = {"a": ["10.0.0.1"], "b": ["10.0.0.2"]}
     asked: list[float] = []
 
-    async def look_up(name: Name, _: float) -> Answer:
+    async def look_up(name: Name, _: float) -> Found:
         asked.append(asyncio.get_running_loop().time())
         if not now[name.name]:
             raise ConsulError(f"DNS name {name.name}: SERVFAIL")
-        return tuple(Server.at(each, name.port) for each in now[name.name]), 20.0
+        servers = tuple(Server.at(each, name.port) for each in now[name.name])
+        return Found(servers, 20.0)
 
     source = ResolvingSource(Resolver(["a", "b"], 8502, 60, look_up))
     async with aclosing(source.watch()) as watching:
         assert len(await anext(watching)) == 2
         now["a"] = ["10.0.0.3"]
+        assert 3 == len(await anext(watching))
+        assert asked[-1] == 20.0
         servers = await anext(watching)
         assert {s.endpoint for s in servers} == {"10.0.0.3:8502", "10.0.0.2:8502"}
-        assert asked[-1] == 20.0
+        assert asked[-1] == 80.0
         now["b"] = []
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(100):
@@ -194,9 +157,9 @@ async def test_seeds_are_resolved_again_when_no_server_answers() -> None:
     now = ["10.0.0.1"]
     asked: list[float] = []
 
-    async def look_up(name: Name, _: float) -> Answer:
+    async def look_up(name: Name, _: float) -> Found:
         asked.append(asyncio.get_running_loop().time())
-        return tuple(Server.at(each, name.port) for each in now), 3600.0
+        return Found(tuple(Server.at(each, name.port) for each in now), 3600.0)
 
     probe = FakeProbe()
     source = ResolvingSource(Resolver(["consul.example"], 8502, 3600, look_up), 3600)
