@@ -148,15 +148,17 @@ async def _consul(config: Config) -> list[Finding]:
     """Ask the configured source once, and probe each server it names."""
     parts = Parts(config)
     name = f"Consul ({config.consul.source})"
+    catalog = config.consul.source == "catalog"
+    key = "http_addresses" if catalog else "addresses"
+    asked: list[str] = getattr(config.consul, key)
     servers: tuple[Server, ...] = ()
     try:
         async with asyncio.timeout(CONSUL_TIMEOUT):
             servers = await anext(aiter(parts.server_source(parts.kept_token).watch()))
     except (TimeoutError, ConsulEbpfError) as cause:
         error = ConsulEbpfError(
-            f"no answer in {CONSUL_TIMEOUT:g} s from "
-            f"{', '.join(config.consul.http_addresses)} ({cause or 'timeout'}): check "
-            "consul.http_addresses and that an agent runs there"
+            f"no answer in {CONSUL_TIMEOUT:g} s from {', '.join(asked)}"
+            f" ({cause or 'timeout'}): check consul.{key} and that Consul runs there"
         )
         return [Finding(name, str(error), error)]
     if not servers:

@@ -19,6 +19,7 @@ from consul_ebpf.controller.round import Converged
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.kernel import capabilities, privileges
 from consul_ebpf.kernel.backend import BccMapBackend
+from consul_ebpf.model.http_address import HttpAddress
 from consul_ebpf.wiring import (
     Parts,
     bootstrap_files,
@@ -133,6 +134,13 @@ def _check_tls(config: Config) -> None:
         u.startswith("https:") for u in config.consul.http_addresses
     ):
         Parts(config).tls.material()
+    for url in config.consul.http_addresses:
+        if not tls.disabled and not HttpAddress.parse(url).here and url[:5] == "http:":
+            logger.warning(
+                "consul.http_addresses: %s is plaintext: whoever is on the way reads"
+                " the ACL tokens that are sent there; write https:// if Consul has it",
+                url,
+            )
     if tls.insecure_skip_verify:
         logger.warning(
             "consul.tls.insecure_skip_verify: no certificate is verified, by the"

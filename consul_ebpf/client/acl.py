@@ -133,7 +133,10 @@ class ConsulAcl:
         self, how: Login, body: dict[str, str] | None, secret: str
     ) -> str:
         """Log in by `body`, or without one log `secret` out, at the first address."""
-        error = ConsulError("no HTTP address of Consul: set consul.http_addresses")
+        error = ConsulError(
+            "no Consul server is known to be up yet, and consul.http_addresses names"
+            " no other way"
+        )
         for address in self._addresses:
             try:
                 async with self._http(address, how.datacenter) as consul:
@@ -145,7 +148,8 @@ class ConsulAcl:
                     )
                     return secret_of(answer, f"Consul at {address}")
             except ConsulError as caught:
-                error = ConsulError(str(caught).replace(secret, "<token>"))
+                said = str(caught).replace(secret, "<token>")
+                error = ConsulError(said, status=caught.status)
         raise error
 
     def _http(self, address: HttpAddress, datacenter: str) -> ConsulHttp:

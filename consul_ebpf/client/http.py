@@ -86,6 +86,8 @@ class ConsulHttp(consul.aio.Consul):  # type: ignore[misc]  # py-consul is untyp
     ) -> None:
         self._https = https
         host = f"[{address.host}]" if ":" in address.host else address.host
+        if address.socket:
+            host = "localhost"
         self._address = address
         self._token_source = token
         super().__init__(
@@ -109,8 +111,8 @@ class ConsulHttp(consul.aio.Consul):  # type: ignore[misc]  # py-consul is untyp
             host,
             port,
             scheme,
-            shown=str(self._address),
             https=self._https,
+            address=self._address,
         )
 
     def prepare_headers(self, token: str | None = None) -> dict[str, str]:
@@ -179,15 +181,19 @@ class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
         port: int,
         scheme: str,
         *,
-        shown: str,
+        address: HttpAddress,
         https: Https | None,
     ) -> None:
         super().__init__(host, port, scheme)
-        self._shown = shown
+        at = host if address.socket else f"{host}:{port}"
+        self.base_uri = f"{scheme}://{at}{address.prefix}"
+        self._shown = str(address)
         self._https = https if scheme == "https" else None
         self._server_name = self._https.server_name if self._https else None
         self.known_leader = True
+        socket = address.socket
         self._session = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(socket) if socket else None,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=True,
             requote_redirect_url=False,

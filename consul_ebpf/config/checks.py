@@ -231,6 +231,11 @@ def _not_served(config: Config) -> Problems:
             "consul.tls.server_name",
             "is empty, as is consul.datacenter; give one, or set tls.disabled = true",
         )
+    if config.workloads.catalog_nodes and not consul.http_addresses:
+        yield (
+            "consul.http_addresses",
+            'is empty; catalog_nodes are asked for there, like ["http://127.0.0.1:8500"]',
+        )
     if config.dns.enabled:
         yield "dns.enabled", "DNS is not in this version; write enabled = false"
 

@@ -18,6 +18,7 @@ from consul_ebpf.config.decoding import convert, parse
 from consul_ebpf.config.schema import Config
 from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.http_address import HttpAddress
+from consul_ebpf.model.names import shown
 
 DEFAULT_HTTP_ADDRESS = "http://127.0.0.1:8500"
 
@@ -74,7 +75,7 @@ def complete(
         config = _replace(config, key, value, origin)
         origins[key] = origin
     try:
-        config = _with_urls(config, _is_true(env, "CONSUL_HTTP_SSL"))
+        config = _with_urls(config, env, serving=serving)
         check(config)
         if serving:
             check_available(config)
@@ -144,18 +145,31 @@ def _replace(config: Config, key: str, value: Any, origin: str) -> Config:
     return convert(table, Config, origin)
 
 
-def _with_urls(config: Config, https: bool) -> Config:
-    """Write each HTTP address as a whole URL, of HTTPS where that is demanded."""
+def _with_urls(config: Config, env: Mapping[str, str], *, serving: bool) -> Config:
+    """Write each HTTP address as a whole URL, of HTTPS where that is demanded.
+
+    Only the catalog source has a default address: with any other one, tokens would go
+    to whoever listens there, and nobody asked for that.
+    """
+    consul = config.consul
+    https = _is_true(env, "CONSUL_HTTP_SSL")
+    default = [DEFAULT_HTTP_ADDRESS] if consul.source == "catalog" else []
     urls = []
-    for index, text in enumerate(
-        config.consul.http_addresses or [DEFAULT_HTTP_ADDRESS]
-    ):
+    for index, text in enumerate(consul.http_addresses or default):
+        key = f"consul.http_addresses[{index}]"
         try:
-            address = HttpAddress.parse(text)
+            address = HttpAddress.parse(text, https=https)
         except ConfigError as error:
-            raise ConfigError(f"consul.http_addresses[{index}]: {error}") from None
-        urls.append(str(address._replace(scheme="https") if https else address))
-    consul = msgspec.structs.replace(config.consul, http_addresses=urls)
+            raise ConfigError(f"{key}: {error}") from None
+        said = "://" in text or env.get("CONSUL_HTTP_SSL")
+        if serving and not (said or address.here or consul.tls.disabled):
+            raise ConfigError(
+                f"{key}: {shown(text)} is on another host, where tokens would go in"
+                " plaintext although consul.tls is on; write https:// or http:// before"
+                " it"
+            )
+        urls.append(str(address))
+    consul = msgspec.structs.replace(consul, http_addresses=urls)
     return msgspec.structs.replace(config, consul=consul)
 
 

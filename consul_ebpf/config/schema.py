@@ -67,8 +67,9 @@ class Consul(Section, frozen=True):
     """`[consul]`: where the servers are and how to ask."""
 
     http_addresses: list[str] = []
-    """HTTP(S) API addresses, agents or servers, tried in turn.
-    Default: http://127.0.0.1:8500."""
+    """HTTP(S) API addresses, agents or servers, tried in turn: `http[s]://host[:port]`
+    with or without a path, `host[:port]` or `unix:///socket`. Default for the source
+    `catalog` alone: http://127.0.0.1:8500. Without one nothing is asked over HTTP."""
     source: Literal["catalog", "watch", "static", "dns", "exec"] = "catalog"
     addresses: list[str] = []
     """`ip` or `ip:port` of each server's gRPC port: all of them for `static`, and

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from consul_ebpf.base.accounts import gid_of, group_of, uid_of
 from consul_ebpf.base.event_counts import EventCounts
 from consul_ebpf.config.api import socket_path
+from consul_ebpf.config.load import DEFAULT_HTTP_ADDRESS
 from consul_ebpf.config.schema import Config
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap, Telemetry
 from consul_ebpf.envoy.files import BootstrapFiles
@@ -92,7 +93,11 @@ def known_servers(config: Config) -> "KnownServers":
     return KnownServers(
         Path(directory),
         cluster_key(
-            consul.source, consul.datacenter, consul.http_addresses, consul.addresses
+            consul.source,
+            consul.datacenter,
+            # As it always was for this file, whether it is asked or not.
+            consul.http_addresses or [DEFAULT_HTTP_ADDRESS],
+            consul.addresses,
         ),
         IPv4Network(config.kernel.vip_cidr),
     )

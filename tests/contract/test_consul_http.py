@@ -8,6 +8,7 @@ import socket
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -130,6 +131,39 @@ async def test_the_token_is_asked_for_with_each_request() -> None:
             for _ in range(3):
                 await consul.catalog.service("consul")
     assert ["one", "two", None] == seen
+
+
+async def test_a_path_in_front_of_consuls_is_kept() -> None:
+    """As of a reverse proxy; Consul's own client takes such an address, too."""
+    seen: list[str] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        seen.append(request.raw_path)
+        return answer()
+
+    async with server(handler) as url:
+        await ask(f"{url}/consul/")
+    assert ["/consul/v1/catalog/service/consul?stale=1"] == seen
+
+
+async def test_a_unix_socket_is_asked(tmp_path: Path) -> None:
+    """`unix:///path`, as Consul's own client takes it."""
+    path = tmp_path / "http.sock"
+    app = web.Application()
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return answer('[{"Node": "a"}]', X_Consul_Index="7")
+
+    app.router.add_route("*", "/v1/catalog/service/consul", handler)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.UnixSite(runner, str(path)).start()
+        assert ("7", [{"Node": "a"}]) == await ask(f"unix://{path}")
+    finally:
+        await runner.cleanup()
+    with pytest.raises(ConsulError, match=rf"Consul at unix://{path}: "):
+        await ask(f"unix://{path}")
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -125,6 +125,35 @@ def test_later_keys_are_known(tmp_path: Path) -> None:
     assert config.log.format == "json"
 
 
+@pytest.mark.parametrize("source", ["watch", "static", "dns", "exec"])
+def test_fault_115_only_the_catalog_has_a_default_address(
+    tmp_path: Path, source: str
+) -> None:
+    """Whoever listens there would be given tokens, and nobody has said so."""
+    seed = "exec=x" if source == "exec" else "10.0.0.1"
+    text = PLAINTEXT + f"[consul]\nsource = '{source}'\naddresses = ['{seed}']\n"
+    assert [] == load_text(tmp_path, text).consul.http_addresses
+    nodes = text + "[workloads]\ncatalog_nodes = ['n']"
+    assert "consul.http_addresses: is empty; catalog_nodes" in refusal(tmp_path, nodes)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:8500", "[::1]:8500", "localhost", "unix:///x"]
+)
+def test_fault_115_with_tls_only_this_host_is_asked_in_plaintext_unsaid(
+    tmp_path: Path, address: str
+) -> None:
+    """Elsewhere somebody must have written http://, or set CONSUL_HTTP_SSL to false."""
+    tls = "[consul]\ndatacenter = 'dc1'\nhttp_addresses = ['{}']"
+    assert load_text(tmp_path, tls.format(address)).consul.http_addresses
+    there = tls.format("10.0.0.1:8500")
+    assert "tokens would go in plaintext" in refusal(tmp_path, there)
+    assert load_text(tmp_path, there, serving=False).consul.http_addresses
+    for env in ({"CONSUL_HTTP_SSL": "1"}, {"CONSUL_HTTP_SSL": "0"}):
+        assert load_text(tmp_path, there, env).consul.http_addresses
+    assert load_text(tmp_path, tls.format("http://10.0.0.1:8500"))
+
+
 def test_no_file_is_defaults() -> None:
     """Without a file the defaults hold, with the local agent's address."""
     config = load(None, {}, {"consul.tls.disabled": True})
@@ -218,7 +247,14 @@ def test_not_utf8(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("[consul]\nhttp_addresses = ['ftp://x']", "consul.http_addresses[0]: "),
-        ("[consul]\nhttp_addresses = ['http://x/v1']", "nothing may follow"),
+        ("[consul]\nhttp_addresses = ['http://x/v1?a=b']", "nothing but a path"),
+        ("[consul]\nhttp_addresses = ['x/v1']", "nothing but a path may follow"),
+        ("[consul]\nhttp_addresses = ['http://x/a/../v1']", "is not a plain one"),
+        ("[consul]\nhttp_addresses = ['unix://x']", "a socket's path is absolute"),
+        (
+            "[consul]\nhttp_addresses = ['10.0.0.1:8500']",
+            "'10.0.0.1:8500' is on another host, where tokens would go in plaintext",
+        ),
         ("[consul]\nhttp_addresses = ['http://x:0']", "consul.http_addresses[0]: "),
         ("[consul]\nhttp_addresses = ['http://x:99999']", "consul.http_addresses[0]: "),
         ("[consul]\nhttp_addresses = ['http://a b']", "consul.http_addresses[0]: "),
@@ -362,10 +398,24 @@ def test_not_yet(tmp_path: Path, text: str, said: str) -> None:
     ("env", "expected"),
     [
         ({"CONSUL_HTTP_ADDR": "10.0.0.9:1"}, ["http://10.0.0.9:1"]),
-        ({"CONSUL_HTTP_ADDR": "https://c.example"}, ["https://c.example:8500"]),
+        ({"CONSUL_HTTP_ADDR": "https://c.example"}, ["https://c.example:443"]),
         ({"CONSUL_HTTP_ADDR": "[::1]:8501"}, ["http://[::1]:8501"]),
+        ({"CONSUL_HTTP_ADDR": "c.example"}, ["http://c.example:8500"]),
+        ({"CONSUL_HTTP_ADDR": "http://c.example"}, ["http://c.example:80"]),
+        (
+            {"CONSUL_HTTP_ADDR": "https://c.example/consul/"},
+            ["https://c.example:443/consul"],
+        ),
+        (
+            {"CONSUL_HTTP_ADDR": "unix:///run/consul/http.sock"},
+            ["unix:///run/consul/http.sock"],
+        ),
         ({"CONSUL_HTTP_ADDR": ""}, ["http://file:8500"]),
         ({"CONSUL_HTTP_SSL": "true"}, ["https://file:8500"]),
+        (
+            {"CONSUL_HTTP_ADDR": "http://c.example", "CONSUL_HTTP_SSL": "true"},
+            ["https://c.example:443"],
+        ),
         ({"CONSUL_HTTP_SSL": "0"}, ["http://file:8500"]),
     ],
 )
@@ -373,7 +423,7 @@ def test_addresses_from_environment(
     tmp_path: Path, env: dict[str, str], expected: list[str]
 ) -> None:
     """CONSUL_HTTP_ADDR replaces the file's addresses; CONSUL_HTTP_SSL makes HTTPS."""
-    text = PLAINTEXT + "[consul]\nhttp_addresses = ['http://file']"
+    text = PLAINTEXT + "[consul]\nhttp_addresses = ['http://file:8500']"
     assert expected == load_text(tmp_path, text, env).consul.http_addresses
 
 
@@ -403,7 +453,12 @@ def test_flags_win(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("env", "overrides", "said"),
     [
-        ({"CONSUL_HTTP_ADDR": "unix:///x"}, {}, "CONSUL_HTTP_ADDR: consul.http_addr"),
+        ({"CONSUL_HTTP_ADDR": "unix://x"}, {}, "CONSUL_HTTP_ADDR: consul.http_addr"),
+        (
+            {"CONSUL_HTTP_ADDR": "unix:///x", "CONSUL_HTTP_SSL": "1"},
+            {},
+            "CONSUL_HTTP_ADDR: consul.http_addresses[0]: Consul address 'unix:///x': a",
+        ),
         ({"CONSUL_HTTP_SSL": "maybe"}, {}, "CONSUL_HTTP_SSL: must be true or false"),
         ({"CONSUL_HTTP_AUTH": "u:p"}, {}, "CONSUL_HTTP_AUTH is not in this version"),
         (
