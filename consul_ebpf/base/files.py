@@ -60,9 +60,9 @@ def _write_new(
     with open(descriptor, "wb") as file:  # noqa: PTH123  # a descriptor, not a path
         file.write(data)
         file.flush()
+        os.fchmod(descriptor, mode)  # while it is ours: later that needs CAP_FOWNER
         if owner is not None:
             os.fchown(descriptor, *owner)
-        os.fchmod(descriptor, mode)
         os.fsync(descriptor)
 
 

@@ -90,16 +90,18 @@ def _capabilities(config: Config) -> list[Finding]:
     """Say for each feature what it needs, and what of that is there."""
     have = capabilities.effective()
     needed = dict(privileges.NEEDED)
-    if bootstrap_files(config).owner is not None:
-        needed["write files for bootstrap.owner"] = frozenset(privileges.FILES)
+    must = {next(iter(needed))}
+    if privileges.gives_away(bootstrap_files(config).owner, os.geteuid()):
+        needed.update([privileges.OWNER])
+        must.add(privileges.OWNER[0])
     findings = []
-    for number, (feature, names) in enumerate(needed.items()):
+    for feature, names in needed.items():
         missing = ", ".join(f"CAP_{name.upper()}" for name in sorted(names - have))
         named = ", ".join(f"CAP_{name.upper()}" for name in sorted(names))
         name = f"to {feature}" if feature[0] != "." else feature
         if not missing:
             findings.append(Finding(name, named))
-        elif number == 0:
+        elif feature in must:
             error = PrivilegeError(
                 f"{missing} missing: run as root, or grant it in the unit file"
             )

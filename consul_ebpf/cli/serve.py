@@ -24,6 +24,7 @@ from consul_ebpf.wiring import (
     Parts,
     bootstrap_files,
     build_runner,
+    closed_files,
     event_counts,
     open_backend,
     open_namespaces,
@@ -68,6 +69,7 @@ async def _open_and_run(
     config: Config, counter: EventCounter, *, detach_on_exit: bool
 ) -> None:
     files = bootstrap_files(config)  # refuses an unknown owner before the kernel does
+    privileges.check_owner(files.owner, os.geteuid(), capabilities.effective())
     _check_tls(config)
     with contextlib.ExitStack() as stack:
         endpoint = None
@@ -94,7 +96,7 @@ async def _attach_and_run(
     # signal meanwhile cancels at the next await, so a start is carried through.
     opened = open_backend(config)
     try:
-        namespaces = open_namespaces()
+        namespaces = open_namespaces(config)
     except BaseException:
         opened.close()
         raise
@@ -109,7 +111,14 @@ async def _attach_and_run(
         _give_up_privileges(config, files)
         await asyncio.sleep(0)
         registered = registered_workloads(config) if endpoint is not None else None
-        runner = build_runner(config, opened, namespaces, registered)
+        runner = build_runner(
+            config,
+            opened,
+            namespaces,
+            registered,
+            files=files,
+            reader=closed_files(namespaces),
+        )
         ready = _Ready(opened, notifier)
         if endpoint is None or registered is None:
             await runner.run(ready, upkeep)
@@ -151,19 +160,21 @@ def _check_tls(config: Config) -> None:
 
 
 def _give_up_privileges(config: Config, files: BootstrapFiles) -> None:
-    tls, credentials = config.consul.tls, config.consul.credentials
-    read = [
-        *(tls.ca_certs, tls.cert, tls.key, config.workloads.directory),
-        *(credentials.token_file, credentials.bearer_token_file),
-        *(each.credentials.token_file for each in config.proxies),
-        *(each.credentials.bearer_token_file for each in config.proxies),
-    ]
-    wanted = privileges.to_keep(files.owner, read, os.geteuid())
-    kept = capabilities.keep_only(wanted)
-    for name in sorted(kept):
-        logger.info("kept CAP_%s: %s", name.upper(), wanted[name])
-    if not kept:
-        logger.info("gave up all capabilities")
+    """Keep the least, and say what: the helper, started before, keeps its own."""
+    files.learn()
+    tls = config.consul.tls
+    read = (tls.ca_certs, tls.cert, tls.key, config.workloads.directory)
+    ours = privileges.to_keep(files.owner, read, os.geteuid())
+    have = capabilities.effective()
+    helpers = privileges.of_helper(destroy_sockets=config.kernel.destroy_sockets)
+    kept = capabilities.keep_only(ours)
+    logger.info(
+        "%s",
+        privileges.in_words(
+            {name: ours[name] for name in kept},
+            {name: why for name, why in helpers.items() if name in have},
+        ),
+    )
 
 
 class _Ready:

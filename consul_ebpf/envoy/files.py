@@ -7,14 +7,13 @@ belong to `owner`, and nobody else can read them.
 import contextlib
 import json
 import logging
-import os
-import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from consul_ebpf.base.files import TEMPORARY_SUFFIX, write_atomically
 from consul_ebpf.base.tls import TlsMaterial
+from consul_ebpf.envoy.holdings import Holdings
 from consul_ebpf.envoy.tls import tls_ca_secret, tls_cert_secret
 from consul_ebpf.envoy.token import token_secret
 from consul_ebpf.model.errors import ConsulEbpfError
@@ -49,6 +48,7 @@ class BootstrapFiles:
     ) -> None:
         self._directory = directory
         self._owner = owner
+        self._holdings = Holdings(_FILE_MODE, owner)
 
     @property
     def owner(self) -> tuple[int, int] | None:
@@ -57,6 +57,15 @@ class BootstrapFiles:
 
     def __repr__(self) -> str:
         return f"<BootstrapFiles {self._directory}>"
+
+    def learn(self) -> None:
+        """Read all files there are, while we may: another user's we may not, later.
+
+        Else each would be written once more after a start, and said to have changed.
+        """
+        for name in OURS:
+            for path in self._directory.glob(f"*/{name}"):
+                self._holdings.learn(path)
 
     def bootstrap_path(self, proxy: Proxy) -> Path:
         """Where `write` puts the proxy's bootstrap."""
@@ -136,6 +145,7 @@ class BootstrapFiles:
         Raises:
             ConsulEbpfError: a file of ours could not be removed, or looked for.
         """
+        self._holdings.keep_only(keep)
         try:
             others = [p for p in self._directory.iterdir() if p.name not in keep]
         except (FileNotFoundError, NotADirectoryError):
@@ -154,9 +164,10 @@ class BootstrapFiles:
         path = self._directory / proxy.id / name
         _make_directory(path.parent, _PROXY_MODE)
         data = json.dumps(content, indent=2).encode() + b"\n"
-        if _holds(path, data, self._owner):
+        if self._holdings.holds(path, data):
             return None
         write_atomically(path, data, mode=_FILE_MODE, owner=self._owner)
+        self._holdings.wrote(path, data)
         log.info("wrote %s", path)
         return path
 
@@ -202,22 +213,3 @@ def _make_directory(path: Path, mode: int) -> None:
         raise ConsulEbpfError(
             f"cannot make the directory {str(path)!r}: {error.strerror}"
         ) from error
-
-
-def _holds(path: Path, data: bytes, owner: tuple[int, int] | None) -> bool:
-    """Whether `path` is already the file we would write."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        file = open(path, "rb", opener=lambda at, _: os.open(at, flags))  # noqa: SIM115
-    except OSError:  # a directory among them
-        return False
-    with file:
-        status = os.fstat(file.fileno())
-        return (
-            stat.S_ISREG(status.st_mode)
-            and stat.S_IMODE(status.st_mode) == _FILE_MODE
-            and status.st_uid == (owner[0] if owner else os.geteuid())
-            and status.st_gid == (owner[1] if owner else status.st_gid)
-            and status.st_size == len(data)
-            and file.read() == data
-        )

@@ -3,11 +3,11 @@
 import errno
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Self
 
 from consul_ebpf.base.lines import one_line
-from consul_ebpf.kernel.helper import Helper
+from consul_ebpf.kernel.helper import CAPABILITIES, Helper
 from consul_ebpf.kernel.requests import PER_SECOND
 from consul_ebpf.model.errors import KernelError, KernelFeatureError, PrivilegeError
 from consul_ebpf.model.seams import Doomed
@@ -38,9 +38,9 @@ class HelperNamespaces:
         return f"<HelperNamespaces {self.helper!r}>"
 
     @classmethod
-    def start(cls) -> Self:
-        """Start the helper with this process's privileges; both end together."""
-        return cls(Helper.start())
+    def start(cls, capabilities: Collection[str] = CAPABILITIES) -> Self:
+        """Start the helper with these of our privileges; both end together."""
+        return cls(Helper.start(capabilities))
 
     def cookie(self, path: str) -> int:
         """Return a network namespace's cookie; see `Namespaces.cookie`."""

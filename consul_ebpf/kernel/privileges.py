@@ -1,13 +1,16 @@
 """Which feature needs which capability, and which of them a running controller keeps.
 
 Tables, links and pins are reached by descriptors opened before, in directories that are
-the controller's own; other network namespaces by a helper: so it keeps next to nothing.
+the controller's own; other network namespaces, and other users' token files, by a
+helper: so the controller keeps next to nothing.
 """
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+
+from consul_ebpf.model.errors import PrivilegeError
 
 NEEDED = {
     "load, attach and start": frozenset({"sys_admin"}),
@@ -15,31 +18,81 @@ NEEDED = {
     "... and bind VIPs, in other network namespaces": frozenset(
         {"sys_admin", "sys_ptrace"}
     ),
+    "read other users' token files": frozenset({"dac_read_search"}),
 }
 """At the start, by feature. CAP_BPF is not enough to load: BCC opens pinned tables by
 their ids."""
 
-FILES = ("chown", "fowner", "dac_override")
-"""What writing files for another user needs."""
+OWNER = ("write files for bootstrap.owner", frozenset({"chown"}))
+"""The feature of a configuration that has an owner, and what it needs."""
+
+_HELPER = {
+    "dac_read_search": "to read other users' token files",
+    "net_admin": "to cut connections",
+    "sys_admin": "to enter network namespaces",
+    "sys_ptrace": "to find them",
+}
+
+
+def of_helper(*, destroy_sockets: bool) -> Mapping[str, str]:
+    """Return the capabilities that the helper keeps, each with its reason."""
+    return {
+        name: why
+        for name, why in _HELPER.items()
+        if destroy_sockets or name != "net_admin"
+    }
+
+
+def gives_away(owner: tuple[int, int] | None, uid: int) -> bool:
+    """Whether files are written for somebody else than user `uid`, who writes them."""
+    if owner is None:
+        return False
+    ours = {os.getegid(), *os.getgroups()}
+    return owner[0] != uid or owner[1] not in ours
+
+
+def check_owner(owner: tuple[int, int] | None, uid: int, have: Collection[str]) -> None:
+    """Refuse an owner whom files cannot be given to.
+
+    Raises:
+        PrivilegeError: CAP_CHOWN is missing.
+    """
+    if owner is not None and gives_away(owner, uid) and "chown" not in have:
+        raise PrivilegeError(
+            f"bootstrap.owner is uid {owner[0]}: giving it files needs CAP_CHOWN:"
+            " grant it in the unit file, or leave out bootstrap.owner"
+        )
 
 
 def to_keep(
     owner: tuple[int, int] | None, read: Iterable[str], uid: int
 ) -> Mapping[str, str]:
-    """Return the capabilities to keep, each with its reason.
+    """Return the capabilities that the controller keeps, each with its reason.
 
     Args:
         owner: uid and gid the bootstraps are written for; None: our own.
-        read: paths that are to be read again and again; empty ones are left out.
+        read: paths that are to be read again and again, and that the helper does not
+            read; empty ones are left out.
         uid: ours.
     """
     kept = {}
-    if owner is not None and owner[0] != uid:
-        kept = dict.fromkeys(FILES, f"bootstrap.owner is uid {owner[0]}")
+    if owner is not None and gives_away(owner, uid):
+        kept["chown"] = f"bootstrap.owner is uid {owner[0]}"
     for path in filter(None, read):
-        if "dac_override" not in kept and not readable(Path(path), uid):
+        if not readable(Path(path), uid):
             kept["dac_read_search"] = f"{path} is closed to uid {uid}"
     return kept
+
+
+def in_words(ours: Mapping[str, str], helpers: Mapping[str, str]) -> str:
+    """Say in one line what the controller and its helper keep, and why."""
+    kept = f"kept {_listed(ours)}; gave up all others" if ours else ""
+    helper = f"the helper keeps {_listed(helpers) or 'none'}"
+    return f"{kept or 'gave up all capabilities'}; {helper}"
+
+
+def _listed(named: Mapping[str, str]) -> str:
+    return ", ".join(f"CAP_{name.upper()} ({named[name]})" for name in sorted(named))
 
 
 def readable(path: Path, uid: int) -> bool:
@@ -49,7 +102,7 @@ def readable(path: Path, uid: int) -> bool:
             if not _may(directory.stat(), uid, stat.S_IXUSR):
                 return False
         return _may(path.stat(), uid, stat.S_IRUSR)
-    except OSError:
+    except (OSError, ValueError, RuntimeError):
         return True
 
 

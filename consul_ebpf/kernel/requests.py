@@ -5,6 +5,8 @@ A request is one line of JSON, `[name, arguments, seconds]`, and so is its answe
     ["cookie", ["/run/netns/web-1"], 2]                     -> {"answer": 4711}
     ["established", [], 5]                                  -> {"answer": [4712]}
     ["destroy", [[[cookie, [["10.0.0.1", 8502], ...]]]], 9] -> {"answer": 1}
+    ["fingerprint", ["/run/web-1.jwt"], 5]  -> {"answer": {"fingerprint": [1, 2, 3]}}
+    ["read", ["/run/web-1.jwt", 65536], 5]  -> ... with its "data", too, in Base64
     anything wrong                           -> {"errno": 1, "message": "..."}
 
 `REQUESTS` has them all: one function each, whose answer JSON can hold. It runs in a
@@ -12,6 +14,7 @@ process of its own that ends afterwards, or after `seconds`, whatever it waits f
 small modules are imported above: two of these processes wait all the time.
 """
 
+import binascii
 import json
 import os
 import signal
@@ -51,10 +54,32 @@ def _destroy(doomed: "list[tuple[int, list[tuple[str, int]]]]") -> int:
     return sockets.destroy(peers, PER_SECOND)
 
 
+def _fingerprint(path: str) -> "dict[str, Any]":
+    from consul_ebpf.base import reading  # noqa: PLC0415
+
+    try:
+        return {"fingerprint": reading.fingerprint(path)}
+    except reading.FileError as error:
+        return {"why": error.why, "missing": error.missing}
+
+
+def _read(path: str, limit: int) -> "dict[str, Any]":
+    from consul_ebpf.base import reading  # noqa: PLC0415
+
+    try:
+        content = reading.read_file(path, limit)
+    except reading.FileError as error:
+        return {"why": error.why, "missing": error.missing}
+    data = binascii.b2a_base64(content.data, newline=False).decode()
+    return {"fingerprint": content.fingerprint, "data": data}
+
+
 REQUESTS: "Mapping[str, Callable[..., Any]]" = {
     "cookie": _cookie,
     "established": _established,
     "destroy": _destroy,
+    "fingerprint": _fingerprint,
+    "read": _read,
 }
 
 

@@ -17,6 +17,7 @@ from consul_ebpf.wiring.files import (
 )
 from consul_ebpf.wiring.host import (
     build_runner,
+    closed_files,
     host_seed,
     open_backend,
     open_namespaces,
@@ -28,6 +29,7 @@ __all__ = [
     "api_socket",
     "bootstrap_files",
     "build_runner",
+    "closed_files",
     "event_counts",
     "host_seed",
     "known_servers",

@@ -7,6 +7,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from consul_ebpf.base.reading import PLAIN, Reader
 from consul_ebpf.base.tls import TlsFiles
 from consul_ebpf.config import proxies as entries
 from consul_ebpf.config.schema import Config, Consul, Tls
@@ -41,8 +42,10 @@ class Parts:
     controller's ACL token, which `keeper` renews while it runs.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, reader: Reader = PLAIN) -> None:
+        """Make them; `reader` reads the tokens' files."""
         self._config = config
+        self._reader = reader
         self.tls = _tls_files(config.consul.tls)
         self.pool: ServerPool | None = None
 
@@ -98,10 +101,10 @@ class Parts:
             consul.http_addresses,
             https=self.https,
             datacenter=consul.datacenter,
+            reader=self._reader,
         )
-        return TokenKeeper(
-            acl, self._token_memory, entries.to_credentials(consul.credentials)
-        )
+        default = entries.to_credentials(consul.credentials)
+        return TokenKeeper(acl, self._token_memory, default, reader=self._reader)
 
     @cached_property
     def _token_memory(self) -> "TokenMemory":

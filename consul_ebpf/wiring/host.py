@@ -5,7 +5,10 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from consul_ebpf.base.reading import PLAIN, Reader
 from consul_ebpf.config.schema import Config
+from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.kernel import privileges
 from consul_ebpf.kernel.backend import BccMapBackend
 from consul_ebpf.model.seams import Namespaces, WorkloadSource
 from consul_ebpf.wiring.consul import Parts
@@ -14,6 +17,7 @@ from consul_ebpf.wiring.proxies import workload_source
 
 if TYPE_CHECKING:
     from consul_ebpf.controller.runner import Runner
+    from consul_ebpf.kernel.namespaces import HelperNamespaces
 
 
 def open_backend(config: Config) -> BccMapBackend:
@@ -28,11 +32,19 @@ def open_backend(config: Config) -> BccMapBackend:
     )
 
 
-def open_namespaces() -> Namespaces:
-    """Start the helper that keeps the privileges for network namespaces."""
+def open_namespaces(config: Config) -> "HelperNamespaces":
+    """Start the helper, which keeps the privileges that this process gives up."""
     from consul_ebpf.kernel.namespaces import HelperNamespaces  # noqa: PLC0415
 
-    return HelperNamespaces.start()
+    kept = privileges.of_helper(destroy_sockets=config.kernel.destroy_sockets)
+    return HelperNamespaces.start(kept)
+
+
+def closed_files(namespaces: "HelperNamespaces") -> Reader:
+    """Make what reads files that may be another user's."""
+    from consul_ebpf.kernel.closed_files import ClosedFiles  # noqa: PLC0415
+
+    return ClosedFiles(namespaces.helper)
 
 
 def build_runner(
@@ -40,14 +52,26 @@ def build_runner(
     backend: BccMapBackend,
     namespaces: Namespaces | None = None,
     registered: WorkloadSource | None = None,
+    *,
+    files: BootstrapFiles | None = None,
+    reader: Reader = PLAIN,
 ) -> "Runner":
-    """Wire everything around an opened backend."""
+    """Wire everything around an opened backend.
+
+    Args:
+        config: the whole.
+        backend: the opened tables.
+        namespaces: looks into the proxies' network namespaces.
+        registered: the proxies of the local endpoint.
+        files: where bootstraps are written; None: made here.
+        reader: reads the tokens' files.
+    """
     from consul_ebpf.controller.runner import Runner  # noqa: PLC0415
     from consul_ebpf.proxies.memory import VipMemory  # noqa: PLC0415
 
     directory = Path(config.bootstrap.directory)
     known = known_servers(config)
-    parts = Parts(config)
+    parts = Parts(config, reader)
     return Runner(
         pool=parts.server_pool(known.resume(backend.read().table)),
         workloads=workload_source(
@@ -59,7 +83,7 @@ def build_runner(
         ),
         backend=backend,
         renderer=renderer(config),
-        files=bootstrap_files(config),
+        files=files or bootstrap_files(config),
         memory=VipMemory(directory),
         known=known,
         network=IPv4Network(config.kernel.vip_cidr),

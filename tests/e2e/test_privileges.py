@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from consul_ebpf.kernel import libbpf
+from consul_ebpf.kernel import capabilities, libbpf
 from consul_ebpf.kernel.pins import Pins
 from tests.kernel.conftest import Kernel, connect
 from tests.lab.controller import COMMAND, ControllerProcess, toml
+from tests.lab.endpoint import ask
 from tests.lab.live import live_server
 from tests.lab.processes import wait_until
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup
@@ -102,31 +103,131 @@ def test_a_running_controller_has_no_capability_in_any_thread(
         assert controller.terminate() == 0
 
 
-@pytest.mark.parametrize("closed", [False, True])
-def test_what_reading_a_closed_token_needs_is_kept(
-    base: dict[str, Any], tmp_path: Path, closed: bool
-) -> None:
-    """One capability, with its reason in the log; none for a file of our own."""
-    token = tmp_path / "token"
-    token.write_text("5e7f6f0c-0000-4000-8000-000000000000")
+def setting(name: str) -> str:
+    """Return a setting of the unit."""
+    (value,) = re.findall(rf"^{name}=(.*)$", UNIT.read_text(), re.MULTILINE)
+    return str(value)
+
+
+def bits(*names: str) -> str:
+    """Return a set of capabilities as /proc shows it."""
+    return f"{sum(1 << capabilities.NUMBERS[name] for name in names):016x}"
+
+
+def as_the_unit() -> tuple[str, ...]:
+    """Return what runs a command with exactly the unit's capabilities."""
+    names = [name[4:].lower() for name in setting("CapabilityBoundingSet").split()]
+    bounding = ",".join(["-all", *(f"+{name}" for name in names)])
+    before = ("setpriv", f"--bounding-set={bounding}", "--inh-caps=-all")
+    return (*before, "--no-new-privs", "--")
+
+
+SECRET = "5e7f6f0c-0000-4000-8000-000000000000"
+NOBODY = 65534
+
+
+def another_users_token(directory: Path) -> dict[str, Any]:
+    """Make a token's file as Nomad does: closed, in a closed directory."""
+    closed = directory / "secrets"
+    closed.mkdir(0o700)
+    token = closed / "token"
+    token.write_text(SECRET)
     token.chmod(0o600)
-    if closed:
-        os.chown(token, 65534, 65534)
-    credentials = {"type": "static", "token_file": str(token)}
-    base["consul"]["credentials"] = credentials
-    with ControllerProcess(base) as controller:
-        kept = f"{1 << 2:016x}" if closed else NONE
-        assert capabilities_of(controller.child.pid)["CapEff"] == {kept}
-        said = controller.child.last_words(100)
-        assert ("kept CAP_DAC_READ_SEARCH: " in said) == closed
-        assert ("gave up all capabilities" in said) != closed
-        assert "5e7f6f0c" not in said
+    for path in (token, closed):
+        os.chown(path, NOBODY, NOBODY)
+    return {"type": "static", "token_file": str(token)}
+
+
+@pytest.mark.parametrize("where", ["configuration", "drop-in", "registered"])
+@pytest.mark.parametrize("cuts", [True, False])
+@pytest.mark.parametrize("owned", [False, True])
+def test_fault_98_the_least_is_kept_and_is_enough(
+    base: dict[str, Any], tmp_path: Path, where: str, cuts: bool, owned: bool
+) -> None:
+    """Under the unit's capabilities, wherever a proxy with a closed token is named."""
+    entry = {
+        "id": "own",
+        "node": "h",
+        "credentials": another_users_token(tmp_path),
+    }
+    drop_ins = tmp_path / "drop-ins"
+    drop_ins.mkdir()
+    base["workloads"] = {"directory": str(drop_ins)}
+    base["kernel"]["destroy_sockets"] = cuts
+    base["bootstrap"] = {"owner": str(NOBODY)} if owned else {}
+    if where == "configuration":
+        base["proxies"].append(entry)
+    elif where == "drop-in":
+        (drop_ins / "own.toml").write_text(toml({"proxies": [entry]}))
+    with ControllerProcess(base, before=as_the_unit()) as controller:
+        if where == "registered":
+            del entry["id"]
+            socket_ = controller.bootstraps / "api.sock"
+            assert ask(socket_, "PUT", "/v1/proxies/own", entry)[0] == 201
+        controller.bootstrap("own")
+        written = controller.bootstraps / "own" / "token.json"
+        assert SECRET in written.read_text()
+        assert (written.stat().st_uid, written.stat().st_mode & 0o777) == (
+            NOBODY if owned else 0,
+            0o600,
+        )
+        pid = controller.child.pid
+        assert capabilities_of(pid)["CapEff"] == {bits("chown") if owned else NONE}
+        helper = {"sys_admin", "sys_ptrace", "dac_read_search"}
+        helper |= {"net_admin"} if cuts else set()
+        guards = children_of(pid)
+        assert guards
+        for guard in guards:
+            assert capabilities_of(guard)["CapEff"] == {bits(*helper)}
+        said = controller.log()
+        assert said.count("CAP_") == 1 + len(helper) if owned else len(helper)
+        (line,) = [text for text in said.splitlines() if "the helper keeps CAP" in text]
+        assert ("kept CAP_CHOWN (bootstrap.owner is uid 65534)" in line) == owned
+        assert ("gave up all capabilities;" in line) != owned
+        assert SECRET not in said
+        assert "Traceback" not in said
+        if owned:  # a start writes nothing anew, though it may not read what is there
+            controller.terminate()
+            controller.start()
+            time.sleep(1)
+            assert f"wrote {written}" not in controller.log()[len(said) :]
+
+
+def children_of(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(each) for each in found.split()]
+
+
+def test_fault_98_an_owner_that_files_cannot_be_given_to(
+    base: dict[str, Any], kernel: Kernel, tmp_path: Path
+) -> None:
+    """Refused before anything is attached, by the capability's name; `doctor`, too."""
+    base["bootstrap"] = {"owner": str(NOBODY)}
+    without = ("setpriv", "--bounding-set=-chown", "--")
+    code, said = run(base, tmp_path, *without)
+    assert code == 3
+    assert "needs CAP_CHOWN" in said
+    assert len(said.splitlines()) == 1
+    assert not Pins(kernel.bpffs).current.exists()
+    doctor = subprocess.run(
+        [*without, *COMMAND, "doctor", "--config", str(tmp_path / "config.toml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    failed = [line for line in doctor.stdout.splitlines() if "CAP_CHOWN" in line]
+    assert failed[0].startswith("FAIL to write files for bootstrap.owner"), failed
+
+
+def _in(config: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    bootstrap = {"directory": str(tmp_path / "run"), **config.get("bootstrap", {})}
+    return {**config, "bootstrap": bootstrap}
 
 
 def run(config: dict[str, Any], tmp_path: Path, *before: str) -> tuple[int, str]:
     """Run a controller that is to fail; return its code and what it said."""
     file = tmp_path / "config.toml"
-    file.write_text(toml({**config, "bootstrap": {"directory": str(tmp_path / "run")}}))
+    file.write_text(toml(_in(config, tmp_path)))
     ended = subprocess.run(
         [*before, *COMMAND, "run", "--config", str(file)],
         capture_output=True,
@@ -254,26 +355,17 @@ def pings(systemd: socket.socket, seconds: float) -> int:
     return count
 
 
-def setting(name: str) -> str:
-    """Return a setting of the unit."""
-    (value,) = re.findall(rf"^{name}=(.*)$", UNIT.read_text(), re.MULTILINE)
-    return str(value)
-
-
 def test_the_units_capabilities_are_enough(
     base: dict[str, Any], kernel: Kernel, tmp_path: Path, server: str
 ) -> None:
     """No others, no new privileges, no memory both written and executed: it serves."""
-    names = [name[4:].lower() for name in setting("CapabilityBoundingSet").split()]
-    bounding = ",".join(["-all", *(f"+{name}" for name in names)])
     assert setting("MemoryDenyWriteExecute") == setting("NoNewPrivileges") == "yes"
     deny = (
         "import ctypes, os, sys\n"
         "assert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0\n"  # PR_SET_MDWE
         "os.execv(sys.argv[1], sys.argv[1:])"
     )
-    before = ["setpriv", f"--bounding-set={bounding}", "--inh-caps=-all"]
-    before += ["--no-new-privs", "--", sys.executable, "-c", deny]
+    before = [*as_the_unit(), sys.executable, "-c", deny]
     file = tmp_path / "config.toml"
     file.write_text(toml({**base, "bootstrap": {"directory": str(tmp_path / "run")}}))
     process = subprocess.Popen(

@@ -29,6 +29,7 @@ class ControllerProcess(Held):
         *,
         netns: Netns | None = None,
         args: tuple[str, ...] = (),
+        before: tuple[str, ...] = (),
     ) -> None:
         """Prepare; entering starts it, leaving kills it.
 
@@ -37,10 +38,12 @@ class ControllerProcess(Held):
                 with a temporary one if missing.
             netns: where to run.
             args: more arguments for `run`.
+            before: a command that becomes the controller's, such as `setpriv`.
         """
         self._given = config
         self._netns = netns
         self._args = args
+        self._before = before
 
     def hold(self, stack: ExitStack) -> None:
         """Start it and wait for its ready line."""
@@ -77,7 +80,8 @@ class ControllerProcess(Held):
 
         `env` is put on top of our own: another version's, from `versions.py`.
         """
-        argv = [*COMMAND, "run", "--config", str(self._file), *self._args]
+        argv = [*self._before, *COMMAND, "run"]
+        argv += ["--config", str(self._file), *self._args]
         said = self._directory / "controller.stdout"
         before = said.stat().st_size if said.exists() else 0
         self.child = Child(

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -194,3 +196,37 @@ def test_prune(top: Path, tmp_path: Path) -> None:
 def test_prune_before_anything_was_written(top: Path) -> None:
     """No directory, nothing to remove."""
     assert BootstrapFiles(top).prune(set()) == []
+
+
+_OWNED = """
+import sys
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.kernel import capabilities
+from consul_ebpf.model.values import PlacedProxy, Proxy, Vip
+
+files = BootstrapFiles(Path(sys.argv[1]), owner=(65534, 65534))
+files.learn()
+capabilities.keep_only({"chown"})
+web = PlacedProxy(Proxy("web-1", "n"), Vip(IPv4Address("127.64.0.1"), 8502))
+for data in ({"is": "there"}, {"is": "new"}, {"is": "new"}):
+    print(files.write(web, data) is not None)
+files.prune(set())
+print(files.bootstrap_path(web.proxy).exists())
+"""
+
+
+@as_root
+def test_fault_98_with_chown_alone_another_users_files_are_written(top: Path) -> None:
+    """What is there is known from before, and is not written once more."""
+    BootstrapFiles(top, owner=(65534, 65534)).write(WEB, {"is": "there"})
+    command = ["setpriv", "--bounding-set=-all,+chown,+dac_read_search", "--", "env"]
+    ended = subprocess.run(
+        [*command, sys.executable, "-c", _OWNED, top],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout.split() == ["False", "True", "False", "False"], ended.stderr

@@ -1,0 +1,98 @@
+"""`ClosedFiles`: other users' files, by the helper that may read them.
+
+A token's file may be closed to the controller, which has given up its privileges: a
+workload's own JWT is. Whoever writes the path, be it in the configuration, a drop-in or
+a registration, need not know. The rules are `base.reading`'s in both processes.
+"""
+
+import base64
+import threading
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from consul_ebpf.base.reading import (
+    Content,
+    FileError,
+    Fingerprint,
+    fingerprint,
+    read_file,
+)
+from consul_ebpf.model.errors import KernelError
+
+SECONDS = 5.0
+"""That the helper has for one file."""
+
+LOOK_SECONDS = 10.0
+"""Between looks at a file in a closed directory: each costs a process."""
+
+MAX_SEEN = 4096
+"""Files whose last look is remembered."""
+
+
+class Asks(Protocol):
+    """What asks the helper: `Helper`."""
+
+    def ask(self, name: str, *arguments: Any, seconds: float) -> dict[str, Any]:
+        """Ask for one of the helper's requests."""
+        ...
+
+
+class ClosedFiles:
+    """A `Reader` that tries itself first, and asks the helper where it may not.
+
+    Safe for several threads.
+    """
+
+    def __init__(self, helper: Asks) -> None:
+        """Ask this helper."""
+        self._helper = helper
+        self._lock = threading.Lock()
+        self._seen: dict[str, tuple[float, Fingerprint]] = {}
+
+    def __repr__(self) -> str:
+        return f"<ClosedFiles by {self._helper!r}>"
+
+    def fingerprint(self, path: str | Path) -> Fingerprint:
+        """Return a file's fingerprint, of a closed directory's as it lately was."""
+        try:
+            return fingerprint(path)
+        except FileError as error:
+            if not error.denied:
+                raise
+        now = time.monotonic()
+        with self._lock:
+            looked, seen = self._seen.get(str(path), (float("-inf"), ()))
+        if now - looked < LOOK_SECONDS:
+            return seen
+        return self._note(path, tuple(self._ask("fingerprint", path)["fingerprint"]))
+
+    def read(self, path: str | Path, limit: int) -> Content:
+        """Read a file; see `read_file`."""
+        try:
+            return read_file(path, limit)
+        except FileError as error:
+            if not error.denied:
+                raise
+        answer = self._ask("read", path, limit)
+        seen = self._note(path, tuple(answer["fingerprint"]))
+        return Content(base64.b64decode(answer["data"]), seen)
+
+    def _note(self, path: str | Path, seen: Fingerprint) -> Fingerprint:
+        with self._lock:
+            if len(self._seen) >= MAX_SEEN:
+                self._seen.clear()
+            self._seen[str(path)] = (time.monotonic(), seen)
+        return seen
+
+    def _ask(self, name: str, path: str | Path, *more: int) -> dict[str, Any]:
+        try:
+            answer = self._helper.ask(name, str(path), *more, seconds=SECONDS)
+        except KernelError as error:
+            raise FileError(path, str(error)) from error
+        if "errno" in answer:
+            raise FileError(path, answer["message"] or "cannot be read")
+        told: dict[str, Any] = answer["answer"]
+        if "why" in told:
+            raise FileError(path, told["why"], missing=told["missing"])
+        return told
