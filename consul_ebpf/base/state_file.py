@@ -13,6 +13,7 @@ import msgspec
 
 from consul_ebpf.base.events import event
 from consul_ebpf.base.files import write_atomically
+from consul_ebpf.base.reading import FileError, read_file
 from consul_ebpf.model.errors import ConsulEbpfError
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,11 @@ class JsonFile(Generic[T]):
     def __repr__(self) -> str:
         return f"<JsonFile {self.path}>"
 
+    @property
+    def aside(self) -> Path:
+        """Where a file that was no good is moved."""
+        return self.path.with_name(f"{self.path.name}.bad")
+
     def read(self) -> T | None:
         """Return the value, None if there is no file.
 
@@ -45,15 +51,12 @@ class JsonFile(Generic[T]):
             ValueError: the file is not ours, damaged, or cannot be read.
         """
         try:
-            with self.path.open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
-            if len(data) > MAX_BYTES:
-                raise ValueError("too large")
-            envelope = self._envelope.decode(data)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise ValueError(error.strerror) from error
+            content = read_file(self.path, MAX_BYTES)
+        except FileError as error:
+            if error.missing:
+                return None
+            raise ValueError(error.why) from error
+        envelope = self._envelope.decode(content.data)
         if envelope.version != self.VERSION:
             raise ValueError(f"version {envelope.version}, this one reads 1")
         if envelope.checksum not in {"", _checksum(envelope.content)}:
@@ -72,16 +75,15 @@ class JsonFile(Generic[T]):
     def reject(self, why: str) -> None:
         """Move the file aside, to be looked at, and forget it."""
         self._saved = None
-        aside = self.path.with_name(f"{self.path.name}.bad")
         logger.warning(
             "%s: ignored, moved to %s: %s",
             self.path,
-            aside.name,
+            self.aside.name,
             why,
             extra=event("state_ignored"),
         )
         try:
-            self.path.replace(aside)
+            self.path.replace(self.aside)
         except OSError as error:
             logger.warning(
                 "%s: cannot be moved: %s",
@@ -90,15 +92,20 @@ class JsonFile(Generic[T]):
                 extra=event("files_failed"),
             )
 
-    def save(self, value: T) -> None:
-        """Write the value unless the file holds it; blocks for a disk's flush."""
+    def save(self, value: T) -> bool:
+        """Write the value unless the file holds it; blocks for a disk's flush.
+
+        Returns whether the file holds the value now; a failure is logged, once.
+        """
         if self._saved == value:
-            return
+            return True
         content = msgspec.Raw(msgspec.json.encode(value))
         data = msgspec.json.encode(_Envelope(self.VERSION, content, _checksum(content)))
+        data = msgspec.json.format(data, indent=1) + b"\n"
         try:
+            _check_size(self.path, data)
             _make_directory(self.path.parent)
-            write_atomically(self.path, msgspec.json.format(data, indent=1) + b"\n")
+            write_atomically(self.path, data)
         except (ConsulEbpfError, OSError) as error:
             if not self._failing:
                 logger.warning(
@@ -107,9 +114,17 @@ class JsonFile(Generic[T]):
                     extra=event("files_failed"),
                 )
             self._failing = True
-        else:
-            self._saved = value
-            self._failing = False
+            return False
+        self._saved = value
+        self._failing = False
+        return True
+
+
+def _check_size(path: Path, data: bytes) -> None:
+    if len(data) > MAX_BYTES:
+        raise ConsulEbpfError(
+            f"cannot write {str(path)!r}: more than {MAX_BYTES} bytes"
+        )
 
 
 def _make_directory(path: Path) -> None:

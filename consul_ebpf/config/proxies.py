@@ -9,7 +9,7 @@ from consul_ebpf.config import schema
 from consul_ebpf.config.schema import ProxyEntry
 from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.errors import ConfigError
-from consul_ebpf.model.names import problems, shown
+from consul_ebpf.model.names import credential_problems, problems, shown
 from consul_ebpf.model.values import Credentials, Login, Proxy
 
 
@@ -62,6 +62,9 @@ def wrong_credentials(
         secret = getattr(credentials, name)
         if not (secret.isascii() and secret.isprintable()):
             yield f".{name}", "holds more than printable ASCII; copy it again"
+    if (made := to_credentials(credentials)) is not None:
+        for field, wrong in credential_problems(made):
+            yield f".{field}", wrong
     if not 0 <= credentials.token_ttl < float("inf"):
         yield ".token_ttl", "is not a number of seconds"
 
@@ -138,7 +141,7 @@ def _to_proxy(
         credentials=to_credentials(merged(entry.credentials, default)),
     )
     for field, wrong in problems(proxy):
-        value = shown(getattr(proxy, field))
+        value = shown(getattr(proxy, field)) if hasattr(proxy, field) else "its value"
         raise ConfigError(f"proxies[{index}].{field}: {value} {wrong}")
     return proxy
 

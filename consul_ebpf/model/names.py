@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from itertools import chain
 
 from consul_ebpf.model.errors import InvalidProxyError
-from consul_ebpf.model.values import Proxy
+from consul_ebpf.model.values import Credentials, Login, Proxy
 
 MAX_ID = 200
 """Bytes of UTF-8. An id is a directory's name, and those end at 255."""
@@ -15,6 +16,9 @@ MAX_NAME = 512
 
 OWN_SUFFIXES = (".json", ".bad", ".tmp")
 """Our own files lie beside the proxies' directories and end so."""
+
+OWN_NAMES = frozenset({"api.sock"})
+"""What else lies there, named by nobody else."""
 
 MAX_PATH = 4095
 """Bytes: the kernel's own limit."""
@@ -43,6 +47,28 @@ def problems(proxy: Proxy) -> list[tuple[str, str]]:
         "partition": _wrong_tenancy(proxy.partition),
         "netns": _wrong_path(proxy.netns),
         "cgroup": _wrong_path(proxy.cgroup),
+    }
+    own = credential_problems(proxy.credentials) if proxy.credentials else []
+    return [
+        *((field, text) for field, text in wrong.items() if text),
+        *((f"credentials.{field}", text) for field, text in own),
+    ]
+
+
+def credential_problems(credentials: Credentials) -> list[tuple[str, str]]:
+    """Return (field, what is wrong) for each text of credentials that is wrong.
+
+    No text is repeated: it may be a secret that was written into the wrong place.
+    """
+    login = credentials.login or Login("")
+    wrong = {
+        "token_file": _wrong_text(credentials.token_file, MAX_PATH),
+        "bearer_token_file": _wrong_text(login.bearer_token_file, MAX_PATH),
+        "auth_method": _wrong_name(login.auth_method),
+        "namespace": _wrong_name(login.namespace),
+        "partition": _wrong_name(login.partition),
+        "datacenter": _wrong_name(login.datacenter),
+        "meta": next(filter(None, map(_wrong_name, chain(*login.meta))), ""),
     }
     return [(field, text) for field, text in wrong.items() if text]
 
@@ -110,7 +136,7 @@ def _wrong_id(id_: str) -> str:
         return "holds a '/'; it becomes a directory's name, register it without"
     if id_.startswith((".", "-")):
         return f"begins with {id_[0]!r}; it becomes a directory's name, rename it"
-    if id_.endswith(OWN_SUFFIXES):
+    if id_ in OWN_NAMES or id_.endswith(OWN_SUFFIXES):
         return f"ends with {id_[id_.rindex('.') :]!r}, as our own files do; rename it"
     return ""
 

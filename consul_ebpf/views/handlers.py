@@ -18,6 +18,7 @@ from consul_ebpf.config.decoding import convert
 from consul_ebpf.config.schema import ProxyEntry
 from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
 from consul_ebpf.model.names import shown
+from consul_ebpf.proxies.sources.precedence import of_catalog
 from consul_ebpf.proxies.sources.registered import RegisteredWorkloads, not_ours
 from consul_ebpf.views.fresh import Fresh
 from consul_ebpf.views.peers import is_local_name, peer_uid
@@ -141,7 +142,7 @@ class Handlers:
     async def put(self, request: web.Request) -> web.Response:
         """Register a proxy: the keys of a `[[proxies]]` entry."""
         proxy_id = request.match_info["id"]
-        if refusal := self._may_not(request, proxy_id):
+        if refusal := await self._may_not(request, proxy_id):
             return refusal
         body = await _body(request)
         try:
@@ -153,7 +154,7 @@ class Handlers:
                 ):
                     return _error(400, "the body must be an object, with the path's id")
                 entry = convert(data, ProxyEntry, "body")
-            new = await asyncio.to_thread(self._registered.put, entry)
+            new = await self._registered.put(entry)
         except ConfigError as error:
             return _error(400, one_line(error))
         return web.json_response({"id": proxy_id}, status=201 if new else 200)
@@ -161,13 +162,15 @@ class Handlers:
     async def delete(self, request: web.Request) -> web.Response:
         """Remove a proxy that was registered here."""
         proxy_id = request.match_info["id"]
-        if refusal := self._may_not(request, proxy_id):
+        if refusal := await self._may_not(request, proxy_id):
             return refusal
-        if not await asyncio.to_thread(self._registered.remove, proxy_id):
+        if not await self._registered.remove(proxy_id):
             return _error(404, f"proxy {shown(proxy_id)} is not registered here")
         return web.Response(status=204)
 
-    def _may_not(self, request: web.Request, proxy_id: str) -> web.Response | None:
+    async def _may_not(
+        self, request: web.Request, proxy_id: str
+    ) -> web.Response | None:
         """Refuse who may not write, and what is somebody else's."""
         transport = request.transport
         uid = peer_uid(transport.get_extra_info("socket") if transport else None)
@@ -176,7 +179,11 @@ class Handlers:
         if uid not in self._writers:
             return _error(403, f"uid {uid} may not register proxies: see api.users")
         owner = self._host.owner(proxy_id)
-        if owner and proxy_id not in self._registered:
+        if (
+            owner
+            and not of_catalog(owner)
+            and not await self._registered.owns(proxy_id)
+        ):
             return _error(409, not_ours(proxy_id, owner))
         return None
 

@@ -20,14 +20,14 @@ def workload_source(
     directory: Path | None = None,
     registered: WorkloadSource | None = None,
 ) -> WorkloadSource:
-    """Make the sources of `[[proxies]]` and `[workloads]`, merged.
+    """Make the sources of `[[proxies]]` and `[workloads]`, merged, as preferred.
 
     Args:
         config: the whole.
         token: for the catalog, asked for at each query.
         https: how to verify https addresses.
-        directory: where the catalog's last known proxies are kept; only the controller,
-            not a command that looks, writes there.
+        directory: where the last known proxies are kept; only the controller, not a
+            command that looks, writes there.
         registered: those of the local endpoint.
     """
     from consul_ebpf.proxies.sources.merged import MergedWorkloads  # noqa: PLC0415
@@ -43,9 +43,14 @@ def workload_source(
 
         sources.append(
             DirectoryWorkloads(
-                Path(config.workloads.directory), config.consul.credentials
+                Path(config.workloads.directory),
+                config.consul.credentials,
+                state=Path(config.bootstrap.directory),
+                writes=directory is not None,
             )
         )
+    if registered is not None:
+        sources.append(registered)
     if config.workloads.catalog_nodes:
         from consul_ebpf.proxies.sources.catalog import (  # noqa: PLC0415
             CatalogNodes,
@@ -61,8 +66,6 @@ def workload_source(
                 directory=directory,
             )
         )
-    if registered is not None:
-        sources.append(registered)
     return MergedWorkloads(sources)
 
 

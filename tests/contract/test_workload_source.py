@@ -51,19 +51,36 @@ def merged(path: Path) -> Made:
 
 def registered(path: Path) -> Made:
     source = RegisteredWorkloads(path)
+    here: set[str] = {"a", "b"}
+    asyncio.run(_register(path))
+
+    async def carry_out(ids: Sequence[str]) -> None:
+        for id_ in here - set(ids):
+            await source.remove(id_)
+        for id_ in sorted(set(ids) - here):
+            await source.put(ProxyEntry(id=id_))
+        here.clear()
+        here.update(ids)
 
     def change(ids: Sequence[str]) -> None:
-        for id_ in ("a", "b", "c", "d"):
-            if id_ in ids:
-                source.put(ProxyEntry(id=id_))
-            else:
-                source.remove(id_)
+        CHANGES.append(asyncio.ensure_future(carry_out(ids)))
 
-    change(["a", "b"])
-    return source, None
+    return source, change
+
+
+async def _register(path: Path) -> None:
+    source = RegisteredWorkloads(path)
+    await source.put(ProxyEntry(id="a"))
+    await source.put(ProxyEntry(id="b"))
+
+
+CHANGES: list[asyncio.Future[None]] = []
+"""Under way; kept here, for the loop keeps no task."""
 
 
 def files(*ids: str) -> str:
+    if not ids:
+        return "proxies = []"
     return "\n".join(f'[[proxies]]\nid = "{id_}"' for id_ in ids)
 
 

@@ -31,7 +31,7 @@ from consul_ebpf import (
 from consul_ebpf.kernel import codec
 from consul_ebpf.kernel.tables import SHAPES, slot_key
 from consul_ebpf.proxies.memory import VIPS_FILE, VipMemory
-from consul_ebpf.proxies.sources.directory import DirectoryWorkloads
+from consul_ebpf.proxies.sources.drop_ins import DropIns
 from consul_ebpf.servers.known import SERVERS_FILE, KnownServers
 from consul_ebpf.views.snapshot import take
 from tests.hunt.conftest import HUNT
@@ -144,12 +144,12 @@ def test_fault_63_any_drop_in_is_used_or_told_in_one_line(files: list[bytes]) ->
     with tempfile.TemporaryDirectory() as name:
         for number, data in enumerate(files):
             (Path(name) / f"{number}.toml").write_bytes(data)
-        proxies, wrong = DirectoryWorkloads(Path(name)).scan()
-        for proxy in proxies:
+        found = DropIns(Path(name)).scan()
+        for proxy in found.proxies:
             assert proxy.id
             assert "/" not in proxy.id
             assert proxy.id.isprintable() or not proxy.id.isascii()
-        for line in wrong:
+        for line in found.wrong:
             assert "\n" not in line
             assert "credentials" not in line or MARK not in line
 
@@ -162,9 +162,9 @@ def test_fault_63_what_is_no_file_is_no_drop_in(tmp_path: Path) -> None:
     (tmp_path / "zero.toml").symlink_to("/dev/zero")
     (tmp_path / "huge.toml").write_bytes(b"#" * (1 << 20) + b"#")
     (tmp_path / "good.toml").write_text('[[proxies]]\nid = "web"\nnode = "h"\n')
-    proxies, wrong = DirectoryWorkloads(tmp_path).scan()
-    assert [proxy.id for proxy in proxies] == ["web"]
-    assert len(wrong) == 5
+    found = DropIns(tmp_path).scan()
+    assert [proxy.id for proxy in found.proxies] == ["web"]
+    assert len(found.wrong) == 5
     assert stat.S_ISFIFO((tmp_path / "fifo.toml").stat().st_mode)
 
 

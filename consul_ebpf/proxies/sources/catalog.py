@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,9 +14,11 @@ from consul_ebpf.base.state_file import JsonFile
 from consul_ebpf.client.blocking import WAIT, watch_query
 from consul_ebpf.client.http import Https
 from consul_ebpf.client.token import TokenSource, no_token
+from consul_ebpf.model import names
 from consul_ebpf.model.values import Proxy
 from consul_ebpf.proxies.sources.following import newest_of
 from consul_ebpf.proxies.sources.node_services import proxies_in, query
+from consul_ebpf.proxies.sources.precedence import catalog_owner
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +30,8 @@ PATIENCE = 5.0
 
 class CatalogNodes:
     """A `WorkloadSource` of the proxies that Consul has on the given nodes.
+
+    Has the seam `Lacks`.
 
     An error, or an answer without the node, never takes proxies away: a token that
     lost its rights gets the same answer as somebody who asks for a node that is
@@ -62,38 +67,48 @@ class CatalogNodes:
         self._token = token or no_token
         self._https = https
         self._wait = wait
+        self._values: dict[str, tuple[Proxy, ...]] = {}
+        """What is known of each node."""
+        self._lacking = {
+            node: f"catalog node {node}: Consul has not told of it yet"
+            for node in self._nodes
+        }
         self._file = JsonFile(directory / PROXIES_FILE, _Known) if directory else None
 
     def __repr__(self) -> str:
         return f"<CatalogNodes {', '.join(self._nodes)}>"
 
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """One line for each node that Consul has not told of since the start."""
+        return tuple(self._lacking.values())
+
     async def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:
         """Yield the whole list at once and again after each change, for ever.
 
-        The first list may be the one that was remembered.
+        The first list may be the one that was remembered. A change of what is lacking
+        is a change, too.
         """
         known = await asyncio.to_thread(self._file.load) if self._file else None
+        for node, records in (known or {}).items():
+            self._values.setdefault(node, _to_proxies(records, node))
         streams = {
-            f"catalog node {node}": self._watch_node(node, (known or {}).get(node))
-            for node in self._nodes
+            catalog_owner(node): partial(self._watch_node, node) for node in self._nodes
         }
-        last: tuple[Proxy, ...] | None = None
+        last: tuple[tuple[Proxy, ...], tuple[str, ...]] | None = None
         async with aclosing(newest_of(streams, patience=PATIENCE)) as newest:
             async for values in newest:
                 proxies = tuple(proxy for value in values.values() for proxy in value)
-                if proxies != last:
-                    last = proxies
-                    await self._remember(proxies)
+                now = proxies, self.lacking
+                if now != last:
+                    if last is None or proxies != last[0]:
+                        await self._remember(proxies)
+                    last = now
                     yield proxies
 
-    async def _watch_node(
-        self, node: str, known: Sequence["_Record"] | None
-    ) -> AsyncGenerator[tuple[Proxy, ...], None]:
-        owner = f"catalog node {node}"
-        count: int | None = None
-        if known is not None:
-            count = len(known)
-            yield tuple(record.to_proxy(node, owner) for record in known)
+    async def _watch_node(self, node: str) -> AsyncGenerator[tuple[Proxy, ...], None]:
+        if node in self._values:
+            yield self._values[node]
         problems = Reasons(logger, "source_failed")
         answers = watch_query(
             self._addresses,
@@ -112,18 +127,20 @@ class CatalogNodes:
                         f"catalog node {node} is not in the catalog, or the ACL token"
                         " lacks node:read on it"
                     )
-                    problems.report(
-                        [f"{missing}; keeping its {count} proxies"]
-                        if count
-                        else [missing]
-                    )
-                    if count is None:
-                        count = 0
-                        yield ()
+                    count = len(self._values.get(node, ()))
+                    if count:
+                        missing = f"{missing}; keeping its {count} proxies"
+                    problems.report([missing])
+                    if node in self._values:
+                        self._lacking.pop(node, None)
+                    else:
+                        self._lacking[node] = missing
+                    yield self._values.get(node, ())
                 else:
                     proxies, skipped = answer
                     problems.report(skipped)
-                    count = len(proxies)
+                    self._lacking.pop(node, None)
+                    self._values[node] = proxies
                     yield proxies
 
     async def _remember(self, proxies: tuple[Proxy, ...]) -> None:
@@ -154,6 +171,12 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             service=self.service,
             owner=owner,
         )
+
+
+def _to_proxies(records: Sequence[_Record], node: str) -> tuple[Proxy, ...]:
+    """Return what was remembered of a node, as far as it can be used."""
+    proxies = (record.to_proxy(node, catalog_owner(node)) for record in records)
+    return tuple(proxy for proxy in proxies if not names.problems(proxy))
 
 
 _Known = dict[str, list[_Record]]

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import Generic, TypeVar
 
 from consul_ebpf.base.events import event
+from consul_ebpf.base.tasks import keep_running
 from consul_ebpf.model.errors import ConsulEbpfError
 
 logger = logging.getLogger(__name__)
@@ -14,16 +16,16 @@ T = TypeVar("T")
 
 
 async def newest_of(
-    streams: Mapping[str, AsyncIterator[T]], *, patience: float = 0.0
+    streams: Mapping[str, Callable[[], AsyncIterator[T]]], *, patience: float = 0.0
 ) -> AsyncGenerator[dict[str, T], None]:
     """Yield the newest value of each stream, by name, whenever one has a newer one.
 
     The first time once all streams have one: a table made from half of them would
-    take away the other half's entries. A stream's error is raised here; a stream
-    that ends is an error.
+    take away the other half's entries. A stream that fails, or ends, is said and begun
+    again after a pause; meanwhile its newest value stays.
 
     Args:
-        streams: by a name to show; they never end.
+        streams: by a name to show, what begins them; they never end.
         patience: seconds after which those that have a value go on without the
             others; 0 for never.
     """
@@ -39,7 +41,7 @@ class _Following(Generic[T]):
     """A task for each stream, and the values they brought."""
 
     def __init__(
-        self, streams: Mapping[str, AsyncIterator[T]], patience: float
+        self, streams: Mapping[str, Callable[[], AsyncIterator[T]]], patience: float
     ) -> None:
         self._values: dict[str, T] = {}
         self._names = tuple(streams)
@@ -48,8 +50,10 @@ class _Following(Generic[T]):
         if not streams:
             self._changed.set()
         self._tasks = [
-            asyncio.create_task(self._follow(name, stream), name=name)
-            for name, stream in streams.items()
+            asyncio.create_task(
+                keep_running(name, partial(self._follow, name, begin)), name=name
+            )
+            for name, begin in streams.items()
         ]
         for task in self._tasks:
             task.add_done_callback(lambda _: self._changed.set())
@@ -58,8 +62,8 @@ class _Following(Generic[T]):
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(patience, self._go_on)
 
-    async def _follow(self, name: str, stream: AsyncIterator[T]) -> None:
-        async for value in stream:
+    async def _follow(self, name: str, begin: Callable[[], AsyncIterator[T]]) -> None:
+        async for value in begin():
             self._values[name] = value
             self._changed.set()
         raise ConsulEbpfError(f"{name} ended; a source must go on for ever")

@@ -10,6 +10,7 @@ from consul_ebpf.client.http import ConsulHttp
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.names import named, problems
 from consul_ebpf.model.values import Proxy
+from consul_ebpf.proxies.sources.precedence import catalog_owner
 
 KINDS = (
     "connect-proxy",
@@ -88,7 +89,7 @@ def proxies_in(
         raise ConsulError(
             f"the ACL token may see no service of node {node}; it needs service:read"
         )
-    owner = f"catalog node {node}"
+    owner = catalog_owner(node)
     proxies: list[Proxy] = []
     skipped: list[str] = []
     for number, item in enumerate(answer.services or ()):

@@ -2,14 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import msgspec
+
+from consul_ebpf.base.boundary import boundary
+from consul_ebpf.base.events import event
 from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.state_file import JsonFile
+from consul_ebpf.base.threads import finish
+from consul_ebpf.config.decoding import convert
 from consul_ebpf.config.proxies import to_proxies
 from consul_ebpf.config.schema import NO_CREDENTIALS, Credentials, ProxyEntry
-from consul_ebpf.model.errors import ConfigError
+from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
 from consul_ebpf.model.names import shown
 from consul_ebpf.model.values import Proxy
 
@@ -21,28 +30,71 @@ REGISTERED_FILE = "registered.json"
 """In the bootstraps' directory: gone after a reboot, as the pods are."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What the file says of one proxy, and the proxy made of it, or why there is none.
+
+    What cannot be used stays in the file: another version may know what it means.
+    """
+
+    data: Mapping[str, Any]
+    proxy: Proxy | None = None
+    wrong: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """An entry to put, or None to remove it; `had` is told whether there was one."""
+
+    id: str
+    entry: _Entry | None
+    had: asyncio.Future[bool]
+
+
 class RegisteredWorkloads:
-    """A `WorkloadSource` of those that `put` was told of."""
+    """A `WorkloadSource` of those that `put` was told of; has the seam `Lacks`.
+
+    All changes are made by one writer, many at once where many wait. `put` and `remove`
+    return when the change is on the disk and in the list.
+    """
 
     def __init__(self, directory: Path, default: Credentials = NO_CREDENTIALS) -> None:
         """Keep them in `directory`; `default` completes their own credentials."""
-        self._file = JsonFile(directory / REGISTERED_FILE, list[ProxyEntry])
+        self._file = JsonFile(directory / REGISTERED_FILE, list[Any])
         self._default = default
-        self._entries: dict[str, ProxyEntry] | None = None
-        self._proxies: Latest[tuple[Proxy, ...]] = Latest()
+        self._entries: dict[str, _Entry] | None = None
+        self._told: Latest[tuple[tuple[Proxy, ...], tuple[str, ...]]] = Latest()
+        self._loading = asyncio.Lock()
+        self._pending: list[_Change] = []
+        self._writer: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<RegisteredWorkloads {self._file.path}>"
 
-    def __contains__(self, proxy_id: str) -> bool:
-        """Whether it is one of these."""
-        return proxy_id in self._loaded()
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """One line for each thing that the file said and that cannot be used."""
+        if self._entries is None:
+            return (f"{self._file.path} has not been read yet",)
+        wrong = [entry.wrong for entry in self._entries.values() if entry.wrong]
+        aside = self._file.aside
+        if aside.exists():
+            wrong.append(
+                f"{self._file.path} was damaged and is now {aside.name}: register its"
+                " proxies again, then remove that file"
+            )
+        return tuple(wrong)
 
-    def put(self, entry: ProxyEntry) -> bool:
-        """Register a proxy, or another entry for one; say whether it is new. Blocking.
+    async def owns(self, proxy_id: str) -> bool:
+        """Whether a proxy is one of these."""
+        return proxy_id in await self._loaded()
+
+    async def put(self, entry: ProxyEntry) -> bool:
+        """Register a proxy, or another entry for one; say whether it is new.
 
         Raises:
             ConfigError: the entry cannot be used, or holds a secret.
+            ConsulEbpfError: it cannot be written, and is not registered.
         """
         for name in ("token", "bearer_token"):
             if getattr(entry.credentials, name):
@@ -50,49 +102,116 @@ class RegisteredWorkloads:
                     f"credentials.{name}: a secret is not kept here; put it into a file"
                     f" and name that in {name}_file"
                 )
-        try:
-            to_proxies([entry], OWNER, self._default)
-        except ConfigError as error:
-            raise ConfigError(str(error).removeprefix("proxies[0].")) from None
-        entries = self._loaded()
-        new = entry.id not in entries
-        self._take({**entries, entry.id: entry})
-        return new
+        made = _Entry(msgspec.to_builtins(entry), self._proxy(entry))
+        return not await self._change(entry.id, made)
 
-    def remove(self, proxy_id: str) -> bool:
-        """Forget a proxy; say whether there was one. Blocking."""
-        entries = dict(self._loaded())
-        if entries.pop(proxy_id, None) is None:
-            return False
-        self._take(entries)
-        return True
+    async def remove(self, proxy_id: str) -> bool:
+        """Forget a proxy; say whether there was one.
+
+        Raises:
+            ConsulEbpfError: that cannot be written; it stays registered.
+        """
+        return await self._change(proxy_id, None)
 
     async def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:
-        """Yield the whole list at once and again after each change, for ever."""
-        await asyncio.to_thread(self._loaded)
-        async for proxies in self._proxies.changes():
+        """Yield the whole list at once and again after each change, for ever.
+
+        A change of what is lacking is one, too.
+        """
+        await self._loaded()
+        async for proxies, _ in self._told.changes():
             yield proxies
 
-    def _loaded(self) -> dict[str, ProxyEntry]:
-        if self._entries is None:
-            kept = {}
-            for entry in self._file.load() or []:
-                try:
-                    to_proxies([entry], OWNER, self._default)
-                except ConfigError as error:  # another version's, perhaps
-                    logger.warning("%s: %s", self._file.path, error)
+    async def _change(self, proxy_id: str, entry: _Entry | None) -> bool:
+        await self._loaded()
+        change = _Change(proxy_id, entry, asyncio.get_running_loop().create_future())
+        self._pending.append(change)
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write(), name="registered proxies")
+        return await change.had
+
+    async def _write(self) -> None:
+        """Carry out what is pending, all of it with one write, until nothing is."""
+        while self._pending:
+            batch, self._pending = self._pending, []
+            entries = dict(self._entries or {})
+            had = []
+            for change in batch:
+                had.append(change.id in entries)
+                if change.entry is None:
+                    entries.pop(change.id, None)
                 else:
-                    kept[entry.id] = entry
-            self._publish(kept)
+                    entries[change.id] = change.entry
+            try:
+                await self._save(entries)
+            except BaseException as error:
+                for change in batch:
+                    _fail(change.had, error)
+                if not isinstance(error, ConsulEbpfError):
+                    raise
+            else:
+                self._publish(entries)
+                for change, there in zip(batch, had, strict=True):
+                    if not change.had.done():
+                        change.had.set_result(there)
+
+    async def _save(self, entries: Mapping[str, _Entry]) -> None:
+        data = [entry.data for entry in entries.values()]
+        with boundary(ConsulEbpfError, str(self._file.path)):
+            saved = await finish(partial(self._file.save, data))
+        if not saved:
+            raise ConsulEbpfError(
+                f"{self._file.path} cannot be written: nothing was changed; the log"
+                " says why"
+            )
+
+    async def _loaded(self) -> Mapping[str, _Entry]:
+        async with self._loading:
+            if self._entries is None:
+                self._publish(await finish(self._read))
         return self._entries or {}
 
-    def _take(self, entries: dict[str, ProxyEntry]) -> None:
-        self._file.save(list(entries.values()))
-        self._publish(entries)
+    def _read(self) -> dict[str, _Entry]:
+        entries = {}
+        for data in self._file.load() or []:
+            if not isinstance(data, dict) or not isinstance(data.get("id"), str):
+                continue
+            entry = self._entry(data)
+            if entry.wrong:
+                logger.warning("%s", entry.wrong, extra=event("state_ignored"))
+            entries[data["id"]] = entry
+        return entries
 
-    def _publish(self, entries: dict[str, ProxyEntry]) -> None:
+    def _entry(self, data: dict[str, Any]) -> _Entry:
+        where = f"{self._file.path}: proxy {shown(data['id'])}"
+        try:
+            with boundary(ConfigError, "it cannot be used"):
+                proxy = self._proxy(convert(data, ProxyEntry, "its entry"))
+        except ConfigError as error:
+            wrong = f"{where}: {error}; register it again or delete it"
+            return _Entry(data, wrong=wrong)
+        return _Entry(data, proxy)
+
+    def _proxy(self, entry: ProxyEntry) -> Proxy:
+        try:
+            (proxy,) = to_proxies([entry], OWNER, self._default)
+        except ConfigError as error:
+            raise ConfigError(str(error).removeprefix("proxies[0].")) from None
+        return proxy
+
+    def _publish(self, entries: dict[str, _Entry]) -> None:
         self._entries = entries
-        self._proxies.set(to_proxies(list(entries.values()), OWNER, self._default))
+        proxies = (each.proxy for each in entries.values())
+        self._told.set((tuple(p for p in proxies if p is not None), self.lacking))
+
+
+def _fail(had: asyncio.Future[bool], error: BaseException) -> None:
+    if had.done():
+        return
+    if isinstance(error, asyncio.CancelledError):
+        had.cancel()
+    else:
+        had.set_exception(error)
 
 
 def not_ours(proxy_id: str, owner: str) -> str:

@@ -1,10 +1,11 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from consul_ebpf.model.errors import InvalidProxyError
 from consul_ebpf.model.names import MAX_ID, MAX_NAME, check_proxy
-from consul_ebpf.model.values import Proxy
+from consul_ebpf.model.values import Credentials, Login, Proxy
 
 GOOD = Proxy("web-1-sidecar-proxy", "host1-virtual", owner="configuration")
 
@@ -69,6 +70,11 @@ def test_fault_63_hostile_ids(id_: str) -> None:
         ("namespace", "a b"),
         ("partition", "x" * 65),
         ("partition", "a\n"),
+        ("netns", "/a\0b"),
+        ("netns", "/\ud800"),
+        ("netns", "/" + "x" * 4095),
+        ("netns", "run/netns/x"),
+        ("cgroup", "/a\0b"),
     ],
 )
 def test_fault_63_hostile_names(field: str, value: str) -> None:
@@ -76,3 +82,23 @@ def test_fault_63_hostile_names(field: str, value: str) -> None:
     proxy = replace(GOOD, **{field: value})  # type: ignore[arg-type]
     with pytest.raises(InvalidProxyError, match=f": {field} "):
         check_proxy(proxy)
+
+
+@pytest.mark.parametrize("text", ["/a\0b", "\ud800", "a\nb", "s3cr3t" * 1000])
+@pytest.mark.parametrize(
+    "field", ["token_file", "bearer_token_file", "auth_method", "datacenter", "meta"]
+)
+def test_fault_88_hostile_credentials(field: str, text: str) -> None:
+    """Their paths and names likewise; what may be a secret is not repeated."""
+    if field == "token_file":
+        credentials = Credentials(token_file=text)
+    elif field == "meta":
+        credentials = Credentials(login=Login("jwt", meta=(("pod", text),)))
+    else:
+        login: dict[str, Any] = {"auth_method": "jwt", field: text}
+        credentials = Credentials(login=Login(**login))
+    with pytest.raises(InvalidProxyError) as caught:
+        check_proxy(replace(GOOD, credentials=credentials))
+    assert f": credentials.{field} " in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert "s3cr3t" not in str(caught.value)

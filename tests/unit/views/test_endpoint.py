@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from consul_ebpf import Converged, PlacedProxy, Proxy, Server, ServerState, Vip
 from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.values import KernelState, SlottedServer, Table, VipCounters
+from consul_ebpf.proxies.sources.precedence import catalog_owner
 from consul_ebpf.proxies.sources.registered import RegisteredWorkloads
 from consul_ebpf.views.connections import Patience
 from consul_ebpf.views.endpoint import serve
@@ -215,6 +217,58 @@ async def test_registering(tmp_path: Path) -> None:
         assert "it is of configuration" in answer["error"]
         assert (await world.ask("DELETE", put))[0] == 204
         assert (await world.ask("DELETE", put))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            (
+                b'{"credentials": {"type": "login", "auth_method": "jwt",'
+                b' "bearer_token_file": "/a\\u0000b"}}'
+            ),
+            "credentials.bearer_token_file: holds a control character",
+        ),
+        (b'{"netns": "/a\\u0000b"}', "netns: '/a\\x00b' holds a control character"),
+        (b'{"node": "\\ud800"}', "body: "),
+        (b'{"node": ' + b"[" * 1200 + b"]" * 1200 + b"}", "body: "),
+        (b"[" * 30_000, "body: "),
+        (b"\xff\xfe{\x00}\x00", "body: "),
+        (b'{"credentials": {"token_ttl": 1e999}}', ""),
+    ],
+)
+async def test_fault_88_a_hostile_entry_is_refused_in_one_line(
+    tmp_path: Path, body: bytes, said: str
+) -> None:
+    """With 400, and nothing is kept that the next start would trip over."""
+    async with serving(tmp_path) as world:
+        status, answer = await world.ask("PUT", "/v1/proxies/late", body)
+        assert status == 400
+        assert answer["error"].startswith(said)
+        assert answer["error"].isprintable()
+        assert not await world.registered.owns("late")
+
+
+async def test_fault_86_only_the_catalogs_id_may_be_registered(tmp_path: Path) -> None:
+    """What is registered is preferred to the catalog, and not to a drop-in."""
+    async with serving(tmp_path) as world:
+        of = Proxy("web", "n", owner=catalog_owner("host1"))
+        world.converged(replace(WEB, proxy=of))
+        assert (await world.ask("DELETE", "/v1/proxies/web"))[0] == 404
+        assert (await world.ask("PUT", "/v1/proxies/web", b"{}"))[0] == 201
+        of = Proxy("db", "n", owner="/etc/consul-ebpf.d/db.toml")
+        world.converged(replace(WEB, proxy=of))
+        assert (await world.ask("PUT", "/v1/proxies/db", b"{}"))[0] == 409
+
+
+async def test_fault_87_sixty_puts_at_once_over_the_socket(tmp_path: Path) -> None:
+    """Each is answered 201 and kept."""
+    async with serving(tmp_path) as world:
+        puts = (world.ask("PUT", f"/v1/proxies/web-{n}", b"{}") for n in range(60))
+        answers = await asyncio.gather(*puts)
+        assert [status for status, _ in answers] == [201] * 60
+        again = RegisteredWorkloads(tmp_path)
+        assert all([await again.owns(f"web-{n}") for n in range(60)])
 
 
 async def test_who_may_not(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from consul_ebpf.model.errors import ConsulEbpfError
+from consul_ebpf.model.seams import Lacks
 from consul_ebpf.model.values import Proxy
 from consul_ebpf.proxies.sources.merged import MergedWorkloads
 from consul_ebpf.testing import FakeWorkloads
@@ -19,8 +19,10 @@ class Failing:
 
     def __init__(self, error: Exception | None) -> None:
         self._error = error
+        self.begun = 0
 
     async def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:
+        self.begun += 1
         yield (A,)
         await asyncio.sleep(1)
         if self._error:
@@ -92,20 +94,56 @@ async def test_no_sources() -> None:
     assert await anext(MergedWorkloads([]).watch()) == ()
 
 
-async def test_a_failing_source_fails_the_whole() -> None:
-    """A source's error is the watch's error."""
-    watch = MergedWorkloads([FakeWorkloads([B]), Failing(OSError("disk"))]).watch()
+async def test_fault_86_a_source_that_fails_concerns_its_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its last list stays, the others go on, and it is begun again; said once."""
+    healthy, failing = FakeWorkloads([B]), Failing(OSError("disk"))
+    watch = MergedWorkloads([healthy, failing]).watch()
     assert await anext(watch) == (B, A)
-    with pytest.raises(OSError, match="disk"):
-        await anext(watch)
+    healthy.set([])
+    assert await anext(watch) == (A,)
+    later = asyncio.ensure_future(anext(watch))
+    await asyncio.sleep(100)
+    assert not later.done()
+    assert failing.begun > 2
+    assert caplog.text.count("OSError: disk") == 2  # the line and its traceback
+    healthy.set([B])
+    assert await later == (B, A)
 
 
-async def test_a_source_that_ends() -> None:
-    """A source that ends is an error that names it."""
+async def test_a_source_that_ends(caplog: pytest.LogCaptureFixture) -> None:
+    """A source that ends is begun again, and named."""
     watch = MergedWorkloads([Failing(None)]).watch()
     assert await anext(watch) == (A,)
-    with pytest.raises(ConsulEbpfError, match=r"workload source 1 .*Failing.* ended"):
-        await anext(watch)
+    later = asyncio.ensure_future(anext(watch))
+    await asyncio.sleep(100)
+    later.cancel()
+    assert "workload source 1" in caplog.text
+    assert "Failing" in caplog.text
+    assert "ended" in caplog.text
+
+
+class Lacking(FakeWorkloads):
+    """Says what it lacks, as it is told."""
+
+    lacking: tuple[str, ...] = ()
+
+
+async def test_fault_85_what_the_sources_lack_is_passed_on() -> None:
+    """All lines of all sources, and who has not answered; a change of them is told."""
+    one, two, silent = FakeWorkloads([A]), Lacking([B]), FakeWorkloads(None)
+    merged = MergedWorkloads([one, two, silent], patience=10)
+    assert isinstance(merged, Lacks)
+    assert len(merged.lacking) == 3
+    two.lacking = ("two: a file",)
+    watch = merged.watch()
+    assert await anext(watch) == (A, B)
+    said = ["two: a file", "workload source 3 <FakeWorkloads> has not answered yet"]
+    assert list(merged.lacking) == said
+    silent.set([])
+    assert await anext(watch) == (A, B)
+    assert list(merged.lacking) == said[:1]
 
 
 async def test_closing_stops_the_sources() -> None:

@@ -58,9 +58,20 @@ def test_sorted() -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [None, 1, {}, {"ID": 1, "Kind": "connect-proxy"}, service("../x"), service("a\nb")],
+    [
+        None,
+        1,
+        {},
+        {"ID": 1, "Kind": "connect-proxy"},
+        service("../x"),
+        service("a\nb"),
+        service("\ud800"),
+        service("a", Proxy={"DestinationServiceName": "\ud800"}),
+        service("a", Namespace="\ud800"),
+        service("x" * 100_000),
+    ],
 )
-def test_bad_entry(bad: Any) -> None:
+def test_fault_88_bad_entry(bad: Any) -> None:
     """An entry that cannot be used is named; the others are."""
     proxies, skipped = read(bad, service("good"))
     assert [each.id for each in proxies] == ["good"]
