@@ -1,7 +1,7 @@
 /* connect4 and connect6: swap a proxy's VIP for a live Consul server.
  *
- * The loader defines VIP_NETWORK, VIP_MASK and MAPPED_PREFIX, the third word of
- * ::ffff:a.b.c.d (all in network byte order), and RETRY_WINDOW (jiffies). Verdicts:
+ * The loader defines VIP_NETWORK, VIP_MASK, VIP_PORT and MAPPED_PREFIX, the third word
+ * of ::ffff:a.b.c.d (all in network byte order), and RETRY_WINDOW (jiffies). Verdicts:
  * ALLOW goes on with the address as it now is, REFUSE makes connect() fail with EPERM.
  */
 #include "tables.h"
@@ -17,17 +17,17 @@ static __always_inline bool in_vip_range(u32 address) {
   return (address & VIP_MASK) == VIP_NETWORK;
 }
 
-/* A VIP that is bound is unknown to everybody else. */
-static __always_inline struct vip *find_vip(struct bpf_sock_addr *ctx, u32 address) {
-  struct vip_key key = {.address = address, .port = ctx->user_port};
-  struct vip *vip = vips.lookup(&key);
-  if (!vip)
-    return NULL;
+/* A VIP that is bound is there for nobody else. */
+static __always_inline bool is_callers(struct bpf_sock_addr *ctx, struct vip *vip) {
   if (vip->netns && vip->netns != bpf_get_netns_cookie(ctx))
-    return NULL;
-  if (vip->cgroup && vip->cgroup != bpf_get_current_ancestor_cgroup_id(vip->level))
-    return NULL;
-  return vip;
+    return false;
+  return !vip->cgroup || vip->cgroup == bpf_get_current_ancestor_cgroup_id(vip->level);
+}
+
+/* What to do with a connect to the range for which there is no row: at the VIPs' port
+ * whoever listens on 0.0.0.0 here would get the token that is meant for Consul. */
+static __always_inline int without_row(struct bpf_sock_addr *ctx) {
+  return ctx->user_port == VIP_PORT ? REFUSE : ALLOW;
 }
 
 static __always_inline bool reachable(const struct server *server, bool from_ipv6) {
@@ -80,9 +80,12 @@ int connect4(struct bpf_sock_addr *ctx) {
   if (!in_vip_range(address) || ctx->type != SOCK_STREAM)
     return ALLOW;
 
-  struct vip *vip = find_vip(ctx, address);
+  struct vip_key key = {.address = address, .port = ctx->user_port};
+  struct vip *vip = vips.lookup(&key);
   if (!vip)
-    return ALLOW;
+    return without_row(ctx);
+  if (!is_callers(ctx, vip))
+    return REFUSE;
 
   struct server *server = pick(vip, bpf_get_socket_cookie(ctx), false);
   if (!server)
@@ -98,9 +101,12 @@ int connect6(struct bpf_sock_addr *ctx) {
       ctx->user_ip6[2] != MAPPED_PREFIX || ctx->type != SOCK_STREAM)
     return ALLOW;
 
-  struct vip *vip = find_vip(ctx, address);
+  struct vip_key key = {.address = address, .port = ctx->user_port};
+  struct vip *vip = vips.lookup(&key);
   if (!vip)
-    return ALLOW;
+    return without_row(ctx);
+  if (!is_callers(ctx, vip))
+    return REFUSE;
 
   struct server *server = pick(vip, bpf_get_socket_cookie(ctx), true);
   if (!server)

@@ -42,6 +42,7 @@ class BccMapBackend:
         cgroup: str = "auto",
         bpffs: str = "/sys/fs/bpf",
         vip_cidr: str = "127.64.0.0/10",
+        vip_port: int = 8502,
         retry_window: float = 35.0,
         max_proxies: int = 65536,
     ) -> Self:
@@ -64,7 +65,9 @@ class BccMapBackend:
         pins = Pins(Path(bpffs))
         pins.lock()
         try:
-            defines = codec.defines(IPv4Network(vip_cidr), retry_window, max_proxies)
+            defines = codec.defines(
+                IPv4Network(vip_cidr), vip_port, retry_window, max_proxies
+            )
             program = Program(directory, defines, max_proxies)
             return cls(pins, install(pins, program))
         except BaseException:

@@ -52,11 +52,14 @@ def _word(network_order: bytes) -> int:
     return int.from_bytes(network_order, sys.byteorder)
 
 
-def defines(network: IPv4Network, retry_window: float, max_vips: int) -> dict[str, int]:
+def defines(
+    network: IPv4Network, port: int, retry_window: float, max_vips: int
+) -> dict[str, int]:
     """Constants the program is compiled with. `retry_window` is in seconds."""
     return {
         "VIP_NETWORK": _word(network.network_address.packed),
         "VIP_MASK": _word(network.netmask.packed),
+        "VIP_PORT": int.from_bytes(port.to_bytes(2, "big"), sys.byteorder),
         "MAPPED_PREFIX": _word(_MAPPED_PREFIX),
         "RETRY_WINDOW": round(retry_window / time.clock_getres(_COARSE_CLOCK)),
         "MAX_VIPS": max_vips,

@@ -199,7 +199,7 @@ class PlacedProxy:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Whose connects a VIP is for; from elsewhere it is like an unknown address."""
+    """Whose connects a VIP is for; from elsewhere they are refused."""
 
     netns: int = 0
     """Cookie of the network namespace (SO_NETNS_COOKIE); 0: any."""

@@ -27,6 +27,7 @@ def open_backend(config: Config) -> BccMapBackend:
         cgroup=kernel.cgroup,
         bpffs=kernel.bpffs,
         vip_cidr=kernel.vip_cidr,
+        vip_port=kernel.vip_port,
         retry_window=kernel.retry_window,
         max_proxies=kernel.max_proxies,
     )

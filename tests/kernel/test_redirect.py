@@ -74,16 +74,55 @@ def test_fault_72_udp_is_left_alone(
         assert peer[0].removeprefix("::ffff:") == "127.64.0.1"
 
 
-@pytest.mark.parametrize(
-    ("address", "port"), [("127.64.0.2", 8502), ("127.64.0.1", 8503)]
-)
-def test_an_address_that_is_no_vip_is_left_alone(
-    kernel: Kernel, servers: list[Server], address: str, port: int
+@pytest.mark.parametrize("name", [*IPV4_CLIENTS, *IPV6_CLIENTS])
+@pytest.mark.parametrize("address", ["127.64.0.2", "127.127.255.254"])
+def test_fault_103_an_unknown_vip_is_refused(
+    kernel: Kernel, servers: list[Server], name: str, address: str
 ) -> None:
-    """In the range but not in the table: the connect goes where it says."""
-    with kernel.open() as backend, listening(address, port) as stranger:
+    """Whoever listens on every address of the host must not get a token."""
+    if reason := why_missing(name):
+        pytest.skip(reason)
+    with kernel.open(vip_port=8599) as backend, listening("0.0.0.0", 8599):
         backend.apply(table(servers))
-        assert kernel.call(partial(connect, address, port)) == endpoint(stranger)
+        client = (IPV4_CLIENTS | IPV6_CLIENTS)[name]
+        with pytest.raises(PermissionError):
+            kernel.call(partial(client, address, 8599))
+
+
+def test_fault_103_a_vip_that_was_is_refused(
+    kernel: Kernel, servers: list[Server]
+) -> None:
+    """Before it was made and after it was taken away: always while attached."""
+    there = partial(connect, "127.64.0.1", 8599)
+    with kernel.open(vip_port=8599) as backend, listening("0.0.0.0", 8599):
+        with pytest.raises(PermissionError):
+            kernel.call(there)
+        backend.apply(Table(rows(servers), {Vip(VIP.address, 8599): (0,)}))
+        assert kernel.call(there) == endpoint(servers[0])
+        backend.apply(Table(rows(servers)))
+        with pytest.raises(PermissionError):
+            kernel.call(there)
+
+
+def test_fault_103_the_port_is_the_configured_one(
+    kernel: Kernel, servers: list[Server]
+) -> None:
+    """At another one 8502 is like any other port."""
+    with kernel.open(vip_port=853) as backend, listening("127.64.0.2", 8502) as other:
+        backend.apply(Table(rows(servers), {Vip(VIP.address, 853): (0,)}))
+        assert kernel.call(partial(connect, "127.64.0.1", 853)) == endpoint(servers[0])
+        assert kernel.call(partial(connect, "127.64.0.2", 8502)) == endpoint(other)
+        with pytest.raises(PermissionError):
+            kernel.call(partial(connect, "127.64.0.2", 853))
+
+
+def test_another_port_of_the_range_is_left_alone(
+    kernel: Kernel, servers: list[Server]
+) -> None:
+    """Also of a VIP: the connect goes where it says."""
+    with kernel.open() as backend, listening("127.64.0.1", 8503) as other:
+        backend.apply(table(servers))
+        assert kernel.call(partial(connect, "127.64.0.1", 8503)) == endpoint(other)
 
 
 def test_bystanders_are_left_alone(kernel: Kernel, servers: list[Server]) -> None:

@@ -144,9 +144,9 @@ def test_states_have_the_programs_numbers(state: ServerState, number: int) -> No
 def test_a_retry_window_is_given_in_jiffies() -> None:
     """Whole ones, from the kernel's own length of a jiffy."""
     network = IPv4Network("127.64.0.0/10")
-    one = codec.defines(network, 1.0, 10)["RETRY_WINDOW"]
+    one = codec.defines(network, 8502, 1.0, 10)["RETRY_WINDOW"]
     assert one in range(90, 1301)  # CONFIG_HZ is 100 to 1300
-    assert codec.defines(network, 35.0, 10)["RETRY_WINDOW"] == 35 * one
+    assert codec.defines(network, 8502, 35.0, 10)["RETRY_WINDOW"] == 35 * one
 
 
 def test_bounds_are_those_of_the_program() -> None:
