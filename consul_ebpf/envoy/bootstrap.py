@@ -11,31 +11,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from consul_ebpf.envoy.central import (
-    Central,
-    json_fragment,
-    json_object,
-    json_texts,
-    parse,
-    stats_tags_of,
-    wrong,
-)
-from consul_ebpf.envoy.listeners import (
-    PROMETHEUS_BACKEND,
-    SELF_ADMIN,
-    Prometheus,
-    backend_cluster,
-    prometheus_listener,
-    prometheus_secrets,
-    ready_listener,
-    socket_address,
-    stats_listener,
-)
-from consul_ebpf.envoy.sinks import collector_cluster, stats_sinks
-from consul_ebpf.envoy.stats_tags import stats_tags
+from consul_ebpf.envoy.central import Central, access_logs
+from consul_ebpf.envoy.listeners import Prometheus, socket_address
+from consul_ebpf.envoy.notes import Notes
+from consul_ebpf.envoy.raw_json import unfit
+from consul_ebpf.envoy.shapes import wrong_stats_config, wrong_tracing
+from consul_ebpf.envoy.sinks import collector_cluster, flush_interval, stats_sinks
+from consul_ebpf.envoy.static import StaticResources, collide, endpoint_text
+from consul_ebpf.envoy.stats_tags import stats_config
 from consul_ebpf.envoy.tls import XdsTls, transport_socket
 from consul_ebpf.envoy.xds import dynamic_resources, xds_cluster
-from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.errors import InvalidProxyError
 from consul_ebpf.model.names import check_proxy, shown
 from consul_ebpf.model.values import BootstrapParams, PlacedProxy, Proxy
@@ -56,7 +41,7 @@ class Telemetry:
 class EnvoyBootstrap:
     """Renders bootstraps: consul-dataplane's, for a direct connection.
 
-    Implements `BootstrapRenderer`.
+    Implements `BootstrapRenderer` and `Noting`.
 
     Args:
         admin: address and port of Envoy's admin interface where a proxy names none;
@@ -98,121 +83,127 @@ class EnvoyBootstrap:
     ) -> Mapping[str, Any]:
         """Return the bootstrap as JSON-ready data.
 
-        What Consul says (`params`) goes before what the proxy's own entry says.
+        What Consul says (`params`) goes before what the proxy's own entry says. Values
+        of Consul's that cannot be used are left out; `notes` says which.
 
         Raises:
-            InvalidProxyError: the proxy, or central configuration, holds what no
-                bootstrap may hold.
+            InvalidProxyError: the proxy holds what no bootstrap may hold, or a text of
+                central configuration that is to be JSON is none.
         """
+        return self._render(placed, params or BootstrapParams(), Notes())
+
+    def notes(
+        self, placed: PlacedProxy, params: BootstrapParams | None = None
+    ) -> tuple[str, ...]:
+        """Return one line for each value that `render` leaves out of this bootstrap.
+
+        Raises:
+            InvalidProxyError: as `render`.
+        """
+        notes = Notes()
+        self._render(placed, params or BootstrapParams(), notes)
+        return notes.lines
+
+    def _render(
+        self, placed: PlacedProxy, params: BootstrapParams, notes: Notes
+    ) -> Part:
         proxy = placed.proxy
         check_proxy(proxy)
-        named = f"proxy {shown(proxy.id)}"
-        params = _completed(proxy, params or BootstrapParams(), self._datacenter)
+        params = _completed(proxy, params, self._datacenter, notes)
         config = params.config if self._telemetry.use_central_config else {}
-        central = parse(config, named)
-        tracing = json_object(central, "envoy_tracing_json", named)
-        sinks = stats_sinks(central, self._env, named)
-        flush = central.envoy_stats_flush_interval
+        central = Central(config, f"proxy {shown(proxy.id)}", notes)
+        static = self._static(placed, central)
+        collector = collector_cluster(central, params.namespace, proxy)
+        if collector is not None:
+            static.add_cluster(collector)
+        static.add_extras()
+        tracing = central.object("envoy_tracing_json", wrong_tracing)
+        own_stats = central.object("envoy_stats_config_json", wrong_stats_config)
+        tags = central.texts("envoy_stats_tags")
+        sinks = stats_sinks(central, self._env, collector=collector is not None)
+        flush = flush_interval(central)
         return {
-            "admin": admin(proxy, self._admin, params.access_logs),
+            "admin": admin(proxy, self._admin, access_logs(params.access_logs, notes)),
             "node": node(proxy, params),
             "layered_runtime": layered_runtime(),
-            "static_resources": self._static_resources(placed, params, central),
+            "static_resources": static.part(),
             **({"stats_sinks": sinks} if sinks else {}),
-            "stats_config": json_object(central, "envoy_stats_config_json", named)
-            or stats_config(proxy, params, stats_tags_of(central)),
+            "stats_config": stats_config(proxy, params, tags)
+            if own_stats is None
+            else own_stats,
             **({"stats_flush_interval": flush} if flush else {}),
-            **({"tracing": tracing} if tracing else {}),
+            **({"tracing": tracing} if tracing is not None else {}),
             "dynamic_resources": dynamic_resources(),
         }
 
-    def _static_resources(
-        self, placed: PlacedProxy, params: BootstrapParams, central: Central
-    ) -> Part:
-        proxy, prometheus = placed.proxy, self._telemetry.prometheus
-        named = f"proxy {shown(proxy.id)}"
+    def _static(self, placed: PlacedProxy, central: Central) -> StaticResources:
+        proxy = placed.proxy
         token_file = self._token_file(proxy) if self._token_file else None
         xds = xds_cluster(placed.vip, token_file)
         if self._tls is not None:
             xds["transport_socket"] = transport_socket(self._tls, proxy)
-        listeners, clusters, secrets = [], [xds], []
-        if where := _bind_address(central, "envoy_prometheus_bind_addr", named):
-            listeners.append(prometheus_listener(where, prometheus))
-            secrets = prometheus_secrets(prometheus)
-            if prometheus.backend_port:
-                to = socket_address("127.0.0.1", prometheus.backend_port)
-                clusters.append(backend_cluster(PROMETHEUS_BACKEND, to))
-        if where := _bind_address(central, "envoy_stats_bind_addr", named):
-            listeners.append(stats_listener(where))
-        if where := proxy.ready or self._ready:
-            listeners.append(ready_listener(where))
-        if any(SELF_ADMIN in _clusters_of(each) for each in listeners):
-            to = socket_address(*(proxy.admin or self._admin))
-            clusters.append(backend_cluster(SELF_ADMIN, to))
-        if directory := central.envoy_telemetry_collector_bind_socket_dir:
-            clusters.append(collector_cluster(directory, params.namespace, proxy))
-        clusters += json_fragment(central, "envoy_extra_static_clusters_json", named)
-        listeners += json_fragment(central, "envoy_extra_static_listeners_json", named)
-        return {
-            "clusters": clusters,
-            **({"listeners": listeners} if listeners else {}),
-            **({"secrets": secrets} if secrets else {}),
-        }
+        where = _endpoint(proxy, "admin", proxy.admin or self._admin)
+        ready = proxy.ready or self._ready
+        ready = _endpoint(proxy, "ready", ready) if ready else None
+        if ready and collide(ready, where):
+            raise InvalidProxyError(
+                f"proxy {shown(proxy.id)}: ready {endpoint_text(ready)} is taken by"
+                " Envoy's admin interface; give it another port"
+            )
+        static = StaticResources(central, where, ready, xds)
+        static.add_listeners(self._telemetry.prometheus)
+        return static
 
 
 def _completed(
-    proxy: Proxy, params: BootstrapParams, datacenter: str
+    proxy: Proxy, params: BootstrapParams, datacenter: str, notes: Notes
 ) -> BootstrapParams:
     """Fill in, from the proxy's own entry, what Consul does not say."""
+
+    def said(what: str, instead: str) -> str:
+        text: str = getattr(params, what)
+        if wrong := unfit(text):
+            notes.leave_out_of_params(f"the {what}", wrong)
+            text = ""
+        return text or instead
+
     return replace(
         params,
-        identity=params.identity or proxy.service,
-        namespace=params.namespace or proxy.namespace,
-        partition=params.partition or proxy.partition,
-        datacenter=params.datacenter or datacenter,
-        node_name=params.node_name or proxy.node,
+        identity=said("identity", proxy.service),
+        namespace=said("namespace", proxy.namespace),
+        partition=said("partition", proxy.partition),
+        datacenter=said("datacenter", datacenter),
+        node_name=said("node_name", proxy.node),
     )
 
 
-def _bind_address(central: Central, key: str, named: str) -> tuple[str, int] | None:
-    text = getattr(central, key)
-    if not text:
-        return None
+def _endpoint(proxy: Proxy, what: str, where: tuple[str, int]) -> tuple[str, int]:
+    """Check where Envoy itself is to listen.
+
+    Raises:
+        InvalidProxyError: that is no address and port.
+    """
+    host, port = where
     try:
-        address, port = parse_endpoint(text)
-    except ValueError as error:
-        why = f"{shown(text)}: {error}; write it like 0.0.0.0:20200"
-        raise wrong(named, key, why) from None
-    return str(address), port
+        address = str(ip_address(host))
+    except ValueError:
+        raise InvalidProxyError(
+            f"proxy {shown(proxy.id)}: {what} address {shown(host)} is not an IP"
+            " address"
+        ) from None
+    if not 0 < port < 65536:
+        raise InvalidProxyError(
+            f"proxy {shown(proxy.id)}: {what} port {port} is not between 1 and 65535"
+        )
+    return address, port
 
 
-def _clusters_of(listener: Part) -> set[str]:
-    """Return the clusters that one of our own listeners leads to."""
-    (chain,) = listener["filter_chains"]
-    (manager,) = chain["filters"]
-    (host,) = manager["typed_config"]["route_config"]["virtual_hosts"]
-    return {each["route"]["cluster"] for each in host["routes"] if "route" in each}
-
-
-def admin(
-    proxy: Proxy, default: tuple[str, int], access_logs: tuple[str, ...] = ()
-) -> Part:
+def admin(proxy: Proxy, default: tuple[str, int], logs: Sequence[Part] = ()) -> Part:
     """Return `admin`; its accesses are logged as proxy-defaults say, else nowhere.
 
     Raises:
         InvalidProxyError: the proxy's admin address is not one.
     """
-    host, port = proxy.admin or default
-    try:
-        address = str(ip_address(host))
-    except ValueError:
-        raise InvalidProxyError(
-            f"proxy {shown(proxy.id)}: admin address {shown(host)} is not an IP address"
-        ) from None
-    if not 0 < port < 65536:
-        raise InvalidProxyError(
-            f"proxy {shown(proxy.id)}: admin port {port} is not between 1 and 65535"
-        )
     nowhere = {
         "name": "envoy.access_loggers.file",
         "typed_config": {
@@ -220,11 +211,8 @@ def admin(
             "path": "/dev/null",
         },
     }
-    logs = json_texts(access_logs, "access logs", f"proxy {shown(proxy.id)}")
-    return {
-        "access_log": logs or [nowhere],
-        "address": socket_address(address, port),
-    }
+    where = _endpoint(proxy, "admin", proxy.admin or default)
+    return {"access_log": list(logs) or [nowhere], "address": socket_address(*where)}
 
 
 def node(proxy: Proxy, params: BootstrapParams) -> Part:
@@ -245,19 +233,3 @@ def layered_runtime() -> Part:
     """Return `layered_runtime`: room for the large regexes of Consul's routes."""
     layer = {"re2.max_program_size.error_level": 1048576}
     return {"layers": [{"name": "base", "static_layer": layer}]}
-
-
-def stats_config(proxy: Proxy, params: BootstrapParams, tags: Sequence[str]) -> Part:
-    """Return `stats_config`: Consul's labels on Envoy's metrics, after the user's."""
-    fixed = {
-        "local_cluster": params.identity or proxy.id,
-        "consul.source.service": params.identity,
-        "consul.source.namespace": params.namespace,
-        "consul.source.partition": params.partition,
-        "consul.source.datacenter": params.datacenter,
-    }
-    own = []
-    for tag in tags:
-        name, equals, value = tag.partition("=")
-        own.append({"tag_name": name, "fixed_value": value if equals else "1"})
-    return {"stats_tags": own + stats_tags(fixed), "use_all_default_tags": True}

@@ -1,118 +1,195 @@
 """Central configuration: the `envoy_*` keys of proxy-defaults and service-defaults.
 
 What of it is for Envoy's bootstrap; Consul carries out the rest itself, over xDS.
+People write it by hand, for all proxies at once. So a value that cannot be used is left
+out alone, with a note, and the rest stands. Only where a text that is to be JSON is
+none, or is a whole bootstrap, nobody can say what was meant: no new bootstrap is made.
 """
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
-import msgspec
-
+from consul_ebpf.envoy.notes import WHERE, Notes
+from consul_ebpf.envoy.raw_json import NotJsonError, UnusableError, decode, unfit
 from consul_ebpf.model.errors import InvalidProxyError
 
 Part = dict[str, Any]
 
-
-class Central(msgspec.Struct, frozen=True, kw_only=True):
-    """The keys, as in Consul's documentation; other keys are not looked at."""
-
-    envoy_statsd_url: str = ""
-    envoy_dogstatsd_url: str = ""
-    envoy_stats_tags: list[str] | str = []
-    """Consul itself makes a list of one a string."""
-    envoy_telemetry_collector_bind_socket_dir: str = ""
-    envoy_prometheus_bind_addr: str = ""
-    envoy_stats_bind_addr: str = ""
-    envoy_bootstrap_json_tpl: str = ""
-    envoy_extra_static_clusters_json: str = ""
-    envoy_extra_static_listeners_json: str = ""
-    envoy_extra_stats_sinks_json: str = ""
-    envoy_stats_config_json: str = ""
-    envoy_stats_flush_interval: str = ""
-    envoy_tracing_json: str = ""
+TEMPLATE = "envoy_bootstrap_json_tpl"
+KEYS = (
+    "envoy_statsd_url",
+    "envoy_dogstatsd_url",
+    "envoy_stats_tags",
+    "envoy_telemetry_collector_bind_socket_dir",
+    "envoy_prometheus_bind_addr",
+    "envoy_stats_bind_addr",
+    TEMPLATE,
+    "envoy_extra_static_clusters_json",
+    "envoy_extra_static_listeners_json",
+    "envoy_extra_stats_sinks_json",
+    "envoy_stats_config_json",
+    "envoy_stats_flush_interval",
+    "envoy_tracing_json",
+)
 
 
-def parse(config: Mapping[str, Any], named: str) -> Central:
-    """Read the keys; `named` begins each error.
+class Central:
+    """The keys, read as consul-dataplane reads them; other keys are not looked at.
+
+    A key that is null, empty or missing is not set. A number or a truth value stands
+    for its text, one value for a list of one, and letters may be small or capital.
+
+    Args:
+        config: `BootstrapParams.config`.
+        named: begins each error; says which proxy it is.
+        notes: hears what is left out.
 
     Raises:
-        InvalidProxyError: a key is not what it should be, or cannot be carried out.
+        InvalidProxyError: there is a whole bootstrap, as a Go template.
     """
-    try:
-        central = msgspec.convert(dict(config), Central)
-    except msgspec.ValidationError as error:
-        why, _, key = str(error).partition(" - at `$.")
-        raise wrong(named, key.rstrip("`"), why) from None
-    if central.envoy_bootstrap_json_tpl:
-        raise wrong(
-            named,
-            "envoy_bootstrap_json_tpl",
-            "is a Go template, which only Consul's own tools can run; use"
-            " envoy_extra_static_clusters_json and the other keys instead",
+
+    def __init__(self, config: Mapping[str, Any], named: str, notes: Notes) -> None:
+        self._named = named
+        self._notes = notes
+        self._values: dict[str, Any] = {}
+        for key, value in config.items():
+            folded = key.casefold()
+            if folded in KEYS and (key == folded or folded not in self._values):
+                self._values[folded] = value
+        if self.text(TEMPLATE):
+            raise self._wrong(
+                TEMPLATE,
+                "is a Go template, which only Consul's own tools can run; use"
+                " envoy_extra_static_clusters_json and the other keys instead",
+            )
+
+    def __repr__(self) -> str:
+        return f"<Central {', '.join(sorted(self._values))}>"
+
+    def text(self, key: str) -> str:
+        """Read a key that holds a text; empty where it is not set or none."""
+        value = self._values.get(key)
+        text = "" if value is None else weak_text(value)
+        if text is None:
+            self.leave_out(key, "is not a text")
+        elif wrong := unfit(text):
+            self.leave_out(key, wrong)
+        else:
+            return text
+        return ""
+
+    def texts(self, key: str) -> list[str]:
+        """Read a key that holds texts, without those that are none."""
+        value = self._values.get(key)
+        if value in (None, {}):
+            return []
+        found = []
+        for each in value if isinstance(value, list | tuple) else [value]:
+            text = weak_text(each)
+            wrong = "one is not a text" if text is None else unfit(text)
+            if text is None or wrong:
+                self.leave_out(key, wrong)
+            elif text:
+                found.append(text)
+        return found
+
+    def object(self, key: str, wrong: Callable[[Part], str]) -> Part | None:
+        """Read a key that holds a JSON object; None where it is not set or unusable.
+
+        `wrong` says what is against it.
+
+        Raises:
+            InvalidProxyError: its text is not JSON.
+        """
+        text = self.text(key)
+        if not text.strip():
+            return None
+        try:
+            found = self._decode(key, text)
+        except UnusableError as error:
+            self.leave_out(key, str(error))
+            return None
+        # Envoy reads null as an object with all defaults.
+        value: Part = {} if found is None else found
+        why = wrong(value) if isinstance(value, dict) else "is not a JSON object"
+        if why:
+            self.leave_out(key, why)
+        return None if why else value
+
+    def objects(self, key: str, wrong: Callable[[Part], str]) -> list[Part]:
+        """Read a key that holds JSON objects, one or several with commas between.
+
+        Those that `wrong` says something against are left out.
+
+        Raises:
+            InvalidProxyError: its text is not JSON.
+        """
+        text = self.text(key)
+        if not text.strip():
+            return []
+        try:
+            value = self._decode(key, f"[{text}]")
+        except UnusableError as error:
+            self.leave_out(key, str(error))
+            return []
+        if len(value) == 1 and isinstance(value[0], list):
+            value = value[0]  # somebody wrote the brackets, too
+        found = []
+        for each in value:
+            why = wrong(each) if isinstance(each, dict) else "one is not a JSON object"
+            if why:
+                self.leave_out(key, why)
+            else:
+                found.append(each)
+        return found
+
+    def leave_out(self, key: str, why: str) -> None:
+        """Note that a key, or a part of it, is left out."""
+        self._notes.leave_out(key, why)
+
+    def _decode(self, key: str, text: str) -> Any:
+        try:
+            return decode(text)
+        except NotJsonError as error:
+            raise self._wrong(key, str(error)) from None
+
+    def _wrong(self, key: str, why: str) -> InvalidProxyError:
+        return InvalidProxyError(
+            f"{self._named}: central configuration: {key}: {why} ({WHERE})"
         )
-    return central
 
 
-def stats_tags_of(central: Central) -> list[str]:
-    """Return the user's tags, `name=value` or `name`."""
-    tags = central.envoy_stats_tags
-    return [tags] if isinstance(tags, str) else tags
+def weak_text(value: Any) -> str | None:
+    """Return the text that a value stands for; None: for none."""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, int | float):
+        return _number_text(value)
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else None
 
 
-def json_object(central: Central, key: str, named: str) -> Part | None:
-    """Read a key that holds a JSON object; None where it is empty.
-
-    Raises:
-        InvalidProxyError: it does not.
-    """
-    text = getattr(central, key)
-    if not text.strip():
-        return None
-    value = _decode(text, key, named)
-    if not isinstance(value, dict):
-        raise wrong(named, key, "is not a JSON object")
-    return value
-
-
-def json_fragment(central: Central, key: str, named: str) -> list[Part]:
-    """Read a key that holds JSON objects, one or several with commas between.
-
-    Raises:
-        InvalidProxyError: it does not.
-    """
-    value = _decode(f"[{getattr(central, key)}]", key, named)
-    if len(value) == 1 and isinstance(value[0], list):
-        value = value[0]  # somebody wrote the brackets, too
-    if not all(isinstance(each, dict) for each in value):
-        raise wrong(named, key, "is not a list of JSON objects")
-    objects: list[Part] = value
-    return objects
+def access_logs(texts: tuple[str, ...], notes: Notes) -> list[Part]:
+    """Read the AccessLogs that Consul made; what is none is left out."""
+    logs = []
+    for text in texts:
+        try:
+            value = decode(text)
+        except (NotJsonError, UnusableError) as error:
+            notes.leave_out_of_params("an access log", str(error))
+            continue
+        if isinstance(value, dict):
+            logs.append(value)
+        else:
+            notes.leave_out_of_params("an access log", "is not a JSON object")
+    return logs
 
 
-def json_texts(texts: tuple[str, ...], what: str, named: str) -> list[Part]:
-    """Read JSON objects that Consul made.
-
-    Raises:
-        InvalidProxyError: one is none.
-    """
-    values = [_decode(text, what, named) for text in texts]
-    if not all(isinstance(each, dict) for each in values):
-        raise wrong(named, what, "is not a JSON object")
-    return values
-
-
-def wrong(named: str, key: str, why: str) -> InvalidProxyError:
-    """Make the error of a key of central configuration."""
-    return InvalidProxyError(
-        f"{named}: central configuration: {key}: {why} (in proxy-defaults,"
-        " service-defaults or the proxy's own registration)"
-    )
-
-
-def _decode(text: str, key: str, named: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        why = getattr(error, "msg", "too deep")
-        raise wrong(named, key, f"is not JSON: {why}") from None
+def _number_text(number: float) -> str:
+    """Write a number as consul-dataplane does: without an exponent."""
+    if isinstance(number, int):
+        return str(number) if abs(number) < 10**300 else "Inf"
+    decimal = Decimal(repr(number))
+    return format(decimal.normalize() if decimal.is_finite() else decimal, "f")

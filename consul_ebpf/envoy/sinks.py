@@ -2,13 +2,17 @@
 
 import base64
 import hashlib
+import posixpath
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
-from consul_ebpf.envoy.central import Central, json_fragment, wrong
+from consul_ebpf.envoy.central import Central
+from consul_ebpf.envoy.listeners import socket_address
+from consul_ebpf.envoy.raw_json import unfit
+from consul_ebpf.envoy.shapes import host_and_port, wrong_sink
+from consul_ebpf.model.names import shown
 from consul_ebpf.model.values import Proxy
 
 COLLECTOR = "consul_telemetry_collector_loopback"
@@ -16,43 +20,73 @@ COLLECTOR = "consul_telemetry_collector_loopback"
 HOST_IP = "HOST_IP"
 """The only variable that is replaced inside of an address."""
 
+MAX_SOCKET_PATH = 107
+"""Bytes: the kernel's own limit, without the NUL at the end."""
+
 _TYPE = "type.googleapis.com/envoy"
 _V3 = f"{_TYPE}.config.metrics.v3"
 
 Part = dict[str, Any]
 
 
-def stats_sinks(central: Central, env: Mapping[str, str], named: str) -> list[Part]:
+def stats_sinks(
+    central: Central, env: Mapping[str, str], collector: bool
+) -> list[Part]:
     """Return the sinks that central configuration asks for.
 
+    Those whose address is none, or whose variable is not set, are left out.
+    `collector`: also the telemetry collector's.
+
     Raises:
-        InvalidProxyError: an address is none, or its variable is not set.
+        InvalidProxyError: the text of further sinks is not JSON.
     """
     sinks = []
     for key, name, kind in (
         ("envoy_statsd_url", "envoy.stat_sinks.statsd", "StatsdSink"),
         ("envoy_dogstatsd_url", "envoy.stat_sinks.dog_statsd", "DogStatsdSink"),
     ):
-        if text := getattr(central, key):
-            address = _address(_expanded(text, env, key, named), key, named)
-            config = {"@type": f"{_V3}.{kind}", "address": address}
-            sinks.append({"name": name, "typed_config": config})
-    sinks += json_fragment(central, "envoy_extra_stats_sinks_json", named)
-    if central.envoy_telemetry_collector_bind_socket_dir:
+        if not (text := central.text(key)):
+            continue
+        try:
+            address = sink_address(text, env)
+        except ValueError as error:
+            central.leave_out(key, f"{shown(text)}: {error}")
+            continue
+        config = {"@type": f"{_V3}.{kind}", "address": address}
+        sinks.append({"name": name, "typed_config": config})
+    sinks += central.objects("envoy_extra_stats_sinks_json", wrong_sink)
+    if collector:
         sinks.append(_collector_sink())
     return sinks
 
 
-def collector_cluster(directory: str, namespace: str, proxy: Proxy) -> Part:
+def flush_interval(central: Central) -> str:
+    """Return protobuf's duration, in Envoy's own limits; empty: not set, or none."""
+    key = "envoy_stats_flush_interval"
+    text = central.text(key)
+    if not text or (
+        re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?s", text)
+        and 0.001 <= float(text[:-1]) < 300
+    ):
+        return text
+    why = "is not 0.001 s to less than 300 s in seconds; write it like 10s or 0.5s"
+    central.leave_out(key, f"{shown(text)} {why}")
+    return ""
+
+
+def collector_cluster(central: Central, namespace: str, proxy: Proxy) -> Part | None:
     """Return the cluster of the telemetry collector: a socket that Consul configures.
 
-    Its name is one that Consul computes, too.
+    None where it is not asked for, or cannot be.
     """
-    digest = hashlib.sha1(  # noqa: S324  # a name, not a secret
-        f"{namespace}_{proxy.id}".encode()
-    ).digest()
-    name = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-    path = f"{directory.rstrip('/')}/{name}.sock"
+    key = "envoy_telemetry_collector_bind_socket_dir"
+    if not (directory := central.text(key)):
+        return None
+    try:
+        path = collector_path(directory, namespace, proxy)
+    except ValueError as error:
+        central.leave_out(key, str(error))
+        return None
     options = f"{_TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions"
     http2 = {"@type": options, "explicit_http_config": {"http2_protocol_options": {}}}
     endpoint = {"endpoint": {"address": {"pipe": {"path": path}}}}
@@ -69,6 +103,20 @@ def collector_cluster(directory: str, namespace: str, proxy: Proxy) -> Part:
     }
 
 
+def collector_path(directory: str, namespace: str, proxy: Proxy) -> str:
+    """Return the telemetry collector's socket: Consul computes the same path.
+
+    Raises:
+        ValueError: the path is longer than a socket's may be.
+    """
+    digest = hashlib.sha1(  # noqa: S324  # a name, not a secret
+        f"{namespace or 'default'}_{proxy.id}".encode()
+    ).digest()
+    name = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    path = posixpath.normpath(f"{directory}/{name}.sock")
+    return _socket_path(re.sub("^//+", "/", path))
+
+
 def _collector_sink() -> Part:
     return {
         "name": "envoy.stat_sinks.metrics_service",
@@ -81,31 +129,74 @@ def _collector_sink() -> Part:
     }
 
 
-def _expanded(text: str, env: Mapping[str, str], key: str, named: str) -> str:
-    """Replace `$NAME` where it is the whole, and `${HOST_IP}` wherever it is."""
-    whole = re.fullmatch(r"\$(\w+)", text)
-    names = [whole[1]] if whole else re.findall(r"\$\{(\w+)\}", text)
-    for name in names:
-        if not whole and name != HOST_IP:
-            raise wrong(named, key, f"${{{name}}}: only ${{{HOST_IP}}} is replaced")
-        if not env.get(name):
-            raise wrong(
-                named, key, f"${name} is not set in the controller's own environment"
-            )
-    if whole:
-        return env[whole[1]]
-    return text.replace(f"${{{HOST_IP}}}", env.get(HOST_IP, ""))
+def sink_address(text: str, env: Mapping[str, str]) -> Part:
+    """Return Envoy's Address for `udp://address:port` or `unix:///path`.
+
+    A text that begins with `$` is the name of a variable that holds all of it; inside
+    of an address only `$HOST_IP` is replaced.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    text = _expanded(text, env)
+    if wrong := unfit(text):
+        raise ValueError(wrong)
+    if re.search(r"[\x00-\x1f\x7f]", text):
+        raise ValueError("holds a control character")
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme.lower() == "unix":
+        return {"pipe": {"path": _unix_path(rest)}}
+    if colon and scheme.lower() == "udp" and rest.startswith("//"):
+        authority = re.split("[/?#]", rest[2:], maxsplit=1)[0].rpartition("@")[2]
+        return socket_address(*host_and_port(authority, _WRITE_IT))
+    raise ValueError(_WRITE_IT)
 
 
-def _address(text: str, key: str, named: str) -> Part:
+_WRITE_IT = "write it like udp://127.0.0.1:8125 or unix:///path"
+
+
+def _expanded(text: str, env: Mapping[str, str]) -> str:
+    """Replace `$NAME` where it is the whole, and `$HOST_IP` wherever it is."""
+    if text.startswith("$") and len(text) > 2:
+        return _variable(text[1:], env)
+
+    def replaced(found: re.Match[str]) -> str:
+        name = found[1] if found[1] is not None else found[2]
+        if name != HOST_IP:
+            raise ValueError(f"inside of an address only ${HOST_IP} is replaced")
+        return _variable(name, env)
+
+    return re.sub(r"\$(?:\{([^}]*)\}|(\w+))", replaced, text, flags=re.ASCII)
+
+
+def _variable(name: str, env: Mapping[str, str]) -> str:
+    if value := env.get(name, ""):
+        return value
+    raise ValueError(
+        f"the variable {shown(name)} is not set in the controller's own environment"
+    )
+
+
+def _unix_path(rest: str) -> str:
+    """Return the path of a URL's part behind `unix:`."""
+    if rest.startswith("//"):
+        rest = rest[2:]
+        rest = rest[rest.index("/") :] if "/" in rest else ""
+    path = re.split("[?#]", rest, maxsplit=1)[0]
+    if not path.startswith("/") or re.search("%(?![0-9A-Fa-f]{2})", path):
+        raise ValueError(_WRITE_IT)
     try:
-        url = urlsplit(text)
-        if url.scheme == "unix" and url.path and key == "envoy_dogstatsd_url":
-            return {"pipe": {"path": url.path}}
-        if url.scheme == "udp" and url.port:
-            host = str(ip_address(url.hostname or ""))
-            return {"socket_address": {"address": host, "port_value": url.port}}
-    except ValueError:
-        pass
-    also = " or unix:///path" if key == "envoy_dogstatsd_url" else ""
-    raise wrong(named, key, f"write it like udp://127.0.0.1:8125{also}")
+        path = unquote(path, errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError("is not Unicode text") from None
+    if wrong := unfit(path):
+        raise ValueError(wrong)
+    return _socket_path(path)
+
+
+def _socket_path(path: str) -> str:
+    if len(path.encode()) > MAX_SOCKET_PATH:
+        raise ValueError(
+            f"the path of a socket has at most {MAX_SOCKET_PATH} bytes: {shown(path)}"
+        )
+    return path

@@ -6,7 +6,12 @@ says which part of it becomes a label: its outer group is cut out of the name, i
 inner group is the label's value. consul-dataplane sets the same ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from consul_ebpf.model.values import BootstrapParams, Proxy
+
+Part = dict[str, Any]
 
 _PART = "[^.]+"
 
@@ -83,10 +88,25 @@ _TAGS = [{"tag_name": name, "regex": regex} for name, regex in REGEXES.items()]
 """The same in every bootstrap; made once, for they are most of it."""
 
 
-def stats_tags(fixed: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return Envoy's `stats_tags`: the regexes, then what of `fixed` is not empty."""
-    return _TAGS + [
-        {"tag_name": name, "fixed_value": value}
-        for name, value in fixed.items()
-        if value
-    ]
+def stats_config(proxy: Proxy, params: BootstrapParams, tags: Sequence[str]) -> Part:
+    """Return `stats_config`: Consul's labels on Envoy's metrics, after the user's.
+
+    `tags` are the user's, `name=value` or `name` for 1. One that has the name of a
+    label of Consul's with a fixed value takes its place.
+    """
+    fixed = {
+        "local_cluster": params.identity or proxy.id,
+        "consul.source.service": params.identity,
+        "consul.source.namespace": params.namespace,
+        "consul.source.partition": params.partition,
+        "consul.source.datacenter": params.datacenter,
+    }
+    own = []
+    for tag in tags:
+        name, equals, value = tag.partition("=")
+        name = name.lower()
+        own.append({"tag_name": name, "fixed_value": value if equals else "1"})
+        fixed.pop(name, None)
+    ours = [{"tag_name": name, "fixed_value": fixed[name]} for name in fixed]
+    labels = own + _TAGS + [tag for tag in ours if tag["fixed_value"]]
+    return {"stats_tags": labels, "use_all_default_tags": True}

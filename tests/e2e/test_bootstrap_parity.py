@@ -116,10 +116,17 @@ METRICS = {
 }
 REST = {
     "envoy_extra_static_clusters_json": '{"name": "extra", "type": "STATIC"}',
-    "envoy_extra_static_listeners_json": '{"name": "extra"}',
-    "envoy_extra_stats_sinks_json": '{"name": "extra"}',
+    "envoy_extra_static_listeners_json": (
+        '{"name": "extra", "address": {"pipe": {"path": "/x"}}, "filter_chains": [{}]}'
+    ),
+    "envoy_extra_stats_sinks_json": (
+        '{"name": "extra", "typed_config": {"@type": "type.googleapis.com/extra"}}'
+    ),
     "envoy_stats_config_json": '{"use_all_default_tags": false}',
-    "envoy_tracing_json": '{"http": {"name": "extra"}}',
+    "envoy_tracing_json": (
+        '{"http": {"name": "extra", "typed_config":'
+        ' {"@type": "type.googleapis.com/extra"}}}'
+    ),
     "envoy_telemetry_collector_bind_socket_dir": "/tmp/consul",
     "envoy_dogstatsd_url": "unix:///run/statsd.sock",
 }

@@ -2,12 +2,21 @@
 
 import json
 import subprocess
+from ipaddress import IPv4Address
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from consul_ebpf import BootstrapFiles, Proxy
 from consul_ebpf.base.tls import TlsMaterial
+from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
+from consul_ebpf.envoy.central import KEYS
+from consul_ebpf.model.values import BootstrapParams, PlacedProxy, Vip
+from tests.lab.central_values import ENV, KEPT, LEFT_OUT, UNSET
 from tests.lab.certificates import Authority
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -15,6 +24,8 @@ RUN = "/run/consul-ebpf"
 TRACING = "deprecated option 'envoy.config.bootstrap.v3.Bootstrap.tracing'"
 CERTS = "/certs"
 """Where the golden files' other files are: Envoy wants to see them."""
+
+WRITTEN = (*KEPT, *LEFT_OUT)
 
 pytestmark = pytest.mark.envoy
 
@@ -73,3 +84,52 @@ def test_a_deprecated_field_would_be_seen(envoy_bin: Path, tmp_path: Path) -> No
     bootstrap.write_text(json.dumps(data))
     answer = validate(envoy_bin, bootstrap)
     assert "deprecated" in answer.stderr
+
+
+def rendered(**config: Any) -> dict[str, Any]:
+    """The bootstrap of a proxy with this central configuration."""
+    placed = PlacedProxy(Proxy("web-1", "n"), Vip(IPv4Address("127.64.0.1"), 8502))
+    params = BootstrapParams(identity="web", config=config)
+    return dict(EnvoyBootstrap(env=ENV).render(placed, params))
+
+
+def refused(
+    envoy: Path, directory: Path, bootstraps: list[dict[str, Any]]
+) -> list[Any]:
+    """Return what Envoy says of those that it does not take."""
+    bad = []
+    for number, bootstrap in enumerate(bootstraps):
+        path = directory / f"{number}.json"
+        path.write_text(json.dumps(bootstrap))
+        answer = validate(envoy, path)
+        if answer.returncode:
+            bad.append((bootstrap, answer.stderr[:500]))
+    return bad
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_fault_110_envoy_starts_with_whatever_people_write(
+    envoy_bin: Path, tmp_path: Path, key: str
+) -> None:
+    """Each good and bad value of the key: used or left out, never Envoy's end."""
+    values = [each[1] for each in WRITTEN if each[0].lower() == key]
+    bootstraps = [rendered(**{key: value}) for value in (*values, *UNSET)]
+    assert refused(envoy_bin, tmp_path, bootstraps) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            key: st.sampled_from([each[1] for each in WRITTEN if each[0] == key])
+            for key in KEYS
+        },
+    )
+)
+def test_fault_110_envoy_starts_with_any_mixture(
+    envoy_bin: Path, config: dict[str, Any]
+) -> None:
+    """All keys at once, in every combination of good and bad values."""
+    with TemporaryDirectory() as directory:
+        assert refused(envoy_bin, Path(directory), [rendered(**config)]) == []

@@ -358,45 +358,6 @@ def test_any_proxy_renders_or_is_refused(proxy: Proxy) -> None:
     assert proxy.id == bootstrap["node"]["id"]
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "said"),
-    [
-        ("envoy_bootstrap_json_tpl", "{{ . }}", "is a Go template"),
-        ("envoy_statsd_url", "udp://statsd.example:8125", "write it like udp://127"),
-        ("envoy_statsd_url", "unix:///x", "write it like udp://127.0.0.1:8125 ("),
-        ("envoy_statsd_url", "$NOWHERE", "$NOWHERE is not set"),
-        ("envoy_dogstatsd_url", "udp://${POD_IP}:1", "only ${HOST_IP} is replaced"),
-        ("envoy_dogstatsd_url", "http://127.0.0.1", "or unix:///path"),
-        ("envoy_stats_tags", 1, "Expected `str | array`"),
-        ("envoy_stats_tags", [1], "Expected `str`"),
-        ("envoy_stats_config_json", "[]", "is not a JSON object"),
-        ("envoy_stats_config_json", "{", "is not JSON: "),
-        ("envoy_tracing_json", "1", "is not a JSON object"),
-        ("envoy_extra_static_clusters_json", "1, 2", "is not a list of JSON objects"),
-        ("envoy_extra_static_listeners_json", "{]", "is not JSON: "),
-        ("envoy_extra_stats_sinks_json", "nonsense", "is not JSON: "),
-        ("envoy_prometheus_bind_addr", "localhost:1", "not an IP address; write it"),
-        ("envoy_stats_bind_addr", "127.0.0.1", "the port is missing; write it"),
-        ("envoy_stats_flush_interval", 10, "Expected `str`"),
-    ],
-)
-def test_central_configuration_that_cannot_be_used(
-    key: str, value: object, said: str
-) -> None:
-    """Refused by proxy and key, in one line; without central configuration served."""
-    placed, params = PlacedProxy(WEB, VIP), central(**{key: value})
-    with pytest.raises(InvalidProxyError) as caught:
-        PLAIN.render(placed, params)
-    message = str(caught.value)
-    assert message.startswith(
-        f"proxy 'web-1-sidecar-proxy': central configuration: {key}"
-    )
-    assert said in message
-    assert message.isprintable()
-    without = EnvoyBootstrap(telemetry=Telemetry(use_central_config=False))
-    assert without.render(placed, params) == PLAIN.render(placed, SIDECAR)
-
-
 def test_what_consul_says_goes_before_the_proxys_entry() -> None:
     """It is the one that knows; what it leaves out is taken from the entry."""
     proxy = Proxy("web-1", "entry-node", namespace="entry", service="entry")
@@ -407,13 +368,6 @@ def test_what_consul_says_goes_before_the_proxys_entry() -> None:
     assert node["metadata"]["namespace"] == "entry"
 
 
-def test_a_list_of_one_tag_comes_as_a_string() -> None:
-    """Consul hands it over so."""
-    placed = PlacedProxy(WEB, VIP)
-    one, many = central(envoy_stats_tags="a=b"), central(envoy_stats_tags=["a=b"])
-    assert PLAIN.render(placed, one) == PLAIN.render(placed, many)
-
-
 def test_the_proxys_own_ready_listener_wins() -> None:
     """Two on one host cannot share an address."""
     renderer = EnvoyBootstrap(ready=("127.0.0.1", 1))
@@ -421,3 +375,10 @@ def test_the_proxys_own_ready_listener_wins() -> None:
     resources = renderer.render(PlacedProxy(proxy, VIP))["static_resources"]
     (listener,) = resources["listeners"]
     assert listener["address"]["socket_address"]["port_value"] == 2
+
+
+def test_ready_and_admin_cannot_share_an_address() -> None:
+    """Envoy would end at its start; the error names both."""
+    proxy = Proxy("web-1", "n", admin=("127.0.0.1", 7), ready=("0.0.0.0", 7))
+    with pytest.raises(InvalidProxyError, match=r"ready 0\.0\.0\.0:7 is taken by"):
+        PLAIN.render(PlacedProxy(proxy, VIP))

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from consul_ebpf.envoy.stats_tags import REGEXES, stats_tags
+from consul_ebpf.envoy.stats_tags import REGEXES, stats_config
+from consul_ebpf.model.values import BootstrapParams, Proxy
 
 TRUST = "e5b08d03-bfc3-c870-1833-baddb116e648"
 LONG = "f8f8~v2.pong.default.partA.dc2"
@@ -89,5 +90,9 @@ def test_peer_is_the_part_before_external() -> None:
 
 def test_empty_fixed_tags_are_left_out() -> None:
     """What is not known is no label, rather than an empty one."""
-    tags = stats_tags({"a": "1", "b": ""})
-    assert tags[len(REGEXES) :] == [{"tag_name": "a", "fixed_value": "1"}]
+    params = BootstrapParams(namespace="", partition="east")
+    tags = stats_config(Proxy("web-1", "n"), params, [])["stats_tags"]
+    assert tags[len(REGEXES) :] == [
+        {"tag_name": "local_cluster", "fixed_value": "web-1"},
+        {"tag_name": "consul.source.partition", "fixed_value": "east"},
+    ]

@@ -1,0 +1,159 @@
+"""`static_resources`: the way to the servers, the metrics, and what people add.
+
+Envoy does not start with two clusters of one name, nor with two listeners at one
+address. What stands first here stays, and the other is left out by its key.
+"""
+
+from ipaddress import ip_address
+from typing import Any
+
+from consul_ebpf.envoy.central import Central
+from consul_ebpf.envoy.listeners import (
+    PROMETHEUS_BACKEND,
+    SELF_ADMIN,
+    Prometheus,
+    backend_cluster,
+    prometheus_listener,
+    prometheus_secrets,
+    ready_listener,
+    socket_address,
+    stats_listener,
+)
+from consul_ebpf.envoy.shapes import (
+    host_and_port,
+    socket_of,
+    wrong_cluster,
+    wrong_listener,
+)
+from consul_ebpf.model.names import shown
+
+CLUSTERS = "envoy_extra_static_clusters_json"
+LISTENERS = "envoy_extra_static_listeners_json"
+WRITE_IT = "write it like 0.0.0.0:20200 or [::]:20200"
+
+Part = dict[str, Any]
+Address = tuple[str, int]
+
+
+class StaticResources:
+    """Makes `static_resources`; call the methods in the order they stand in.
+
+    Args:
+        central: central configuration.
+        admin: where Envoy's admin interface is.
+        ready: where its listener of /ready is to be, at another address.
+        xds: the cluster of the Consul servers.
+    """
+
+    def __init__(
+        self, central: Central, admin: Address, ready: Address | None, xds: Part
+    ) -> None:
+        self._central = central
+        self._admin = admin
+        self._ready = ready
+        self._clusters = [xds]
+        self._listeners: list[Part] = []
+        self._secrets: list[Part] = []
+        self._bound = {ready: "the listener of /ready"} if ready else {}
+        self._to_admin = False
+
+    def __repr__(self) -> str:
+        return f"<StaticResources {len(self._listeners)} listeners>"
+
+    def add_listeners(self, prometheus: Prometheus) -> None:
+        """Add the listeners that central configuration asks for, and /ready."""
+        if where := self._bind_address("envoy_prometheus_bind_addr"):
+            self._listeners.append(prometheus_listener(where, prometheus))
+            self._secrets = prometheus_secrets(prometheus)
+            if prometheus.backend_port:
+                to = socket_address("127.0.0.1", prometheus.backend_port)
+                self._clusters.append(backend_cluster(PROMETHEUS_BACKEND, to))
+            else:
+                self._to_admin = True
+        if where := self._bind_address("envoy_stats_bind_addr"):
+            self._listeners.append(stats_listener(where))
+            self._to_admin = True
+        if self._ready:
+            self._listeners.append(ready_listener(self._ready))
+            self._to_admin = True
+
+    def add_cluster(self, cluster: Part) -> None:
+        """Add a cluster of our own."""
+        self._clusters.append(cluster)
+
+    def add_extras(self) -> None:
+        """Add what people wrote, and then what their own `self_admin` stands for.
+
+        Raises:
+            InvalidProxyError: the text is not JSON.
+        """
+        extra = self._central.objects(CLUSTERS, wrong_cluster)
+        ours = {each["name"] for each in self._clusters}
+        if self._to_admin and SELF_ADMIN not in {each["name"] for each in extra}:
+            to = socket_address(*self._admin)
+            self._clusters.append(backend_cluster(SELF_ADMIN, to))
+            ours.add(SELF_ADMIN)
+        for cluster in extra:
+            if cluster["name"] in ours:
+                why = f"there is another cluster {shown(cluster['name'])}"
+                self._central.leave_out(CLUSTERS, why)
+            else:
+                ours.add(cluster["name"])
+                self._clusters.append(cluster)
+        for listener in self._central.objects(LISTENERS, wrong_listener):
+            where = socket_of(listener)
+            what = f"the listener {shown(listener.get('name', ''))}"
+            if taken := self._claim(where, what) if where else "":
+                self._central.leave_out(LISTENERS, taken)
+            else:
+                self._listeners.append(listener)
+
+    def part(self) -> Part:
+        """Return `static_resources`."""
+        return {
+            "clusters": self._clusters,
+            **({"listeners": self._listeners} if self._listeners else {}),
+            **({"secrets": self._secrets} if self._secrets else {}),
+        }
+
+    def _bind_address(self, key: str) -> Address | None:
+        if not (text := self._central.text(key)):
+            return None
+        try:
+            where = host_and_port(text, WRITE_IT)
+        except ValueError as error:
+            why = str(error)
+        else:
+            bare = ":" in where[0] and not text.startswith("[")
+            why = f"IPv6 goes in brackets; {WRITE_IT}" if bare else ""
+            why = why or self._claim(where, f"the listener of {key}")
+            if not why:
+                return where
+        self._central.leave_out(key, f"{shown(text)}: {why}")
+        return None
+
+    def _claim(self, where: Address, what: str) -> str:
+        """Take an address; return who has it already, empty: it was free."""
+        if collide(where, self._admin):
+            return f"{endpoint_text(where)} is taken by Envoy's admin interface"
+        if where in self._bound:
+            return f"{endpoint_text(where)} is taken by {self._bound[where]}"
+        if where[1]:
+            self._bound[where] = what
+        return ""
+
+
+def collide(one: Address, other: Address) -> bool:
+    """Whether nobody can listen at both; Envoy shares addresses, its admin does not."""
+    if one[1] != other[1]:
+        return False
+    first, second = ip_address(one[0]), ip_address(other[0])
+    return first.version == second.version and (
+        first == second or first.is_unspecified or second.is_unspecified
+    )
+
+
+def endpoint_text(where: Address) -> str:
+    """Write an address and port as people do."""
+    host, port = where
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
