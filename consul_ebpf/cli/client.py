@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from consul_ebpf.base.boundary import reason
+from consul_ebpf.base.lines import one_line
 from consul_ebpf.model.errors import ConsulEbpfError
+
+LARGEST = 1 << 20
+"""Bytes of an answer about one proxy: some hundred."""
 
 
 class _Connection(http.client.HTTPConnection):
@@ -27,7 +32,7 @@ def proxy(
     """Ask for a proxy, and wait for a condition; return HTTP's status and the JSON.
 
     Raises:
-        OSError: nobody listens at `path`.
+        OSError: nobody listens at `path`, or it ended meanwhile.
         ConsulEbpfError: whoever listens there is no controller.
     """
     query = urlencode({"wait": wait, "timeout": seconds}) if wait else ""
@@ -35,8 +40,24 @@ def proxy(
     try:
         connection.request("GET", f"/v1/proxies/{quote(proxy_id, safe='')}?{query}")
         answer = connection.getresponse()
-        return answer.status, dict(json.loads(answer.read()))
-    except (http.client.HTTPException, ValueError) as error:
-        raise ConsulEbpfError(f"{path}: no answer of a controller: {error}") from error
+        body = answer.read(LARGEST + 1)
+        if len(body) <= LARGEST and answer.length:
+            raise ConnectionResetError("it ended within its answer")  # noqa: TRY301
+        return answer.status, _object(body)
+    except OSError:  # a connection that ended before the answer is one, too
+        raise
+    except Exception as error:
+        raise ConsulEbpfError(
+            f"{one_line(path)}: no answer of a controller: {reason(error)}"
+        ) from error
     finally:
         connection.close()
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    if len(body) > LARGEST:
+        raise ValueError(f"more than {LARGEST} bytes")
+    data = json.loads(body)
+    if not isinstance(data, dict):
+        raise TypeError("no JSON object")
+    return data

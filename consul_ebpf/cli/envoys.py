@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from consul_ebpf.base.lines import one_line
 from consul_ebpf.cli import client
 from consul_ebpf.cli.options import configured, consul_dataplanes, for_proxy
 from consul_ebpf.cli.output import say
@@ -143,7 +144,11 @@ def _look(
         time.sleep(min(seconds, LOOK_EVERY))
         why = f"no controller answers at {path} ({error.strerror or error})"
         return _left_behind(config, proxy_id, condition), why
-    return status == 200, str(answer.get("error", ""))
+    if status == 200 and answer.get(condition):
+        return True, ""
+    if status != 504:  # it answered at once: too many ask, or it is just starting
+        time.sleep(min(seconds, LOOK_EVERY))
+    return False, one_line(answer.get("error", f"HTTP {status} at {path}"))
 
 
 def _left_behind(config: Config, proxy_id: str, condition: str) -> bool:

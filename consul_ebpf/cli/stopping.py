@@ -10,15 +10,21 @@ from typing import Any
 
 import click
 
+from consul_ebpf.base.boundary import boundary
+from consul_ebpf.base.reading import FileError, read_file
 from consul_ebpf.cli.options import configured, consul_dataplanes, for_proxy
 from consul_ebpf.cli.output import say, say_json_text
 from consul_ebpf.config.schema import Config
 from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.values import Proxy, host_port
 
 TIMEOUT = 10.0
 """Seconds for an answer of Envoy's; a configuration may have megabytes."""
+
+LARGEST = 256 << 20
+"""Bytes of one, and of a bootstrap: more is neither."""
 
 END = 5.0
 """Seconds that Envoy has to end once it was told to."""
@@ -66,16 +72,16 @@ class _Admin:
         """Raise ConsulEbpfError where it does not answer, or refuses."""
         connection = http.client.HTTPConnection(*self._where, timeout=TIMEOUT)
         try:
-            connection.request(method, path)
-            answer = connection.getresponse()
-            body = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            why = getattr(error, "strerror", None) or error
-            raise ConsulEbpfError(f"{self._named} does not answer: {why}") from error
+            with boundary(ConsulEbpfError, f"{self._named} does not answer"):
+                connection.request(method, path)
+                answer = connection.getresponse()
+                body = answer.read(LARGEST + 1)
         finally:
             connection.close()
         if answer.status != 200:
             raise ConsulEbpfError(f"{self._named}: {path}: HTTP {answer.status}")
+        if len(body) > LARGEST:
+            raise ConsulEbpfError(f"{self._named}: {path}: more than {LARGEST} bytes")
         return body
 
     def listens(self) -> bool:
@@ -92,16 +98,18 @@ def _admin_of(config: Config, proxy_id: str) -> tuple[str, int]:
     files = BootstrapFiles(Path(config.bootstrap.directory))
     path = files.bootstrap_path(Proxy(id=proxy_id, node=""))
     try:
-        bootstrap: Any = json.loads(path.read_bytes())
-        address = bootstrap["admin"]["address"]["socket_address"]
-        return str(address["address"]), int(address["port_value"])
-    except OSError as error:
+        text = read_file(path, LARGEST).data
+    except FileError as error:
         raise ConsulEbpfError(
-            f"proxy {proxy_id}: {path}: {error.strerror}: where its Envoy's admin"
-            " interface is, is not known"
+            f"proxy {proxy_id}: {error}: where its Envoy's admin interface is, is not"
+            " known"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConsulEbpfError(f"proxy {proxy_id}: {path} is no bootstrap") from error
+    with boundary(ConsulEbpfError, f"proxy {proxy_id}: {path} is no bootstrap"):
+        bootstrap: Any = json.loads(text)
+        address = bootstrap["admin"]["address"]["socket_address"]
+        endpoint = host_port(str(address["address"]), int(address["port_value"]))
+        host, port = parse_endpoint(endpoint)
+    return str(host), port
 
 
 def _or_warn(step: Callable[[], object]) -> None:
