@@ -18,12 +18,15 @@ class _Unix(http.client.HTTPConnection):
 
 
 def ask(at: Path, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-    """Ask the endpoint at a socket; return HTTP's status and the JSON, if any."""
+    """Ask the endpoint at a socket; return the status and JSON or text, if any."""
     connection = _Unix(at)
     try:
         connection.request(method, path, None if body is None else json.dumps(body))
         answer = connection.getresponse()
         text = answer.read()
+        kind = answer.headers.get_content_type()
     finally:
         connection.close()
-    return answer.status, json.loads(text) if text else None
+    if kind == "application/json":
+        return answer.status, json.loads(text)
+    return answer.status, text.decode() or None
