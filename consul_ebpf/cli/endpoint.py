@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from consul_ebpf.base.tasks import keep_running
 from consul_ebpf.config.schema import Config
 from consul_ebpf.controller.round import Converged
 from consul_ebpf.controller.runner import Runner
-from consul_ebpf.kernel.sockets import established_cookies
+from consul_ebpf.kernel.sockets import established_here
 from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.seams import Namespaces
 from consul_ebpf.model.values import Proxy
@@ -24,7 +25,7 @@ from consul_ebpf.views.handlers import Handlers
 from consul_ebpf.views.listening import Listeners
 from consul_ebpf.views.peers import writers
 from consul_ebpf.views.proxies import Host
-from consul_ebpf.views.room import Room
+from consul_ebpf.views.room import Limits, Room
 from consul_ebpf.views.snapshot import Snapshot, take
 from consul_ebpf.wiring import api_socket, bootstrap_files, names_of
 
@@ -66,7 +67,7 @@ class Endpoint:
         hooks: Hooks,
     ) -> None:
         """Serve the proxies and the endpoint, until the proxies' side ends."""
-        established = Established(established_cookies, namespaces.established)
+        established = Established(established_here, namespaces.established)
         files = bootstrap_files(self._config)
         host = Host(runner.read, established, files.bootstrap_path)
         told = _Told(self._config, runner, counter, host)
@@ -80,7 +81,7 @@ class Endpoint:
         if self._config.api.listen:
             at = self._config.api.listen
             logger.info("the endpoint is at %s, too, for reading", at)
-        room = Room(self._writers)
+        room = Room(self._writers, _limits())
         serving = asyncio.create_task(
             keep_running(
                 "the local endpoint", lambda: serve(handlers, self._listeners, room)
@@ -148,6 +149,11 @@ class _Told:
                 bootstraps=_written(paths),
             )
         )
+
+
+def _limits() -> Limits:
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return Limits().within(descriptors)
 
 
 def _written(paths: dict[str, Path]) -> dict[str, float]:

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+from consul_ebpf.base.boundary import boundary
+from consul_ebpf.model.errors import KernelError
 from consul_ebpf.model.values import KernelState
 
 SECONDS = 1.0
@@ -37,8 +39,13 @@ class Established:
         return f"<Established {len(self._elsewhere)} elsewhere>"
 
     def __call__(self, state: KernelState) -> frozenset[int]:
-        """Return the cookies; of sockets the kernel did not note only some."""
-        here = self._here()
+        """Return the cookies; of sockets the kernel did not note only some.
+
+        Raises:
+            KernelError: they cannot be told.
+        """
+        with boundary(KernelError, "sockets cannot be told"):
+            here = self._here()
         noted = [{cookie for cookie, _ in row.sockets} for row in state.vips.values()]
         if all(cookies & here for cookies in noted if cookies):
             return here

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import traceback
 from collections.abc import Awaitable, Callable
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 LONGEST = 600.0
 """Seconds that a request may wait."""
+
+LIST = 0.25
+"""Seconds that a list of all proxies is used for: there may be thousands."""
 
 BODY = 10.0
 """Seconds within which a request's body must be there."""
@@ -62,6 +66,7 @@ class Handlers:
         self._writers = writers
         self._status = Fresh("the status", status)
         self._metrics = Fresh("the metrics", metrics)
+        self._all = Fresh("the list of proxies", self._list, LIST)
 
     def __repr__(self) -> str:
         return f"<Handlers {self._host!r}>"
@@ -95,8 +100,12 @@ class Handlers:
 
     async def proxies(self, _: web.Request) -> web.Response:
         """Answer with all of them."""
+        body = await self._all.get(self._host.round_at)
+        return web.Response(body=body, content_type="application/json")
+
+    async def _list(self) -> bytes:
         views = await self._host.views(self._host.ids)
-        return web.json_response([asdict(view) for view in views])
+        return json.dumps([asdict(view) for view in views]).encode()
 
     async def proxy(self, request: web.Request) -> web.Response:
         """Answer with one; `?wait=connected&timeout=30` waits for it."""

@@ -9,7 +9,6 @@ from typing import Literal
 
 from consul_ebpf.base.latest import Latest
 from consul_ebpf.controller.round import Converged
-from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.values import KernelState, PlacedProxy, Proxy, Vip, VipCounters
 from consul_ebpf.views.fresh import Fresh
 
@@ -87,7 +86,8 @@ class Host:
         self._placed: Mapping[str, PlacedProxy] = {}
         self._refusals: Mapping[str, str] = {}
         self._looks = Fresh("the kernel's account", self._look)
-        self._round_at = float("-inf")
+        self.round_at = float("-inf")
+        """When the newest round was told of; the loop's time."""
         self._waiting = 0
         self._following: asyncio.Task[None] | None = None
         self.rounds: Latest[Converged] = Latest()
@@ -102,7 +102,7 @@ class Host:
         """Take the outcome of a round."""
         self._placed = {each.proxy.id: each for each in done.placed}
         self._refusals = done.refusals
-        self._round_at = asyncio.get_running_loop().time()
+        self.round_at = asyncio.get_running_loop().time()
         self.rounds.set(done)
         seen = self.news.value
         self.news.set((self.rounds.version, seen[1] if seen else frozenset()))
@@ -120,7 +120,7 @@ class Host:
 
     async def look(self) -> Look:
         """Return what the kernel holds: at most a second old, after the last round."""
-        return await self._looks.get(self._round_at)
+        return await self._looks.get(self.round_at)
 
     async def view(self, proxy_id: str) -> ProxyView | None:
         """Return what is known of a proxy; None: nothing."""
@@ -164,7 +164,7 @@ class Host:
         loop = asyncio.get_running_loop()
         while True:
             begun = loop.time()
-            with contextlib.suppress(ConsulEbpfError):  # who waits asks, and is told
+            with contextlib.suppress(Exception):  # who waits asks, and is told
                 await self._looks.get(begun)
             await asyncio.sleep(max(LOOK, PART * (loop.time() - begun)))
 

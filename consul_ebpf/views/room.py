@@ -1,7 +1,7 @@
 """Who may have how many connections to the endpoint at once. Pure."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 TOTAL: Final = 384
@@ -34,6 +34,15 @@ class Limits:
     each: int = EACH
     tcp: int = TCP
     address: int = ADDRESS
+
+    def within(self, descriptors: int) -> "Limits":
+        """Return these, or as much less as leaves half of `descriptors` to others."""
+        part = descriptors / 2 / (self.total + self.tcp)
+        if descriptors < 0 or part >= 1:  # -1: there is no end of them
+            return self
+        return Limits(
+            **{name: max(1, int(most * part)) for name, most in asdict(self).items()}
+        )
 
 
 class Room:

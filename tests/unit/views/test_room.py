@@ -59,3 +59,14 @@ def test_who_leaves_makes_room() -> None:
     full.leave(ANN)
     assert full.enter(ANN)
     assert "<Room 4 connections>" == repr(full)
+
+
+def test_half_of_the_descriptors_are_for_others() -> None:
+    """Where there are few of them, all shares become smaller."""
+    limits = Limits()
+    for enough in (1024, 65536, -1):
+        assert limits == limits.within(enough)
+    few = limits.within(256)
+    assert few.total + few.tcp <= 128
+    assert few.each < few.others < few.total
+    assert Limits(1, 1, 1, 1, 1) == limits.within(1)
