@@ -36,6 +36,8 @@ class FakeAcl:
     async def login(self, how: Login) -> str:
         """Make a token."""
         self._fail()
+        if not (how.bearer_token or how.bearer_token_file):
+            raise ConsulError("no bearer token: set bearer_token or bearer_token_file")
         self.logins.append(how)
         secret = f"secret-{len(self.logins)}"
         self.valid.add(secret)

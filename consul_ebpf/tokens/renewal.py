@@ -23,6 +23,10 @@ FIRST_PAUSE = 5.0
 """Seconds before a login, where the last two tokens were refused before `FLOOR`; twice
 as many after each further one. The first such token is replaced at once."""
 
+LOOK_AGAIN = 2.0
+"""Seconds from the look at a token that is doubted to one more: the server that was
+asked first may not have heard yet."""
+
 LAST_PART = 0.9
 """Part of its life for which an old token is believed to be good."""
 
@@ -49,6 +53,8 @@ class Renewal:
         self._shared = shared
         self._take = take
         self._doubted = asyncio.Event()
+        self._again = False
+        """Whether the last look was at a token that was doubted."""
         self._learned = Learned()
         self._spread = random.random()  # noqa: S311
         self._named = named(key)
@@ -129,11 +135,12 @@ class Renewal:
         """Wait until the token is doubted, or was not looked at for long; in turn."""
         check = self._shared.check() * (0.8 + 0.4 * self._spread)
         try:
-            async with asyncio.timeout(check):
+            async with asyncio.timeout(LOOK_AGAIN if self._again else check):
                 await self._doubted.wait()
         except TimeoutError:
             pass
         await self._shared.pace.turn()
+        self._again = self._doubted.is_set()
         self._doubted.clear()
 
     async def _ask_again(self, session: Session) -> Session:

@@ -54,7 +54,9 @@ class Issuer:
         path.write_text(self.jwt(service))
         return path
 
-    def install(self, cluster: ConsulCluster, max_ttl: str = "60s") -> None:
+    def install(
+        self, cluster: ConsulCluster, max_ttl: str = "60s", method: str = METHOD
+    ) -> None:
         """Have the cluster accept them: a login may be the service in its JWT.
 
         The servers and nodes may be read too, as a mesh's proxies and controllers do.
@@ -63,7 +65,7 @@ class Issuer:
             "PUT",
             "/v1/acl/auth-method",
             {
-                "Name": METHOD,
+                "Name": method,
                 "Type": "jwt",
                 "MaxTokenTTL": max_ttl,
                 "Config": {
@@ -76,14 +78,15 @@ class Issuer:
             },
         )
         rules = 'node_prefix "" { policy = "read" } service_prefix "" {policy = "read"}'
-        cluster.call("PUT", "/v1/acl/policy", {"Name": "see", "Rules": rules})
-        see = {"Name": "see", "Policies": [{"Name": "see"}]}
-        cluster.call("PUT", "/v1/acl/role", see)
-        for kind, name in (("service", "${value.service}"), ("role", "see")):
+        see = f"see-{method}"
+        cluster.call("PUT", "/v1/acl/policy", {"Name": see, "Rules": rules})
+        role = {"Name": see, "Policies": [{"Name": see}]}
+        cluster.call("PUT", "/v1/acl/role", role)
+        for kind, name in (("service", "${value.service}"), ("role", see)):
             cluster.call(
                 "PUT",
                 "/v1/acl/binding-rule",
-                {"AuthMethod": METHOD, "BindType": kind, "BindName": name},
+                {"AuthMethod": method, "BindType": kind, "BindName": name},
             )
 
     @staticmethod
