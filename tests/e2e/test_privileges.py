@@ -23,10 +23,10 @@ from tests.lab.endpoint import ask
 from tests.lab.live import live_server
 from tests.lab.processes import wait_until
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup
+from tests.lab.unit import UNIT, as_the_unit, setting
 
 pytestmark = pytest.mark.kernel
 
-UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "consul-ebpf.service"
 NONE = "0" * 16
 
 
@@ -103,23 +103,9 @@ def test_a_running_controller_has_no_capability_in_any_thread(
         assert controller.terminate() == 0
 
 
-def setting(name: str) -> str:
-    """Return a setting of the unit."""
-    (value,) = re.findall(rf"^{name}=(.*)$", UNIT.read_text(), re.MULTILINE)
-    return str(value)
-
-
 def bits(*names: str) -> str:
     """Return a set of capabilities as /proc shows it."""
     return f"{sum(1 << capabilities.NUMBERS[name] for name in names):016x}"
-
-
-def as_the_unit() -> tuple[str, ...]:
-    """Return what runs a command with exactly the unit's capabilities."""
-    names = [name[4:].lower() for name in setting("CapabilityBoundingSet").split()]
-    bounding = ",".join(["-all", *(f"+{name}" for name in names)])
-    before = ("setpriv", f"--bounding-set={bounding}", "--inh-caps=-all")
-    return (*before, "--no-new-privs", "--")
 
 
 SECRET = "5e7f6f0c-0000-4000-8000-000000000000"
