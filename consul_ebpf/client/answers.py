@@ -6,12 +6,13 @@ none at all, and no error may repeat a secret.
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import aiohttp
 
 from consul_ebpf.base.boundary import boundary
+from consul_ebpf.base.certificate import refused
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.model.errors import ConfigError, ConsulError
 
@@ -41,10 +42,13 @@ SHOWN = 200
 
 
 @contextmanager
-def as_consul_error(shown: str, total: float) -> Iterator[None]:
+def as_consul_error(
+    shown: str, total: float, named_by: Callable[[], str]
+) -> Iterator[None]:
     """Make every failure of a request to `shown` a `ConsulError`.
 
-    `total` is how many seconds it had. None of the texts holds a header.
+    `total` is how many seconds it had; `named_by` names the keys that made the name
+    which its certificate has to have. None of the texts holds a header.
     """
     at = f"Consul at {shown}"
     with boundary(ConsulError, at):
@@ -53,11 +57,8 @@ def as_consul_error(shown: str, total: float) -> Iterator[None]:
         except TimeoutError as error:
             raise ConsulError(f"{at}: no answer within {total:.0f} s") from error
         except aiohttp.ClientConnectorCertificateError as error:
-            why = getattr(error.certificate_error, "verify_message", "")
-            raise ConsulError(
-                f"{at}: its certificate: {(why or 'not accepted').rstrip('.')}: see"
-                " consul.tls.ca_certs and consul.tls.http_server_name"
-            ) from error
+            why = refused(error.certificate_error, named_by())  # type: ignore[arg-type]
+            raise ConsulError(f"{at}: its certificate: {why}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise ConsulError(f"{at}: {_why(error)}") from error
         except ConfigError as error:  # TLS files: they may be mended

@@ -58,6 +58,8 @@ class Https(NamedTuple):
     or_else: str | None = None
     """A name that will do, too, where the host is an IP address: certificates seldom
     have the servers' addresses, and always one name that they all share."""
+    or_else_by: str = "consul.tls.server_name"
+    """The keys of the configuration that made it, for messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +231,7 @@ class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
         headers = headers or {}
         url = URL(self.uri(path, params), encoded=True)
         total = deadline(_wait_of(params))
-        with as_consul_error(self._shown, total):
+        with as_consul_error(self._shown, total, self._named_by):
             try:
                 return await self._ask(method, callback, url, headers, data, total)
             except aiohttp.ClientConnectorCertificateError as error:
@@ -249,6 +251,13 @@ class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
             return False
         self._server_name = https.or_else
         return True
+
+    def _named_by(self) -> str:
+        """Name the keys that made the name which the certificate has to have."""
+        own, https = "consul.tls.http_server_name", self._https
+        if https is None or https.server_name is not None or self._server_name is None:
+            return own
+        return f"{https.or_else_by}, or set {own}"
 
     async def _ask(  # noqa: PLR0917  # one request, taken apart
         self,

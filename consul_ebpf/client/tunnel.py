@@ -15,7 +15,7 @@ import socket
 import ssl
 import struct
 
-from consul_ebpf.base.lines import one_line
+from consul_ebpf.base.certificate import refused
 from consul_ebpf.base.tls import TlsFiles
 from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.values import host_port
@@ -24,12 +24,6 @@ CONNECT_DEADLINE = 5.0
 """Seconds for the connect and the handshake."""
 
 CHUNK = 64 * 1024
-
-MISMATCHES = {62, 64}
-"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
-
-DATES = {9, 10}
-"""X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
 
 class Tunnel:
@@ -134,7 +128,7 @@ class Tunnel:
     def _why(self, error: Exception) -> str:
         where = f"TLS to {host_port(self._host, self._port)}"
         if isinstance(error, ssl.SSLCertVerificationError):
-            return f"{where}: {self._refused(error)}"
+            return f"{where}: {refused(error, self._named_by)}"
         if isinstance(error, ssl.SSLError):
             return f"{where}: {error.reason or error}"
         if isinstance(error, ConfigError):
@@ -144,15 +138,6 @@ class Tunnel:
         if isinstance(error, OSError) and error.errno:
             return f"{where}: {os.strerror(error.errno)}"
         return f"{where}: {error}"
-
-    def _refused(self, error: ssl.SSLCertVerificationError) -> str:
-        """Say what is wrong with a certificate, and what decides that."""
-        why = one_line(error.verify_message.rstrip("."), 200)
-        if error.verify_code in MISMATCHES:
-            return f"{why}: see {self._named_by}"
-        if error.verify_code in DATES:
-            return f"{why}: renew the server's certificate, or set this host's clock"
-        return f"{why}: see consul.tls.ca_certs"
 
 
 async def _copy(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:

@@ -65,7 +65,10 @@ class Parts:
         tls = self._config.consul.tls
         known = tls.server_name or self._config.consul.datacenter
         return Https(
-            self.tls, tls.http_server_name or None, self.server_name if known else None
+            self.tls,
+            tls.http_server_name or None,
+            self.server_name if known else None,
+            server_name_keys(self._config.consul),
         )
 
     @cached_property

@@ -9,9 +9,21 @@ from tests.lab.certificates import Issued
 def handshake(
     client: ssl.SSLContext, issued: Issued, name: str, directory: Path
 ) -> str:
-    """Return why the client refuses the server's certificate; empty: it does not.
+    """Return why a client refuses a server's certificate; empty: it does not."""
+    try:
+        shake_hands(client, issued, name, directory)
+    except ssl.SSLCertVerificationError as error:
+        return error.verify_message
+    return ""
 
-    The certificate's file may hold more than one, as a server's with an intermediate.
+
+def shake_hands(
+    client: ssl.SSLContext, issued: Issued, name: str, directory: Path
+) -> None:
+    """Have a client verify a server's certificate, which may have a chain behind it.
+
+    Raises:
+        SSLCertVerificationError: the client refuses it.
     """
     (directory / "server.pem").write_text(issued.cert + issued.key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -26,7 +38,4 @@ def handshake(
                 end.do_handshake()
             except ssl.SSLWantReadError:
                 continue
-            except ssl.SSLCertVerificationError as error:
-                return error.verify_message
             open_ends.remove(end)
-    return ""
