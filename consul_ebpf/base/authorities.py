@@ -5,7 +5,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from consul_ebpf.base.pem import certificates, no_certificate
+from consul_ebpf.base.pem import OtherFormError, certificates, no_certificate
 from consul_ebpf.base.reading import FileError, Fingerprint, fingerprint, read_file
 
 MAX_FILE = 4 * 1024 * 1024
@@ -98,6 +98,8 @@ class _DamagedError(FileError):
 def _certificates(path: Path, data: bytes) -> list[str]:
     try:
         return certificates(data)
+    except OtherFormError as error:
+        raise FileError(path, str(error)) from None
     except ValueError as error:
         raise _DamagedError(path, str(error)) from None
 

@@ -30,16 +30,21 @@ Block = tuple[bytes, list[bytes]]
 """A block's kind and its lines between BEGIN and END."""
 
 
+class OtherFormError(ValueError):
+    """Certificates are whole, and in a form that is not taken."""
+
+
 def certificates(data: bytes) -> list[str]:
     """Return the certificates, each once, in their order; none if there are none.
 
     Raises:
-        ValueError: one is cut off or damaged, or is a "TRUSTED CERTIFICATE".
+        OtherFormError: one is a "TRUSTED CERTIFICATE".
+        ValueError: one is cut off or damaged.
     """
     found: dict[str, None] = {}
     for kind, lines in _blocks(data):
         if kind == TRUSTED:
-            raise ValueError(
+            raise OtherFormError(
                 "holds a TRUSTED CERTIFICATE, a form only OpenSSL reads; write it as a"
                 " CERTIFICATE: openssl x509 -in FILE -out FILE.pem"
             )

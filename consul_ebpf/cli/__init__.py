@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from consul_ebpf.cli import logs
 from consul_ebpf.cli.doctor import doctor
 from consul_ebpf.cli.envoys import envoy, wait
 from consul_ebpf.cli.options import configured
@@ -41,6 +42,7 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; print an error of ours as one line."""
+        logs.set_up_commands()
         try:
             return super().invoke(ctx)
         except click.NoSuchOption:

@@ -8,11 +8,13 @@ import datetime as dt
 import logging
 import sys
 import threading
+import traceback
 from types import TracebackType
 from typing import Any
 
 from consul_ebpf.base.events import EventCounter
 from consul_ebpf.base.lines import printable
+from consul_ebpf.cli.output import say
 from consul_ebpf.config.schema import Log
 
 MAX_MESSAGE = 4000
@@ -45,6 +47,13 @@ def set_up(config: Log) -> EventCounter:
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
     return counter
+
+
+def set_up_commands() -> None:
+    """Have a command that only looks say warnings and its last words printably."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(LineFormatter("consul-ebpf: %(message)s"))
+    sys.excepthook = _last_words
 
 
 def formatter(kind: str) -> logging.Formatter:
@@ -135,6 +144,14 @@ def _uncaught(
     if issubclass(kind, KeyboardInterrupt):
         return
     logger.critical("ends by an error nobody foresaw", exc_info=(kind, error, trace))
+
+
+def _last_words(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    for text in traceback.format_exception(kind, error, trace):
+        for line in text.rstrip("\n").split("\n"):
+            say(line, err=True)
 
 
 def _uncaught_in_thread(hook: threading.ExceptHookArgs) -> None:

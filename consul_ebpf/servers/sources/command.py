@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 
 from consul_ebpf.base.boundary import boundary
@@ -26,8 +27,10 @@ LINGER = 1.0
 """Seconds for what is left in the pipes when the command has ended and something that
 it started holds them open; and for the kernel to end what was killed."""
 
-AROUND = "\"'`,;"
-"""What may stand around an address, as where a list of some language is printed."""
+BETWEEN = re.compile(r"[\s,;]+")
+AROUND = "\"'`"
+LISTS = "[](){}"
+"""What may stand between and around addresses, as in a list of some language."""
 
 
 async def run(
@@ -51,9 +54,9 @@ async def run(
     output = await _run(command, named, patience)
     servers: dict[str, Server] = {}
     wrong: list[str] = []
-    for word in output.decode("utf-8", "backslashreplace").split():
+    for word in filter(None, BETWEEN.split(output.decode("utf-8", "backslashreplace"))):
         try:
-            server = parse_server(word.strip(AROUND), command.port)
+            server = _server(word, command.port)
         except ConfigError as error:
             wrong.append(f"{named}: left out {one_line(error, 300)}")
         else:
@@ -62,6 +65,17 @@ async def run(
         why = wrong[0].partition(": left out ")[2] if wrong else "it printed nothing"
         raise ConsulError(f"{named}: it printed no addresses: {why}")
     return Found(tuple(servers.values()), again, tuple(wrong))
+
+
+def _server(word: str, port: int) -> Server:
+    """Read a word with or without quotes around it, or with those of a list."""
+    try:
+        return parse_server(word.strip(AROUND), port)
+    except ConfigError:
+        bare = word.strip(AROUND + LISTS)
+        if not bare or bare == word.strip(AROUND):
+            raise
+        return parse_server(bare, port)
 
 
 class _Output(asyncio.SubprocessProtocol):

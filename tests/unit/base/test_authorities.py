@@ -26,12 +26,17 @@ def test_fault_122_a_directory_gives_certificates_and_nothing_else(
     (tmp_path / "..data").mkdir()
     (tmp_path / "old").mkdir()
     os.mkfifo(tmp_path / "fifo.pem")
+    other = ONE.pem.replace("CERTIFICATE", "TRUSTED CERTIFICATE")
+    (tmp_path / "bundle.trust.crt").write_text(other)
     (tmp_path / "gone.pem").symlink_to("nowhere")
     found = read(str(tmp_path))
     assert ONE.pem + TWO.pem == found.pem
     assert look(str(tmp_path)) == found.seen
     names = {line.partition(":")[0].rpartition("/")[2] for line in found.skipped}
-    assert {"README", "a-key.pem", "fifo.pem", "gone.pem"} == names
+    expected = {"README", "a-key.pem", "bundle.trust.crt", "fifo.pem", "gone.pem"}
+    assert expected == names
+    with pytest.raises(FileError, match="holds a TRUSTED CERTIFICATE"):
+        read(str(tmp_path / "bundle.trust.crt"))
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,31 @@ raise RuntimeError("two\\n\\x1b[2J")
 """
 
 
+COMMAND = """
+import logging
+from consul_ebpf.cli.logs import set_up_commands
+set_up_commands()
+logging.getLogger("consul_ebpf.x").warning("odd\\n\\x1b[2J")
+raise RuntimeError("two\\x1b[2J")
+"""
+
+
+def test_fault_126_a_commands_warnings_and_last_words_are_printable() -> None:
+    """Of one that only looks, and so writes no log."""
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": ":".join(sys.path), "PATH": "/usr/bin"},
+    )
+    lines = done.stderr.removesuffix("\n").split("\n")
+    assert r"consul-ebpf: odd\n\x1b[2J" == lines[0]
+    assert r"RuntimeError: two\x1b[2J" == lines[-1]
+    for line in lines:
+        check(line)
+
+
 @pytest.mark.parametrize("kind", ["text", "json"])
 def test_fault_126_what_nobody_caught_is_a_line(kind: str) -> None:
     """The process's own last words, a thread's, and warnings."""
