@@ -13,7 +13,7 @@ from consul_ebpf.client.http import ConsulHttp, Https
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.http_address import HttpAddress
 from consul_ebpf.servers.probe import GrpcProbe
-from tests.lab.certificates import Authority, Issued, Kind
+from tests.lab.certificates import FOUND, Authority, Issued, Kind
 from tests.lab.consul import GRPC_TLS_PORT, ConsulCluster, ServerTls
 
 pytestmark = pytest.mark.consul
@@ -140,3 +140,35 @@ async def test_fault_56_files_are_read_again(consul_bin: Path, tmp_path: Path) -
         assert not (await probe(cluster, files)).alive
         (tmp_path / "ca.pem").write_text(new.pem)
         assert (await probe(cluster, files)).alive
+
+
+@pytest.mark.parametrize("chain", [True, False], ids=["with it", "leaf alone"])
+async def test_fault_120_the_intermediate_is_all_there_is(
+    consul_bin: Path, tmp_path: Path, chain: bool
+) -> None:
+    """What Vault gives as issuing_ca; whether or not the servers show it, too."""
+    root = Authority()
+    authority = root.intermediate()
+    issued = authority.issue()
+    shown = issued.cert + authority.pem if chain else issued.cert
+    files = trusting(tmp_path, authority)
+    with serving(consul_bin, root, Issued(shown, issued.key)) as cluster:
+        health = await probe(cluster, files)
+        assert health.alive, health.reason
+        assert await ask(cluster, Https(files, NAME))
+        stranger = await probe(cluster, trusting(tmp_path, root.intermediate()))
+        assert not stranger.alive
+
+
+async def test_fault_123_the_probe_finds_the_names_that_envoy_finds(
+    consul_bin: Path, tmp_path: Path
+) -> None:
+    """One server whose certificate changes; tests/e2e/test_tls_live.py has Envoy."""
+    authority = Authority()
+    files = trusting(tmp_path, authority)
+    with serving(consul_bin, authority, authority.issue()) as cluster:
+        for sans, name, expected in FOUND:
+            issued = authority.issue(sans, subject=name)
+            cluster.replace_tls(ServerTls(authority.pem, issued))
+            health = await probe(cluster, files, name)
+            assert expected == health.alive, (sans, name, health.reason)

@@ -13,7 +13,7 @@ from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.envoy.tls import XdsTls
 from consul_ebpf.model.values import PlacedProxy, Proxy, Vip
-from tests.lab.certificates import Authority, Kind
+from tests.lab.certificates import FOUND, Authority, Kind
 from tests.lab.consul import GRPC_TLS_PORT, ConsulCluster, ServerTls
 from tests.lab.envoy import EnvoyProcess
 from tests.lab.processes import wait_until
@@ -65,8 +65,10 @@ def side(
     authority: Authority,
     *,
     verify_incoming: bool = False,
+    root: Authority | None = None,
 ) -> Iterator[Side]:
-    tls = ServerTls(authority.pem, authority.issue(), verify_incoming)
+    trusted = (root or authority).pem
+    tls = ServerTls(trusted, authority.issue(), verify_incoming)
     with ConsulCluster(consul, size=1, tls=tls) as cluster:
         yield Side(envoy, cluster, directory)
 
@@ -135,3 +137,37 @@ def test_a_client_certificate_and_its_replacement(
                 here.proxy, TlsMaterial(authority.pem, good.cert, good.key)
             )
             here.wait_connected(envoy)
+
+
+def test_fault_120_an_intermediate_is_all_that_envoy_has(
+    consul_bin: Path, envoy_bin: Path, tmp_path: Path
+) -> None:
+    """It ends the chain, as it does for the controller."""
+    root = Authority()
+    authority = root.intermediate()
+    with side(consul_bin, envoy_bin, tmp_path, authority, root=root) as here:
+        with here.envoy(here.xds, TlsMaterial(ca=authority.pem)) as envoy:
+            here.wait_connected(envoy)
+        stranger = TlsMaterial(ca=root.intermediate().pem)
+        with here.envoy(here.xds, stranger) as envoy:
+            wait_until(lambda: here.refused(envoy) > 2, "refused certificates")
+            assert not envoy.configured
+
+
+def test_fault_123_envoy_finds_the_names_that_the_probe_finds(
+    consul_bin: Path, envoy_bin: Path, tmp_path: Path
+) -> None:
+    """One server whose certificate changes; tests/consul/test_tls.py has the probe."""
+    authority = Authority()
+    trusted = TlsMaterial(ca=authority.pem)
+    with side(consul_bin, envoy_bin, tmp_path, authority) as here:
+        for sans, name, expected in FOUND:
+            issued = authority.issue(sans, subject=name)
+            here.cluster.replace_tls(ServerTls(authority.pem, issued))
+            xds = replace(here.xds, server_name=name)
+            with here.envoy(xds, trusted) as envoy:
+                if expected:
+                    here.wait_connected(envoy)
+                else:
+                    wait_until(lambda e=envoy: here.refused(e) > 1, f"{name} refused")  # type: ignore[misc]
+                    assert not envoy.configured, (sans, name)

@@ -17,6 +17,32 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519Pri
 SERVER_NAMES = ("server.dc1.consul", "localhost", "127.0.0.1")
 """What is in a Consul server's certificate."""
 
+NAME = ("server.dc1.consul", "127.0.0.1")
+ADDRESSES = ("10.0.0.1", "fd00::5")
+ADDRESSES_AS_NAMES = ("DNS:10.0.0.1", "DNS:fd00::5")
+WILDCARD = ("*.dc1.consul",)
+SUBJECT_ALONE = ()
+
+FOUND: tuple[tuple[tuple[str, ...], str, bool], ...] = (
+    (NAME, "server.dc1.consul", True),
+    (NAME, "SERVER.dc1.consul", True),
+    (NAME, "server.dc2.consul", False),
+    (NAME, "10.0.0.1", False),
+    (ADDRESSES, "10.0.0.1", True),
+    (ADDRESSES, "10.0.0.2", False),
+    (ADDRESSES, "fd00::5", True),
+    (ADDRESSES, "fd00:0::5", True),
+    (ADDRESSES, "server.dc1.consul", False),
+    (ADDRESSES_AS_NAMES, "10.0.0.1", False),
+    (ADDRESSES_AS_NAMES, "fd00::5", False),
+    (WILDCARD, "server.dc1.consul", True),
+    (WILDCARD, "a.server.dc1.consul", False),
+    (SUBJECT_ALONE, "server.dc1.consul", False),
+    (SUBJECT_ALONE, "10.0.0.1", False),
+)
+"""Alternative names of a certificate whose subject is the name that is looked for, that
+name, and whether it is found: by the controller as by Envoy."""
+
 
 @dataclass(frozen=True)
 class Issued:
