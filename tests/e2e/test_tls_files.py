@@ -116,9 +116,8 @@ def test_fault_122_a_directory_with_keys_gives_certificates_alone(
     directory = trusting.directory / "ca.d"
     directory.mkdir()
     own = trusting.authority.issue()
-    (directory / "ca.pem").write_text(f"# Schlüssel: siehe unten\n{own.key}")
-    with (directory / "ca.pem").open("a") as file:
-        file.write(trusting.authority.pem)
+    text = f"# Schlüssel: siehe unten\n{own.key}{trusting.authority.pem}"
+    (directory / "ca.pem").write_text(text)
     (directory / "ca-key.pem").write_text(own.key)
     (directory / "ca.key").write_text(own.key)
     config = trusting.config(directory)
