@@ -98,7 +98,7 @@ class Connections:
     ) -> None:
         uid = peer_uid(connection)
         who: Who = address[0] if uid is None else uid
-        if not self._room.enter(who):
+        if not (self._room.enter(who) or self._makes_way(who)):
             named = f"address {who}" if uid is None else f"uid {who}"
             logger.debug("the endpoint has no room for a connection of %s", named)
             connection.setblocking(False)
@@ -106,7 +106,7 @@ class Connections:
                 connection.send(FULL)
             return
         inner = server()
-        guard = _Guard(inner, self._patience, lambda: self._left(inner, who))
+        guard = _Guard(inner, self._patience, who, lambda: self._left(inner, who))
         self._guards[inner] = guard
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
@@ -115,6 +115,18 @@ class Connections:
         except BaseException:
             self._left(inner, who)
             raise
+
+    def _makes_way(self, who: Who) -> bool:
+        """Close the oldest connection in the way that nobody waits at, if there is one.
+
+        So who holds idle connections takes nothing from himself either.
+        """
+        rivals = self._room.in_the_way(who)
+        for guard in self._guards.values():
+            if guard.who in rivals and guard.idle:
+                guard.drop("makes way for another")
+                return self._room.enter(who)
+        return False
 
     def _left(self, inner: asyncio.BaseProtocol, who: Who) -> None:
         if self._guards.pop(inner, None) is not None:
@@ -125,8 +137,13 @@ class _Guard(asyncio.Protocol):
     """One connection: hands all to aiohttp's protocol, with a clock and a measure."""
 
     def __init__(
-        self, inner: asyncio.Protocol, patience: Patience, left: Callable[[], None]
+        self,
+        inner: asyncio.Protocol,
+        patience: Patience,
+        who: Who,
+        left: Callable[[], None],
     ) -> None:
+        self.who = who
         self._inner = inner
         self._patience = patience
         self._left = left
@@ -135,6 +152,11 @@ class _Guard(asyncio.Protocol):
         self._reading = True
         self._answering = 0
         self._unread = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered."""
+        return not self._answering
 
     def begin(self) -> None:
         """Take note that a request is answered now: that takes what it takes."""
@@ -157,7 +179,7 @@ class _Guard(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._unread += len(data)
         if self._unread > self._patience.unread:
-            self._drop("sends more than anybody asks here")
+            self.drop("sends more than anybody asks here")
             return
         if not self._answering and not self._reading:
             self._reading = True
@@ -165,7 +187,7 @@ class _Guard(asyncio.Protocol):
         try:
             self._inner.data_received(data)
         except Exception as error:  # noqa: BLE001  # whatever nonsense brings forth
-            self._drop(reason(error))
+            self.drop(reason(error))
 
     def eof_received(self) -> bool | None:
         return self._inner.eof_received()
@@ -188,10 +210,12 @@ class _Guard(asyncio.Protocol):
             self._clock = None
         if seconds is not None and self._transport is not None:
             loop = asyncio.get_running_loop()
-            self._clock = loop.call_later(seconds, self._drop, "is idle for too long")
+            self._clock = loop.call_later(seconds, self.drop, "is idle for too long")
 
-    def _drop(self, why: str) -> None:
+    def drop(self, why: str) -> None:
+        """Close it at once."""
         logger.debug("a connection of the endpoint is closed: it %s", why)
+        self._left()
         if self._transport is not None:
             self._transport.abort()
 

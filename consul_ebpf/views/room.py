@@ -1,6 +1,7 @@
 """Who may have how many connections to the endpoint at once. Pure."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -63,7 +64,7 @@ class Room:
 
     def enter(self, who: Who) -> bool:
         """Count a connection, if there is room for it."""
-        if not self._fits(who):
+        if self.in_the_way(who):
             return False
         self._held[who] += 1
         return True
@@ -74,15 +75,27 @@ class Room:
         if not self._held[who]:
             del self._held[who]
 
-    def _fits(self, who: Who) -> bool:
+    def in_the_way(self, who: Who) -> frozenset[Who]:
+        """Return whose connections leave no room for `who`; empty: there is room.
+
+        His own, where his share is full; else those of who has most.
+        """
+        for group, most in self._shares(who):
+            held = {each: self._held[each] for each in group}
+            if sum(held.values()) >= most:
+                largest = max(held.values())
+                return frozenset(each for each, n in held.items() if n == largest)
+        return frozenset()
+
+    def _shares(self, who: Who) -> Iterator[tuple[set[Who], int]]:
+        """Yield (who has connections of it, how many at most) of each share."""
         limits = self._limits
         if isinstance(who, str):
-            tcp = sum(n for each, n in self._held.items() if isinstance(each, str))
-            return tcp < limits.tcp and self._held[who] < limits.address
-        unix = {uid: n for uid, n in self._held.items() if isinstance(uid, int)}
-        if sum(unix.values()) >= limits.total:
-            return False
-        if who in self._known:
-            return True
-        others = sum(n for uid, n in unix.items() if uid not in self._known)
-        return others < limits.others and self._held[who] < limits.each
+            yield {who}, limits.address
+            yield {each for each in self._held if isinstance(each, str)}, limits.tcp
+            return
+        unix: set[Who] = {each for each in self._held if isinstance(each, int)}
+        if who not in self._known:
+            yield {who}, limits.each
+            yield unix - self._known, limits.others
+        yield unix, limits.total

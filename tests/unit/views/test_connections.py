@@ -210,25 +210,54 @@ async def test_fault_128_a_flood_of_requests_is_cut(tmp_path: Path) -> None:
         assert await healthy(world)
 
 
-async def test_fault_130_idle_connections_lock_nobody_out(
+WAIT = (
+    b"GET /v1/proxies/web?wait=programmed&timeout=20 HTTP/1.1\r\n"
+    b"Host: localhost\r\n\r\n"
+)
+
+
+async def test_fault_130_further_connections_are_closed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Further ones are closed with an answer; each is one debug line."""
+    """With an answer, where all that are there are in use; each is one debug line."""
     caplog.set_level(logging.DEBUG, logger="consul_ebpf")
     limits = Limits(total=8, others=4, each=4)
     # Nobody is known here, so that we ourselves are one of the others.
     async with serving(tmp_path, frozenset(), limits=limits) as world:
         held = [connect(world) for _ in range(4)]
-        await asyncio.sleep(0.05)
+        for each in held:
+            each.sendall(WAIT)
+        await asyncio.sleep(0.1)
         for _ in range(10):
             assert FULL == await end_of(connect(world))
         for each in held:
             each.close()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
         assert await healthy(world)
     refused = [each for each in caplog.records if "no room" in each.getMessage()]
     assert 10 == len(refused)
     assert {logging.DEBUG} == {each.levelno for each in caplog.records}
+
+
+async def test_fault_130_idle_connections_make_way(tmp_path: Path) -> None:
+    """Of the same user, the oldest first; those in use stay."""
+    limits = Limits(total=8, others=4, each=4)
+    async with serving(tmp_path, frozenset(), limits=limits) as world:
+        used = connect(world)
+        used.sendall(WAIT)
+        await asyncio.sleep(0.1)
+        held = [connect(world) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        assert await healthy(world)
+        assert b"" == await end_of(held[0])
+        for _ in range(20):
+            held.append(connect(world))
+            assert await healthy(world)
+        world.converged(WEB)
+        said = await asyncio.to_thread(used.recv, 65536)
+        assert said.startswith(b"HTTP/1.1 200")
+        for each in (*held, used):
+            each.close()
 
 
 def test_the_answer_where_there_is_no_room_is_whole() -> None:
@@ -245,7 +274,9 @@ async def test_over_tcp_there_are_limits_too(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     async with serving(tmp_path, limits=limits, listen=("127.0.0.1", port)) as world:
         held = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
-        await asyncio.sleep(0.05)
+        for each in held:
+            each.sendall(WAIT)
+        await asyncio.sleep(0.1)
         late = socket.create_connection(("127.0.0.1", port))
         assert FULL == await end_of(late)
         assert await healthy(world)

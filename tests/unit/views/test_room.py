@@ -52,6 +52,21 @@ def test_tcp_takes_nothing_from_the_socket() -> None:
     assert 4 == fill(full, ANN)
 
 
+def test_who_is_in_the_way() -> None:
+    """Himself; else who has most of what he shares with others."""
+    full = room()
+    assert frozenset() == full.in_the_way(ANN)
+    fill(full, ANN)
+    assert {ANN} == full.in_the_way(ANN)
+    fill(full, BOB)
+    assert {ANN} == full.in_the_way(1002)
+    fill(full, ROOT)
+    assert {ANN, ROOT} == full.in_the_way(OWN)
+    fill(full, "10.0.0.1")
+    assert {"10.0.0.1"} == full.in_the_way("10.0.0.1")
+    assert frozenset() == full.in_the_way("10.0.0.2")
+
+
 def test_who_leaves_makes_room() -> None:
     """For himself and for others."""
     full = room()
