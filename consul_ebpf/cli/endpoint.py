@@ -27,7 +27,7 @@ from consul_ebpf.views.peers import writers
 from consul_ebpf.views.proxies import Host
 from consul_ebpf.views.room import Limits, Room
 from consul_ebpf.views.snapshot import Snapshot, take
-from consul_ebpf.wiring import api_socket, bootstrap_files, names_of
+from consul_ebpf.wiring import admins_of, api_socket, bootstrap_files, names_of
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +124,7 @@ class _Told:
             names_of(self._config),
             self._counter.counts,
             lambda: cookies,
+            admins=admins_of(self._config),
         )
 
     def _metrics(self, cookies: frozenset[int]) -> tuple[bytes, str]:

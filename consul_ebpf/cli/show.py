@@ -17,6 +17,7 @@ from consul_ebpf.proxies.vips import allocate
 from consul_ebpf.views.snapshot import ControllerStatus, Snapshot, take
 from consul_ebpf.wiring import (
     Parts,
+    admins_of,
     event_counts,
     names_of,
     renderer,
@@ -32,7 +33,10 @@ WORKLOADS_TIMEOUT = 10.0  # seconds until each source of proxies must have answe
 def status(config: Config, *, as_json: bool) -> None:
     """Show what the kernel holds and counted, with or without a controller."""
     snapshot = take(
-        Path(config.kernel.bpffs), names_of(config), event_counts(config).read()
+        Path(config.kernel.bpffs),
+        names_of(config),
+        event_counts(config).read(),
+        admins=admins_of(config),
     )
     if as_json:
         say_json(snapshot.to_json())
@@ -69,6 +73,7 @@ def _print_tables(snapshot: Snapshot) -> None:
         "connected",
         "connects",
         "preference",
+        "admin",
     ):
         proxies.add_column(name, overflow="fold")
     for proxy in snapshot.proxies:
@@ -80,6 +85,7 @@ def _print_tables(snapshot: Snapshot) -> None:
             "yes" if proxy.active else "no",
             str(proxy.connects),
             " ".join(proxy.preference),
+            proxy.admin or "-",
         )
     console.print(servers)
     console.print(proxies)

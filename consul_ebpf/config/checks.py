@@ -87,6 +87,9 @@ def _checks(config: Config) -> Problems:
         yield "envoy.shutdown_grace_period", "is not 0 to 3600 seconds"
     if not config.envoy.executable:
         yield "envoy.executable", 'is empty; write executable = "envoy"'
+    for proxy_id, admin in config.workloads.admins.items():
+        key = f"workloads.admins.{shown(proxy_id)}"
+        yield from _endpoint(key, admin, 'like "127.0.0.1:19000"')
     for index, node in enumerate(config.workloads.catalog_nodes):
         # The name becomes a step of a URL's path.
         if not node or node in {".", ".."} or "/" in node or not node.isprintable():

@@ -143,7 +143,8 @@ class ProxyEntry(Section, frozen=True):
     vip: str = ""
     """IPv4 in `vip_cidr`, or IPv4-mapped IPv6; empty: allocated, kept over restarts."""
     admin: str = ""
-    """`address:port` of Envoy's admin interface; empty: `[envoy] admin`."""
+    """`address:port` of Envoy's admin interface; empty: `[envoy] admin`, and where
+    several proxies share a network namespace the next free port for each."""
     ready: str = ""
     """`address:port` of a listener for /ready alone; empty: `[envoy] ready`."""
     netns: str = ""
@@ -161,6 +162,9 @@ class Workloads(Section, frozen=True):
     """Drop-in `*.toml` files with `[[proxies]]`; watched."""
     catalog_nodes: list[str] = []
     """Catalog nodes whose connect proxies are this host's; watched."""
+    admins: dict[str, str] = {}
+    """Proxy id to `address:port` of its Envoy's admin interface, for proxies whose own
+    entry names none: the catalog's, which cannot."""
 
 
 class Envoy(Section, frozen=True):

@@ -109,6 +109,8 @@ class EnvoyBootstrap:
     ) -> Part:
         proxy = placed.proxy
         check_proxy(proxy)
+        if proxy.conflict:
+            raise InvalidProxyError(f"proxy {shown(proxy.id)}: {proxy.conflict}")
         params = _completed(proxy, params, self._datacenter, notes)
         config = params.config if self._telemetry.use_central_config else {}
         central = Central(config, f"proxy {shown(proxy.id)}", notes)

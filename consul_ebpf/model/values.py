@@ -187,6 +187,9 @@ class Proxy:
     credentials: Credentials | None = None
     ready: tuple[str, int] | None = None
     """Address and port of a listener that only serves Envoy's /ready."""
+    conflict: str = ""
+    """Why no bootstrap may be made of it now: what it asks for is another's. What it
+    has meanwhile stays."""
 
 
 @dataclass(frozen=True, slots=True)

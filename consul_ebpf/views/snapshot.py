@@ -59,6 +59,9 @@ class ProxyStatus:
     """To what it is bound: `netns`, `cgroup`; from elsewhere it leads nowhere."""
     failures: int = 0
     """Connects after which it soon tried again."""
+    admin: str = ""
+    """`address:port` of its Envoy's admin interface, in its network namespace; empty:
+    not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +110,19 @@ class Snapshot:
 Names = Mapping[Vip, tuple[str, Vip]]
 """Proxy ids, and VIPs as the bootstraps hold them: the kernel knows neither."""
 
+Admins = Mapping[str, str]
+"""Admin addresses by proxy id."""
+
+NO_ADMINS: Admins = {}
+
 
 def take(
     bpffs: Path,
     names: Names,
     events: Mapping[str, int] | None = None,
     established: Callable[[], frozenset[int]] = established_cookies,
+    *,
+    admins: Admins = NO_ADMINS,
 ) -> Snapshot:
     """Read the pinned tables and links.
 
@@ -122,6 +132,7 @@ def take(
         events: as the controller counted them.
         established: the cookies of established connections; a process that may not
             enter other namespaces asks one that may.
+        admins: of what proxies are remembered.
 
     Raises:
         NotRunningError: nothing is pinned.
@@ -150,6 +161,7 @@ def take(
             capacity=capacity,
         ),
         ControllerStatus(holder is not None, holder, dict(events or {})),
+        admins=admins,
     )
 
 
@@ -159,6 +171,8 @@ def describe(
     cookies: frozenset[int],
     kernel: KernelStatus,
     controller: ControllerStatus,
+    *,
+    admins: Admins = NO_ADMINS,
 ) -> Snapshot:
     """Put a snapshot together; pure."""
     rows = state.table.servers
@@ -193,6 +207,7 @@ def describe(
                     server="".join(_endpoints(_current(state, vip), rows)),
                     active=any(c in cookies for c, _ in state.vips[vip].sockets),
                     bound=_bound(state.table.bindings.get(vip)),
+                    admin=admins.get(names.get(vip, ("", vip))[0], ""),
                 )
                 for vip, preference in state.table.vips.items()
             ),

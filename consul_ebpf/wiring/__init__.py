@@ -8,6 +8,7 @@ commands which only look do not need.
 
 from consul_ebpf.wiring.consul import Parts, server_name
 from consul_ebpf.wiring.files import (
+    admins_of,
     api_socket,
     bootstrap_files,
     event_counts,
@@ -26,6 +27,7 @@ from consul_ebpf.wiring.proxies import registered_workloads, workload_source
 
 __all__ = [
     "Parts",
+    "admins_of",
     "api_socket",
     "bootstrap_files",
     "build_runner",

@@ -20,7 +20,7 @@ from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
 from consul_ebpf.model.names import shown
 from consul_ebpf.model.seams import BootstrapRenderer
-from consul_ebpf.model.values import Proxy
+from consul_ebpf.model.values import Proxy, host_port
 from consul_ebpf.views.snapshot import Names
 from consul_ebpf.wiring.consul import server_name
 
@@ -118,6 +118,14 @@ def names_of(config: Config) -> Names:
         logger.warning("%s; proxies are shown without their ids", error)
         return {}
     return {vip: (key[0], vip) for key, vip in remembered.items()}
+
+
+def admins_of(config: Config) -> dict[str, str]:
+    """Return the remembered proxies' admin addresses, by id."""
+    from consul_ebpf.proxies.sources.admins import AdminMemory  # noqa: PLC0415
+
+    remembered = AdminMemory(Path(config.bootstrap.directory), writes=False).load()
+    return {name: host_port(*admin.address) for name, admin in remembered.items()}
 
 
 def api_socket(config: Config) -> Path:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consul_ebpf.config.schema import Config
+from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.seams import WorkloadSource
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ def workload_source(
             command that looks, writes there.
         registered: those of the local endpoint.
     """
+    from consul_ebpf.proxies.sources.admins import (  # noqa: PLC0415
+        AdminMemory,
+        AdminWorkloads,
+    )
     from consul_ebpf.proxies.sources.merged import MergedWorkloads  # noqa: PLC0415
     from consul_ebpf.proxies.sources.static import StaticWorkloads  # noqa: PLC0415
 
@@ -66,7 +71,12 @@ def workload_source(
                 directory=directory,
             )
         )
-    return MergedWorkloads(sources)
+    return AdminWorkloads(
+        MergedWorkloads(sources),
+        AdminMemory(Path(config.bootstrap.directory), writes=directory is not None),
+        _endpoint(config.envoy.admin),
+        {name: _endpoint(text) for name, text in config.workloads.admins.items()},
+    )
 
 
 def registered_workloads(config: Config) -> "RegisteredWorkloads":
@@ -76,3 +86,8 @@ def registered_workloads(config: Config) -> "RegisteredWorkloads":
     return RegisteredWorkloads(
         Path(config.bootstrap.directory), config.consul.credentials
     )
+
+
+def _endpoint(text: str) -> tuple[str, int]:
+    address, port = parse_endpoint(text)
+    return str(address), port

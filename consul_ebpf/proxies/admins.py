@@ -1,0 +1,171 @@
+"""Which admin address each proxy's Envoy listens on. Pure.
+
+Envoys of one network namespace cannot share an address: the second one ends. So where
+several proxies name none, each has a port of its own, from the configured one on.
+
+Rule 1: an address that was asked for is given to who had it before, else to the first
+to ask; the others wait, with a reason.
+Rule 2: who had a port keeps it, unless somebody asks for it.
+Rule 3: the rest get the lowest ports nobody has. The first of a namespace gets the
+configured one in any case while nothing is remembered: its own Envoy may already
+listen there, told so by a version that remembered nothing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+
+from consul_ebpf.model.names import named
+from consul_ebpf.model.values import Proxy, host_port
+
+Address = tuple[str, int]
+
+LAST_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """An admin address, and the path of the namespace it is in; empty: the host's."""
+
+    address: Address
+    netns: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The proxies with their admin addresses, and what to give `tell_apart` next time.
+
+    A proxy that has to wait says why in `conflict`.
+    """
+
+    proxies: tuple[Proxy, ...]
+    remembered: Mapping[str, Admin]
+
+
+def tell_apart(
+    proxies: Iterable[Proxy],
+    remembered: Mapping[str, Admin],
+    default: Address,
+    *,
+    settings: Mapping[str, Address] | None = None,
+    is_busy: Callable[[Address], bool] = lambda _: False,
+    keep: bool = False,
+) -> Told:
+    """Give each proxy its admin address, in the order of the proxies.
+
+    Args:
+        proxies: of one host, each id once.
+        remembered: who had which, by proxy id.
+        default: where those begin that ask for none.
+        settings: asked for by proxy id, for proxies that ask for none themselves.
+        is_busy: whether somebody else listens there on the host.
+        keep: whether proxies that are not named may still be there.
+    """
+    asked = {proxy: proxy.admin or (settings or {}).get(proxy.id) for proxy in proxies}
+    gone = remembered.keys() - {proxy.id for proxy in asked}
+    kept = {each: remembered[each] for each in remembered if keep and each in gone}
+    found: dict[str, Proxy] = {}
+    for netns in dict.fromkeys(proxy.netns for proxy in asked):
+        namespace = _Namespace(default, None if netns else is_busy, not remembered)
+        others = [each.address for each in kept.values() if each.netns == netns]
+        here = {proxy: ask for proxy, ask in asked.items() if proxy.netns == netns}
+        had = {
+            proxy: remembered[proxy.id].address
+            for proxy in here
+            if proxy.id in remembered and remembered[proxy.id].netns == netns
+        }
+        namespace.place(here, had, others)
+        found.update((proxy.id, proxy) for proxy in namespace.placed)
+    told = tuple(found[proxy.id] for proxy in asked)
+    now = {
+        proxy.id: Admin(proxy.admin, proxy.netns)
+        for proxy in told
+        if proxy.admin and not proxy.conflict
+    }
+    return Told(told, {**kept, **now})
+
+
+class _Namespace:
+    """The addresses of one network namespace."""
+
+    def __init__(
+        self, default: Address, is_busy: Callable[[Address], bool] | None, fresh: bool
+    ) -> None:
+        self._default = default
+        self._is_busy = is_busy
+        self._fresh = fresh
+        self._ports: dict[int, list[tuple[str, str]]] = {}
+        """Each port's hosts, and whose they are, in words."""
+        self.placed: list[Proxy] = []
+
+    def place(
+        self,
+        asked: Mapping[Proxy, Address | None],
+        had: Mapping[Proxy, Address],
+        others: Iterable[Address],
+    ) -> None:
+        """Apply the rules in turn; nobody gets a port of `others` unless he asks."""
+        wanting = {proxy: ask for proxy, ask in asked.items() if ask}
+        for proxy in sorted(wanting, key=lambda each: had.get(each) != wanting[each]):
+            self._give(proxy, wanting[proxy])
+        for proxy in asked:
+            if proxy.ready:
+                self._take(proxy.ready, f"for /ready of {named(proxy)}")
+        for address in others:
+            self._take(address, "that of a proxy not known now")
+        rest = [proxy for proxy, ask in asked.items() if not ask]
+        port = self._default[1]
+        for proxy in [each for each in rest if not self._keeps(each, had.get(each))]:
+            port = self._free(port)
+            if port > LAST_PORT:
+                self._wait(proxy, "is taken, and all ports after it")
+            else:
+                self._give(proxy, (self._default[0], port))
+
+    def _take(self, address: Address, whose: str) -> None:
+        host, port = address
+        self._ports.setdefault(port, []).append((host, whose))
+
+    def _free(self, port: int) -> int:
+        """Return the first port from this one on that nobody has."""
+        host, first = self._default
+        while port <= LAST_PORT:
+            untold = self._fresh and port == first
+            if not self._whose(host, port) and (
+                untold or self._is_busy is None or not self._is_busy((host, port))
+            ):
+                break
+            port += 1
+        return port
+
+    def _keeps(self, proxy: Proxy, had: Address | None) -> bool:
+        if had is None or had[0] != self._default[0] or had[1] < self._default[1]:
+            return False
+        if self._whose(*had):
+            return False
+        self._give(proxy, had)
+        return True
+
+    def _give(self, proxy: Proxy, address: Address) -> None:
+        proxy = replace(proxy, admin=address)
+        if whose := self._whose(*address):
+            self._wait(proxy, f"is {whose}, in the same network namespace")
+        else:
+            self._take(address, f"that of {named(proxy)}")
+            self.placed.append(proxy)
+
+    def _wait(self, proxy: Proxy, why: str) -> None:
+        address = host_port(*(proxy.admin or self._default))
+        conflict = f"Envoy's admin address {address} {why}; set another (admin)"
+        self.placed.append(replace(proxy, conflict=conflict))
+
+    def _whose(self, host: str, port: int) -> str:
+        """Say whose an address is, or one that covers it; empty: nobody's."""
+        for other, whose in self._ports.get(port, ()):
+            if host == other or _is_any(host) or _is_any(other):
+                return whose
+        return ""
+
+
+def _is_any(host: str) -> bool:
+    return ip_address(host).is_unspecified

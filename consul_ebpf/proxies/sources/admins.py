@@ -1,0 +1,134 @@
+"""Proxies of which each has an admin address of its own, kept over restarts."""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from consul_ebpf.base.reasons import Reasons
+from consul_ebpf.model.addresses import parse_endpoint
+from consul_ebpf.model.names import named
+from consul_ebpf.model.seams import Lacks, WorkloadSource
+from consul_ebpf.model.values import Proxy, host_port
+from consul_ebpf.proxies.admins import Address, Admin, tell_apart
+from consul_ebpf.proxies.kept import Kept
+
+logger = logging.getLogger(__name__)
+
+ADMINS_FILE = "admins.json"
+"""In the bootstraps' directory."""
+
+
+class _Record(msgspec.Struct, frozen=True):
+    """What is kept of one proxy."""
+
+    admin: str
+    netns: str = ""
+
+
+class AdminMemory:
+    """`admins.json`: which admin address is whose, by proxy id. Blocking."""
+
+    def __init__(self, directory: Path, *, writes: bool) -> None:
+        """Keep the file in the bootstraps' directory."""
+        of = dict[str, _Record]
+        self._kept = Kept[dict[str, _Record]](
+            directory / ADMINS_FILE, of, writes=writes
+        )
+
+    def __repr__(self) -> str:
+        return f"<AdminMemory {self._kept!r}>"
+
+    def load(self) -> dict[str, Admin]:
+        """Return what is remembered, as far as it can be used."""
+        found = {}
+        for proxy_id, record in (self._kept.load() or {}).items():
+            try:
+                address, port = parse_endpoint(record.admin)
+            except ValueError:
+                continue
+            found[proxy_id] = Admin((str(address), port), record.netns)
+        return found
+
+    def save(self, remembered: Mapping[str, Admin]) -> None:
+        """Keep it; a failure is logged, once."""
+        self._kept.save(
+            {
+                proxy_id: _Record(host_port(*admin.address), admin.netns)
+                for proxy_id, admin in remembered.items()
+            }
+        )
+
+
+class AdminWorkloads:
+    """A `WorkloadSource` of another's proxies, told apart by their admin addresses.
+
+    Has the seam `Lacks`, as far as the other has.
+    """
+
+    def __init__(
+        self,
+        source: WorkloadSource,
+        memory: AdminMemory,
+        default: Address,
+        settings: Mapping[str, Address],
+    ) -> None:
+        """Take the proxies of `source`; the rest is as for `tell_apart`."""
+        self._source = source
+        self._memory = memory
+        self._default = default
+        self._settings = settings
+
+    def __repr__(self) -> str:
+        return f"<AdminWorkloads {self._source!r}>"
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """What the other source cannot tell now."""
+        return self._source.lacking if isinstance(self._source, Lacks) else ()
+
+    async def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:
+        """Yield the whole list at once and again after each change, for ever."""
+        problems = Reasons(logger, "proxy_refused")
+        remembered: Mapping[str, Admin] = await asyncio.to_thread(self._memory.load)
+        source = cast("Any", self._source.watch())
+        async with aclosing(source):
+            async for proxies in source:
+                told = await asyncio.to_thread(
+                    partial(
+                        tell_apart,
+                        proxies,
+                        remembered,
+                        self._default,
+                        settings=self._settings,
+                        is_busy=is_busy,
+                        keep=bool(self.lacking),
+                    )
+                )
+                await asyncio.to_thread(self._memory.save, told.remembered)
+                remembered = told.remembered
+                problems.report(
+                    f"{named(proxy)}: {proxy.conflict}"
+                    for proxy in told.proxies
+                    if proxy.conflict
+                )
+                yield told.proxies
+
+
+def is_busy(address: Address) -> bool:
+    """Whether somebody listens at an address of this host's now."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    with socket.socket(family) as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind(address)
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+        return False
