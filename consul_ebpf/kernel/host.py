@@ -4,18 +4,22 @@ Looks and never changes anything but for `ensure_bpffs`, which mounts the BPF fi
 system at the one place meant for it.
 """
 
-import contextlib
 import errno
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from consul_ebpf.model.errors import BpffsError, CgroupError
+from consul_ebpf.base.boundary import boundary
+from consul_ebpf.model.errors import BpffsError, CgroupError, KernelError
 
 STANDARD_BPFFS = Path("/sys/fs/bpf")
 TRUE_ROOT_INODE = 1
 """Of the directory of cgroup v2's root; a cgroup namespace shows another directory."""
+
+_FIRST_CGROUP_NAMESPACE = "cgroup:[4026531835]"  # the kernel's own number for it
+_OCTAL = re.compile(rb"\\([0-7]{3})")  # how spaces and line ends are written
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,41 +31,57 @@ class Mount:
     root: str
 
 
-def parse_mounts(mountinfo: str) -> list[Mount]:
-    """Parse /proc/self/mountinfo, in mount order; malformed lines are skipped."""
+def parse_mounts(mountinfo: bytes) -> list[Mount]:
+    """Parse /proc/self/mountinfo, in mount order; malformed lines are skipped.
+
+    A path is bytes to the kernel; what is no UTF-8 in it comes through as it is.
+    """
     mounts = []
-    for line in mountinfo.splitlines():
-        fields, _, rest = line.partition(" - ")
-        columns, kinds = fields.split(), rest.split()
-        if len(columns) < 5 or not kinds:
+    for line in mountinfo.split(b"\n"):
+        fields, _, rest = line.partition(b" - ")
+        columns, kinds = fields.split(b" "), rest.split(b" ")
+        if len(columns) < 5 or not kinds[0]:
             continue
-        point = columns[4].encode().decode("unicode_escape")  # spaces are \040
-        mounts.append(Mount(Path(point), kinds[0], columns[3]))
+        root, point = (_path(column) for column in columns[3:5])
+        mounts.append(Mount(Path(point), os.fsdecode(kinds[0]), root))
     return mounts
 
 
+def _path(column: bytes) -> str:
+    return os.fsdecode(_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), column))
+
+
+@boundary(KernelError, "this host's mounts cannot be read")
 def mounts() -> list[Mount]:
     """Return this process's mounts."""
-    return parse_mounts(Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
+    return parse_mounts(Path("/proc/self/mountinfo").read_bytes())
+
+
+def mount_of(path: Path, among: list[Mount]) -> Mount | None:
+    """Return the mount a path is on; None if none is known."""
+    found = None
+    for mount in among:
+        depth = len(found.point.parts) if found else 0
+        if path.is_relative_to(mount.point) and len(mount.point.parts) >= depth:
+            found = mount
+    return found
 
 
 def kind_at(path: Path, among: list[Mount]) -> str:
     """Name the file system a path is on; empty if none is known."""
-    kind, depth = "", -1
-    for mount in among:
-        if path.is_relative_to(mount.point) and len(mount.point.parts) >= depth:
-            kind, depth = mount.kind, len(mount.point.parts)
-    return kind
+    mount = mount_of(path, among)
+    return mount.kind if mount else ""
 
 
 def mount_point(path: Path) -> Path:
     """Return the nearest mount point at or above a path."""
-    points = {mount.point for mount in mounts()}
-    return next((each for each in (path, *path.parents) if each in points), Path("/"))
+    mount = mount_of(path, mounts())
+    return mount.point if mount else Path("/")
 
 
+@boundary(CgroupError, "kernel.cgroup cannot be used")
 def find_cgroup(configured: str) -> Path:
-    """Return the cgroup v2 directory to attach at.
+    """Return the cgroup v2 directory to attach at, its links followed.
 
     Args:
         configured: a path, or `auto` for the true root.
@@ -78,12 +98,13 @@ def find_cgroup(configured: str) -> Path:
                 f"kernel.cgroup {path} is not a directory: name an existing cgroup v2 "
                 'directory, or write cgroup = "auto"'
             )
-        if kind_at(path.resolve(), seen) != "cgroup2":
+        directory = path.resolve()
+        if kind_at(directory, seen) != "cgroup2":
             raise CgroupError(
                 f"kernel.cgroup {path} is not in a cgroup v2 file system: name a "
                 'directory below a cgroup2 mount, or write cgroup = "auto"'
             )
-        return path
+        return directory
     roots = [mount.point for mount in seen if mount.kind == "cgroup2"]
     if not roots:
         raise CgroupError(
@@ -91,7 +112,7 @@ def find_cgroup(configured: str) -> Path:
             "(hybrid hosts), or boot with systemd.unified_cgroup_hierarchy=1"
         )
     for root in roots:
-        if root.stat().st_ino == TRUE_ROOT_INODE:
+        if _inode(root) == TRUE_ROOT_INODE:
             return root
     raise CgroupError(
         f"{roots[0]} is the root of a cgroup namespace, not the host: programs there "
@@ -100,6 +121,34 @@ def find_cgroup(configured: str) -> Path:
     )
 
 
+@boundary(CgroupError, "the cgroup's depth cannot be told")
+def cgroup_level(directory: Path) -> int:
+    """Return how deep a cgroup v2 directory is below the host's root, which is 0.
+
+    Args:
+        directory: its path, without links or `..`.
+
+    Raises:
+        CgroupError: it is not below a cgroup v2 mount, or is seen from within a cgroup
+            namespace, which hides how deep itself is.
+    """
+    mount = mount_of(directory, mounts())
+    if mount is None or mount.kind != "cgroup2":
+        raise CgroupError(f"{directory} is not below a cgroup v2 mount")
+    below = len(directory.relative_to(mount.point).parts)
+    if mount.point.stat().st_ino == TRUE_ROOT_INODE:
+        return below
+    above = Path(mount.root).parts[1:]
+    # As os.readlink has it: a namespace's link is no path.
+    if os.readlink("/proc/self/ns/cgroup") != _FIRST_CGROUP_NAMESPACE or ".." in above:  # noqa: PTH115
+        raise CgroupError(
+            f"how deep {directory} is cannot be seen from within a cgroup namespace: "
+            "run in the host's (docker: --cgroupns=host)"
+        )
+    return len(above) + below
+
+
+@boundary(BpffsError, "kernel.bpffs cannot be used")
 def check_bpffs(path: Path) -> None:
     """Make sure a BPF file system is mounted at `path` or above it.
 
@@ -134,6 +183,15 @@ def ensure_bpffs(path: Path) -> None:
             raise BpffsError(f"{error} ({done.stderr.strip()})") from error
 
 
+def open_to_others(bpffs: Path) -> bool:
+    """Whether any user may make directories in a BPF file system; False if unknown."""
+    try:
+        return bool(bpffs.stat().st_mode & 0o022)
+    except OSError:
+        return False
+
+
+@boundary(KernelError, "who holds this host cannot be told")
 def lock_holder(path: Path) -> int | None:
     """Return the pid of who holds a flock on `path`, None if nobody does.
 
@@ -149,7 +207,7 @@ def lock_holder(path: Path) -> int | None:
     wanted = f"{device}:{status.st_ino}"
     for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
         fields = line.split()
-        if fields[1] == "FLOCK" and fields[5] == wanted:
+        if len(fields) > 5 and fields[1] == "FLOCK" and fields[5] == wanted:
             return int(fields[4])
     return None
 
@@ -159,10 +217,14 @@ def cgroup_path(cgroup_id: int) -> Path | None:
     for mount in mounts():
         if mount.kind != "cgroup2" or not cgroup_id:
             continue
-        if mount.point.stat().st_ino == cgroup_id:
-            return mount.point
         for directory, _, _ in os.walk(mount.point):
-            with contextlib.suppress(OSError):  # removed while we walk
-                if Path(directory).stat().st_ino == cgroup_id:
-                    return Path(directory)
+            if _inode(Path(directory)) == cgroup_id:
+                return Path(directory)
     return None
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:  # removed meanwhile, or not ours to see
+        return None

@@ -22,6 +22,7 @@ from consul_ebpf.base.steps import step
 from consul_ebpf.kernel import host, libbpf
 from consul_ebpf.kernel.codec import LAYOUT
 from consul_ebpf.kernel.maps import Map
+from consul_ebpf.kernel.ownership import check_owner, close_to_others
 from consul_ebpf.kernel.tables import open_tables
 from consul_ebpf.model.errors import (
     AlreadyRunningError,
@@ -32,6 +33,8 @@ from consul_ebpf.model.errors import (
 )
 
 DIRECTORY = "consul-ebpf"
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Pins:
@@ -60,8 +63,9 @@ class Pins:
         """
         step("make the directory")
         try:
-            self.root.mkdir(mode=0o700, exist_ok=True)
-            fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if not self.root.is_symlink():
+                self.root.mkdir(mode=0o700, exist_ok=True)
+            fd = os.open(self.root, _DIRECTORY)
         except PermissionError as error:
             raise PrivilegeError(
                 f"{self.root} cannot be used: run as root ({error.strerror})"
@@ -69,7 +73,11 @@ class Pins:
         except OSError as error:
             raise BpffsError(f"{self.root} cannot be made: {error.strerror}") from error
         try:
+            close_to_others(self.root, fd)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ConsulEbpfError:
+            os.close(fd)
+            raise
         except BlockingIOError as error:
             os.close(fd)
             raise AlreadyRunningError(
@@ -194,6 +202,8 @@ class Pins:
     def _find(self) -> Path:
         try:
             directory = self.found()
+            if directory is not None:
+                check_owner(self.root, self.root.stat())
         except PermissionError as error:
             raise PrivilegeError(f"{self.root} cannot be read: run as root") from error
         if directory is None:

@@ -5,13 +5,16 @@ at the same path. While a namespace cannot be told, a proxy keeps the one known 
 one that is gone takes its proxy's VIP with it.
 """
 
-import os
 import re
+import stat
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from consul_ebpf.base.boundary import boundary
+from consul_ebpf.base.lines import one_line
 from consul_ebpf.kernel import host
-from consul_ebpf.model.errors import ConsulEbpfError, KernelError
+from consul_ebpf.model.errors import CgroupError, ConsulEbpfError, KernelError
 from consul_ebpf.model.seams import Namespaces
 from consul_ebpf.model.values import Binding, Proxy
 
@@ -23,6 +26,14 @@ Bindings = Mapping[Place, Binding | str]
 
 UNBOUND: Bindings = {("", ""): Binding()}
 """Of proxies of which no place is known: their VIPs are anybody's."""
+
+LOOK_SECONDS = 5.0
+SLOW_LOOK_SECONDS = 1.0
+"""After which a round asks for no more cookies, and so where one of them took long:
+others wait for it."""
+
+SLOW_SECONDS = 0.3
+"""From which on a look at one path took long."""
 
 _Seen = tuple[int, int, int]
 """What tells one namespace at a path from the next: device, inode and time of it, or
@@ -41,6 +52,8 @@ class Binder:
         """Ask `namespaces` for cookies; None: proxies with a netns are refused."""
         self._namespaces = namespaces
         self._cookies: dict[str, tuple[_Seen, int]] = {}
+        self._slow: dict[str, float] = {}
+        """How long the last look at a path took, of those that took long."""
 
     def __repr__(self) -> str:
         return f"<Binder {len(self._cookies)} namespaces>"
@@ -48,27 +61,53 @@ class Binder:
     def look(self, proxies: Iterable[Proxy]) -> Bindings:
         """Return the bindings of all places of these proxies."""
         found = dict(UNBOUND)
-        for netns, cgroup in {place_of(proxy) for proxy in proxies}:
+        places = {place_of(proxy) for proxy in proxies}
+        begun = time.monotonic()
+        # Paths that took long come last, so that they keep no others waiting.
+        for place in sorted(places, key=lambda each: self._slow.get(each[0], 0)):
+            netns, cgroup = place
+            limit = SLOW_LOOK_SECONDS if self._slow else LOOK_SECONDS
             try:
-                cookie = self._cookie(netns) if netns else 0
+                cookie = self._in_time(netns, begun + limit) if netns else 0
                 number, level = cgroup_of(cgroup) if cgroup else (0, 0)
             except ConsulEbpfError as error:
                 found[netns, cgroup] = str(error)
             else:
                 found[netns, cgroup] = Binding(cookie, number, level)
         in_use = {netns for netns, _ in found}
+        self._slow = {path: slow for path, slow in self._slow.items() if path in in_use}
         for path in self._cookies.keys() - in_use:
             del self._cookies[path]
         return found
 
-    def _cookie(self, path: str) -> int:
+    def _in_time(self, path: str, until: float) -> int:
+        """Return a cookie; when the time is up, only if that takes no look."""
+        begun = time.monotonic()
+        try:
+            with boundary(KernelError, f"network namespace {one_line(path)}"):
+                return self._cookie(path, may_ask=begun < until)
+        finally:
+            took = time.monotonic() - begun
+            if took > SLOW_SECONDS:
+                self._slow[path] = took
+            elif begun < until:
+                self._slow.pop(path, None)
+
+    def _cookie(self, path: str, *, may_ask: bool) -> int:
         if self._namespaces is None:
-            raise KernelError(f"network namespace {path}: nobody here can look into it")
+            raise KernelError(
+                f"network namespace {one_line(path)}: nobody here can look into it"
+            )
         seen = _seen(path)
         known = self._cookies.get(path)
         if known is not None and known[0] == seen:
             return known[1]
         try:
+            if not may_ask:
+                raise KernelError(
+                    f"network namespace {one_line(path)}: others took long to be "
+                    "looked at; it is looked at in the next round"
+                )
             cookie = self._namespaces.cookie(path)
         except ConsulEbpfError:
             if known is None or seen is not None:
@@ -91,6 +130,10 @@ def _seen(path: str) -> _Seen | None:
         return _process(path)
     except OSError as error:
         raise _gone(path, error) from error
+    except ValueError as error:
+        raise KernelError(
+            f"network namespace {one_line(path)}: that is no path"
+        ) from error
     return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
@@ -100,16 +143,16 @@ def _process(path: str) -> _Seen | None:
     if found is None:
         return None
     try:
-        text = Path(f"/proc/{found[1]}/stat").read_text(encoding="utf-8")
+        status = Path(f"/proc/{found[1]}/stat").read_bytes()
     except OSError as error:
         raise _gone(path, error) from error
-    return 0, int(found[1]), int(text.rpartition(")")[2].split()[19])
+    return 0, int(found[1]), int(status.rpartition(b")")[2].split()[19])
 
 
 def _gone(path: str, error: OSError) -> KernelError:
     return KernelError(
-        f"network namespace {path} is not there ({error.strerror}): its VIP leads "
-        "nowhere until it is"
+        f"network namespace {one_line(path)} is not there ({error.strerror}): its "
+        "VIP leads nowhere until it is"
     )
 
 
@@ -119,18 +162,18 @@ def cgroup_of(path: str) -> tuple[int, int]:
     Raises:
         KernelError: it is not there, or is no such directory.
     """
-    directory = Path(path)
-    mounts = [mount for mount in host.mounts() if mount.kind == "cgroup2"]
-    above = [mount for mount in mounts if directory.is_relative_to(mount.point)]
-    if not above:
-        raise KernelError(f"cgroup {path} is not below a cgroup v2 mount: name one")
-    mount = max(above, key=lambda each: len(each.point.parts))
-    depth = len(Path(mount.root).parts) - 1  # of the mount itself
-    depth += len(directory.relative_to(mount.point).parts)
-    try:
-        return os.stat(path).st_ino, depth  # noqa: PTH116  # as the others
-    except OSError as error:
-        raise KernelError(
-            f"cgroup {path} is not there ({error.strerror}): its VIP leads nowhere "
-            "until it is"
-        ) from error
+    with boundary(KernelError, f"cgroup {one_line(path)}"):
+        try:
+            directory = Path(path).resolve(strict=True)
+            status = directory.stat()
+        except FileNotFoundError as error:
+            raise KernelError(
+                f"cgroup {one_line(path)} is not there ({error.strerror}): its VIP "
+                "leads nowhere until it is"
+            ) from error
+        if not stat.S_ISDIR(status.st_mode):
+            raise KernelError(f"cgroup {one_line(path)} is no directory: name one")
+        try:
+            return status.st_ino, host.cgroup_level(directory)
+        except CgroupError as error:
+            raise KernelError(f"cgroup {one_line(path)}: {error}") from error

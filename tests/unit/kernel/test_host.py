@@ -1,5 +1,6 @@
 """Reading /proc: mounts of every kind, and where a path is."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from consul_ebpf import BpffsError, CgroupError
 from consul_ebpf.kernel import host
 
-HYBRID = """\
+HYBRID = b"""\
 22 1 254:1 / / rw,relatime - ext4 /dev/root rw
 30 22 0:26 / /sys/fs/cgroup rw,nosuid - tmpfs tmpfs rw,mode=755
 31 30 0:27 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
@@ -47,10 +48,28 @@ def test_the_deepest_mount_says_what_a_path_is(path: str, kind: str) -> None:
     assert host.kind_at(Path(path), host.parse_mounts(HYBRID)) == kind
 
 
+def test_fault_105_a_mount_point_is_bytes() -> None:
+    """Not UTF-8, not ASCII, every escape of the kernel's; others are found as ever."""
+    more = rb"""40 22 0:41 / /mnt/m\351 rw - ext4 /dev/sdb rw
+""".replace(rb"\351", b"\xe9")
+    more += "41 22 0:42 / /mnt/é\N{NO-BREAK SPACE}x rw - ext4 /dev/sdc rw\n".encode()
+    more += rb"""42 22 0:43 / /mnt/\011a\012b\134040 rw - bpf bpf rw
+43 22 0:44 / /mnt/\\xe9 rw - ext4 /dev/\xff rw
+"""
+    found = host.parse_mounts(HYBRID + more)[6:]
+    assert [os.fsencode(mount.point) for mount in found] == [
+        b"/mnt/m\xe9",
+        "/mnt/é\N{NO-BREAK SPACE}x".encode(),
+        b"/mnt/\ta\nb\\040",
+        rb"/mnt/\\xe9",
+    ]
+    assert host.kind_at(Path("/sys/fs/bpf"), host.parse_mounts(more + HYBRID)) == "bpf"
+
+
 def test_the_newest_of_two_mounts_at_one_place_counts() -> None:
     """It hides the older one."""
     both = "1 0 0:1 / /x rw - bpf bpf rw\n2 0 0:2 / /x rw - tmpfs tmpfs rw\n"
-    assert host.kind_at(Path("/x/y"), host.parse_mounts(both)) == "tmpfs"
+    assert host.kind_at(Path("/x/y"), host.parse_mounts(both.encode())) == "tmpfs"
 
 
 def test_a_directory_that_is_no_bpffs_is_named(tmp_path: Path) -> None:

@@ -111,3 +111,30 @@ def test_a_directory_that_was_swapped_is_noticed(tmp_path: Path) -> None:
         (pins.root / "x").mkdir()  # so that the inode is not the freed one by chance
         pins.lock()
         assert pins.in_place()
+
+
+def test_fault_106_a_directory_open_to_others_is_closed(tmp_path: Path) -> None:
+    """Who may open it could hold this host's lock."""
+    (tmp_path / "consul-ebpf").mkdir(mode=0o755)
+    with Pins(tmp_path) as pins:
+        assert 0o700 == pins.root.stat().st_mode & 0o777
+
+
+def test_fault_106_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    """It may lead anywhere."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "consul-ebpf").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BpffsError, match="cannot be made"):
+        Pins(tmp_path).lock()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another's directory")
+def test_fault_106_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
+    """By name, with what to do; neither locked nor read."""
+    theirs = tmp_path / "consul-ebpf"
+    (theirs / f"v{LAYOUT}").mkdir(parents=True)
+    os.chown(theirs, 4242, 4242)
+    for use in (Pins(tmp_path).lock, Pins(tmp_path).open_tables):
+        with pytest.raises(BpffsError, match=r"user 4242.*mode=700"):
+            use()
+    assert Pins(tmp_path).holder() is None

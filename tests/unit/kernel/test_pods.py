@@ -2,6 +2,7 @@
 identity matters."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +81,48 @@ def test_a_failure_to_look_is_told(netns: Path) -> None:
     assert str(netns) in str(Binder(None).look([web])[str(netns), ""])
 
 
+class SlowNamespaces(FakeNamespaces):
+    """Takes its time for some paths, as a file system that hangs does."""
+
+    def cookie(self, path: str) -> int:
+        if "slow" in path:
+            time.sleep(0.5)
+            raise KernelError(f"{path}: no answer")
+        return super().cookie(path)
+
+
+def test_fault_100_paths_that_take_long_keep_no_others_waiting(
+    tmp_path: Path,
+) -> None:
+    """A round ends soon, and after some of them every fast one is told."""
+    slow = [Proxy(f"slow-{n}", "h", netns=f"{tmp_path}/slow-{n}") for n in range(4)]
+    fast = [Proxy(f"fast-{n}", "h", netns=f"{tmp_path}/fast-{n}") for n in range(9)]
+    for proxy in slow + fast:
+        Path(proxy.netns).touch()
+    cookies = {proxy.netns: n for n, proxy in enumerate(fast, 1)}
+    binder = Binder(SlowNamespaces(cookies))
+    for _ in range(3):
+        begun = time.monotonic()
+        found = binder.look(slow + fast)
+        assert time.monotonic() - begun < 2
+    for proxy in fast:
+        assert isinstance(found[proxy.netns, ""], Binding)
+    for proxy in slow:
+        assert isinstance(found[proxy.netns, ""], str)
+
+
+@pytest.mark.parametrize("path", ["/a\0b", "/\ud800", "/" + 5000 * "a", "/proc/x"])
+def test_fault_99_any_path_is_told_in_one_line(path: str) -> None:
+    """A proxy's, whatever it holds: it is refused and the others are looked at."""
+    for proxy in (
+        Proxy("web", "host1", netns=path),
+        Proxy("web", "host1", cgroup=path),
+    ):
+        found = Binder(FakeNamespaces()).look([proxy, FREE])
+        assert found["", ""] == Binding()
+        assert str(found[proxy.netns, proxy.cgroup]).isprintable()
+
+
 @pytest.mark.kernel
 def test_a_namespace_that_is_not_ours_to_see_is_told_by_its_process() -> None:
     """As a controller without privileges meets a pod's: asked for once, too."""
@@ -118,8 +161,8 @@ def unprivileged(work: Callable[[], None]) -> None:
 
 
 @pytest.mark.kernel
-def test_a_cgroup_is_told_by_its_inode_and_depth() -> None:
-    """The root is 0 deep; what is no cgroup v2 directory is refused."""
+def test_fault_105_a_cgroup_is_told_by_its_inode_and_depth(tmp_path: Path) -> None:
+    """By any path; the root is 0 deep; what is no cgroup v2 directory is refused."""
     root = cgroup2_mount()
     with scratch_cgroup() as cgroup:
         (cgroup / "child").mkdir()
@@ -127,6 +170,12 @@ def test_a_cgroup_is_told_by_its_inode_and_depth() -> None:
         child = cgroup / "child"
         assert cgroup_of(str(child)) == (child.stat().st_ino, 2)
         assert cgroup_of(str(root)) == (1, 0)
+        link = tmp_path / "link"
+        link.symlink_to(child)
+        for path in (child / ".." / "child", link, link / ".." / "child"):
+            assert cgroup_of(str(path)) == (child.stat().st_ino, 2)
+        with pytest.raises(KernelError, match="no directory"):
+            cgroup_of(str(cgroup / "cgroup.procs"))
     with pytest.raises(KernelError, match="not there"):
         cgroup_of(str(cgroup))
     with pytest.raises(KernelError, match="not below a cgroup v2 mount"):
