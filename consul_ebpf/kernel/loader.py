@@ -1,17 +1,21 @@
 """The parent's side of the loader child: run it, and say what its answer means."""
 
 import errno
+import glob
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import consul_ebpf
+from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.steps import step
-from consul_ebpf.kernel import capabilities
+from consul_ebpf.kernel import capabilities, libbpf
 from consul_ebpf.model.errors import (
     ConsulEbpfError,
     KernelError,
@@ -22,8 +26,14 @@ from consul_ebpf.model.errors import (
 log = logging.getLogger(__name__)
 
 _PACKAGE = Path(consul_ebpf.__file__).parent
-_LOAD_TIMEOUT = 60.0  # seconds; a load takes under one
-_DISTRIBUTION_PYTHON = "/usr/bin/python3"  # BCC's own, where ours is a venv without it
+LOAD_SECONDS = 60.0
+"""After which a load has failed; it takes under one."""
+
+_DISTRIBUTION_PYTHONS = ("/usr/bin/python3", "/usr/libexec/platform-python")
+"""BCC's own, where ours is a virtual environment without it, or a newer one."""
+
+_NO_BCC = {"import", "gone", "crash"}
+"""Answers of an interpreter after which another one is tried."""
 
 
 def source_path() -> Path:
@@ -32,8 +42,17 @@ def source_path() -> Path:
     return inside if inside.exists() else _PACKAGE.parent / "bpf" / "connect.c"
 
 
-def load_program(job: dict[str, Any]) -> None:
-    """Run the loader child; its `Job` as a dict.
+def load_program(
+    job: dict[str, Any],
+    pythons: Iterable[str] | None = None,
+    seconds: float = LOAD_SECONDS,
+) -> None:
+    """Compile and load the program.
+
+    Args:
+        job: as loader_child.py takes it, but for the hooks.
+        pythons: interpreters to try; None: those of `interpreters`.
+        seconds: that it may take.
 
     Raises:
         LoaderError: BCC is missing, or the program did not compile or load.
@@ -41,7 +60,7 @@ def load_program(job: dict[str, Any]) -> None:
         KernelError: anything else the kernel refused.
     """
     step("load the program")
-    answer, stderr = _ask_loader(job)
+    answer, stderr = _ask_loader({**job, "hooks": libbpf.HOOKS}, pythons, seconds)
     if answer:
         raise explain(answer, stderr, capabilities.effective())
 
@@ -58,29 +77,70 @@ def bcc_version() -> str:
     return str(answer["version"])
 
 
-def _ask_loader(job: dict[str, Any] | None) -> tuple[dict[str, Any], str]:
+def _ask_loader(
+    job: dict[str, Any] | None,
+    pythons: Iterable[str] | None = None,
+    seconds: float = LOAD_SECONDS,
+) -> tuple[dict[str, Any], str]:
     """Run the child with the first interpreter that has BCC; (answer, its stderr)."""
     answer: dict[str, Any] = {}
     stderr = ""
-    for python in dict.fromkeys((sys.executable, _DISTRIBUTION_PYTHON)):
+    tried: list[str] = []
+    for python in interpreters() if pythons is None else pythons:
+        answer, stderr = _run(python, job, seconds)
+        if answer.get("kind") not in _NO_BCC:
+            return answer, stderr
+        tried.append(f"{python}: {one_line(answer['message'], 200)}")
+    return {"kind": "import", "message": "; ".join(tried) or "there is none"}, stderr
+
+
+def interpreters() -> list[str]:
+    """Return the Pythons that may have BCC: ours, then the distribution's own."""
+    newest = sorted(
+        glob.glob("/usr/bin/python3.[0-9]*[0-9]"),  # noqa: PTH207  # as strings
+        key=lambda path: [int(number) for number in re.findall(r"\d+", path)],
+        reverse=True,
+    )
+    found: dict[str, str] = {}
+    for python in (sys.executable, *_DISTRIBUTION_PYTHONS, *newest):
+        if python and os.access(python, os.X_OK):
+            # A virtual environment's is a link to the one it was made with.
+            same = python if python == sys.executable else os.path.realpath(python)
+            found.setdefault(same, python)
+    return list(found.values())
+
+
+def _run(
+    python: str, job: dict[str, Any] | None, seconds: float
+) -> tuple[dict[str, Any], str]:
+    """Run the child with one interpreter; (answer, its stderr)."""
+    ours = python == sys.executable
+    env = dict(os.environ)
+    if not ours:  # what is meant for our interpreter would mislead another
+        for name in [name for name in env if name.startswith("PYTHON")]:
+            del env[name]
+    try:
         child = subprocess.run(
-            [python, "-m", "consul_ebpf.kernel.loader_child"],
-            input=json.dumps(job),
-            env={**os.environ, "PYTHONPATH": str(_PACKAGE.parent)},
+            [python, str(Path(__file__).with_name("loader_child.py"))],
+            input=json.dumps(job).encode(),
+            env=env,
             cwd="/",  # what lies where we were started is not to be imported
             capture_output=True,
-            text=True,
-            timeout=_LOAD_TIMEOUT,
+            timeout=seconds,
             check=False,
         )
-        stderr = child.stderr
-        if child.stdout:
-            answer = json.loads(child.stdout)
-        else:
-            answer = {"kind": "bcc", "message": f"the loader ended {child.returncode}"}
-        if answer.get("kind") != "import":
-            break
-    return answer, stderr
+    except subprocess.TimeoutExpired:
+        message = f"{python} had not loaded it after {seconds:g} s"
+        return {"kind": "bcc", "message": message}, ""
+    except (OSError, ValueError) as error:
+        return {"kind": "gone", "message": f"it cannot be started: {error}"}, ""
+    stderr = child.stderr.decode(errors="replace")
+    try:
+        return dict(json.loads(child.stdout)), stderr
+    except (ValueError, TypeError):
+        last = one_line((stderr.strip().splitlines() or [""])[-1], 200)
+        message = f"the loader ended with {child.returncode} {last}".strip()
+        return {"kind": "crash", "message": message}, stderr
 
 
 def explain(
@@ -93,14 +153,15 @@ def explain(
         stderr: what it and BCC wrote there.
         have: what this process has, as `capabilities.effective` names them.
     """
-    message = answer["message"]
+    message = one_line(answer["message"])
     telling = [line for line in stderr.splitlines() if "error" in line.lower()]
-    detail = f" ({telling[-1].strip()})" if telling else ""
+    detail = f" ({one_line(telling[-1])})" if telling else ""
     log.debug("loader said: %s", stderr)
     if answer["kind"] == "import":
         return LoaderError(
-            f"BCC cannot be imported ({message}): apt-get install python3-bpfcc, and "
-            "use the distribution's Python or a venv with --system-site-packages"
+            f"BCC cannot be used ({message}): install the distribution's "
+            "(Debian, Ubuntu: apt-get install python3-bpfcc; RHEL, Fedora, Amazon "
+            "Linux: dnf install python3-bcc)"
         )
     missing = {"sys_admin"} - have
     if missing and (

@@ -1,78 +1,75 @@
 """Compile and load the program with BCC, in a child that ends when it is done.
 
-Run as `python -m consul_ebpf.kernel.loader_child` with a `Job` as JSON on standard
-input, or `null` to be told BCC's version only; answers one JSON object on standard
-output.
-BCC maps LLVM (over 70 MB) into whoever
-imports it and writes compile errors to descriptor 2: a child keeps both away from the
-controller. Only the standard library and BCC are imported here, so that the child may
-be another interpreter than the parent's: the one BCC was installed for.
+Run as a script, with a job as JSON on standard input, or `null` to be told BCC's
+version only; answers one JSON object on standard output. A job has these keys:
+
+    source    path of the C source; the stub headers are beside it
+    defines   constants that it is compiled with, by name
+    hooks     numbers of the hooks (enum bpf_attach_type), by the functions' names
+    tables    directory in bpffs in which the tables are pinned that it is to use
+    programs  directory to pin the programs in, by their functions' names
+
+BCC maps LLVM (over 70 MB) into whoever imports it and writes compile errors to
+descriptor 2: a child keeps both away from the controller. And BCC belongs to the
+distribution's Python, which may be as old as 3.6 where the controller's is newer: so
+this file imports nothing of ours and is written for all of them.
 """
 
 import ctypes
-import dataclasses
 import json
 import os
 import signal
 import sys
-from pathlib import Path
-from typing import Any
 
-from consul_ebpf.kernel import libbpf
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PROG_TYPE_CGROUP_SOCK_ADDR = 18
-_PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG = 1
 TABLES = ("servers", "vips")
 
 
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """What the child is to do.
-
-    `tables` is the directory in bpffs where the tables are pinned that the program is
-    to use; `programs` the one to pin the programs in, by their hooks' names.
-    """
-
-    source: str
-    defines: dict[str, int]
-    tables: str
-    programs: str
-
-
-def _compile(job: Job) -> Any:
-    source = Path(job.source)
-    os.environ["BCC_KERNEL_SOURCE"] = str(source.parent / "stub")
+def compile_source(job: "dict[str, Any]") -> "Any":
+    """Compile the job's source; return BCC's module."""
+    directory = os.path.dirname(job["source"])  # noqa: PTH120
+    os.environ["BCC_KERNEL_SOURCE"] = os.path.join(directory, "stub")  # noqa: PTH118
     import bcc  # noqa: PLC0415  # the one import of BCC, and only in this child
 
-    flags = [f"-D{name}={value}ULL" for name, value in job.defines.items()]
-    flags += [f'-DPIN_{name.upper()}="{job.tables}/{name}"' for name in TABLES]
-    flags.append(f"-I{source.parent}")
-    return bcc.BPF(text=source.read_text(encoding="utf-8"), cflags=flags)
+    flags = ["-D{}={}ULL".format(*define) for define in job["defines"].items()]
+    flags += ['-DPIN_{}="{}/{}"'.format(n.upper(), job["tables"], n) for n in TABLES]
+    flags.append("-I" + directory)
+    with open(job["source"], encoding="utf-8") as source:  # noqa: PTH123
+        return bcc.BPF(text=source.read(), cflags=flags)
 
 
-def load(job: Job) -> None:
-    """Compile, load both hooks' programs, pin them; what runs now is not touched."""
-    module = _compile(job)
-    for name, attach_type in libbpf.HOOKS.items():
+def load(job: "dict[str, Any]") -> None:
+    """Compile, load each hook's program, pin them; what runs now is not touched."""
+    module = compile_source(job)
+    libbpf = ctypes.CDLL("libbpf.so.1", use_errno=True)
+    for name, attach_type in job["hooks"].items():
         program = module.load_func(
             name, PROG_TYPE_CGROUP_SOCK_ADDR, attach_type=attach_type
         )
-        libbpf.obj_pin(program.fd, Path(job.programs) / name)
+        path = os.path.join(job["programs"], name)  # noqa: PTH118
+        if libbpf.bpf_obj_pin(program.fd, os.fsencode(path)) < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, "pin " + path + ": " + os.strerror(number))
 
 
 def main() -> int:
     """Do the job on standard input; answer `{}`, or `{"kind", "errno", "message"}`."""
     # Whoever waits for us may be killed: then nobody is to pin anything.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     job = json.load(sys.stdin)
-    answer: dict[str, Any] = {}
+    answer = {}  # type: dict[str, Any]
     try:
         if job is None:
             import bcc  # noqa: PLC0415
 
             answer = {"version": bcc.__version__}
         else:
-            load(Job(**job))
+            load(job)
     except ImportError as error:
         answer = {"kind": "import", "message": str(error)}
     except OSError as error:
@@ -84,4 +81,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    # A script's own directory comes first, and ours has modules of common names.
+    here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
+    sys.path = [path for path in sys.path if os.path.abspath(path) != here]  # noqa: PTH100
     sys.exit(main())

@@ -1,12 +1,16 @@
 """What the loader child's answers mean to whoever reads the one line."""
 
+import ast
 import errno
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from consul_ebpf import KernelError, LoaderError, PrivilegeError
-from consul_ebpf.kernel.loader import explain
+from consul_ebpf.kernel import loader
+from consul_ebpf.kernel.loader import explain, load_program
 
 EVERYTHING = frozenset({"sys_admin", "net_admin", "bpf"})
 
@@ -15,10 +19,10 @@ EVERYTHING = frozenset({"sys_admin", "net_admin", "bpf"})
     ("answer", "have", "kind", "words"),
     [
         (
-            {"kind": "import", "message": "No module named 'bcc'"},
+            {"kind": "import", "message": "/usr/bin/python3: No module named 'bcc'"},
             EVERYTHING,
             LoaderError,
-            ["apt-get install python3-bpfcc", "--system-site-packages"],
+            ["apt-get install python3-bpfcc", "dnf install python3-bcc"],
         ),
         (
             {"kind": "system", "errno": errno.EPERM, "message": "attach"},
@@ -59,3 +63,63 @@ def test_an_answer_becomes_one_line_that_says_what_to_do(
     for word in words:
         assert word in str(error)
     assert "\n" not in str(error)
+
+
+def script(directory: Path, text: str) -> str:
+    path = directory / "python"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("exit 3", "ended with 3"),
+        ("echo what is this", "ended with 0"),
+        ("echo '[1, 2]'", "ended with 0"),
+        ("printf '\\377\\376'; printf '\\351\\n' >&2; exit 1", "ended with 1"),
+        ("kill -9 $$", "ended with -9"),
+        ("echo gone astray >&2; exit 1", "gone astray"),
+    ],
+)
+def test_fault_104_an_interpreter_that_goes_astray_is_told_in_one_line(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    """With the others that were tried, and what to install."""
+    pythons = [script(tmp_path, text), "/nowhere/python3"]
+    with pytest.raises(LoaderError, match="python3-bcc") as failed:
+        load_program({}, pythons)
+    assert said in str(failed.value)
+    assert "/nowhere/python3: it cannot be started" in str(failed.value)
+    assert str(failed.value).isprintable()
+
+
+def test_fault_104_a_load_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    """And said, with no other interpreter being tried."""
+    slow = script(tmp_path, "exec sleep 60")
+    with pytest.raises(LoaderError, match=r"not loaded it after 0.2 s") as failed:
+        load_program({}, [slow, "/nowhere/python3"], seconds=0.2)
+    assert "/nowhere" not in str(failed.value)
+
+
+def test_fault_104_the_loader_is_written_for_every_python_since_3_6() -> None:
+    """And imports nothing of ours: it may run on the distribution's."""
+    source = Path(loader.__file__).with_name("loader_child.py").read_text()
+    tree = ast.parse(source, feature_version=(3, 6))
+    imported = {
+        name.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for name in node.names
+    }
+    others = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert [node.module for node in others] == ["typing"]  # for the type checker
+    assert imported == {"bcc", "ctypes", "json", "os", "signal", "sys"}
+
+
+def test_our_own_interpreter_is_tried_first() -> None:
+    """Each once, by whatever names it has."""
+    found = loader.interpreters()
+    assert found[0] == sys.executable
+    assert len(found) == len(set(found))
