@@ -29,7 +29,7 @@ from consul_ebpf.model.values import (
     Vip,
 )
 from consul_ebpf.planning.plan import plan
-from consul_ebpf.planning.slots import assign_slots
+from consul_ebpf.planning.slots import assign_slots, given_last
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.params import Params
 from consul_ebpf.proxies.vips import ProxyKey, allocate
@@ -135,7 +135,9 @@ class Converger:
         )
         with timed("apply"):
             applied = self._backend.apply(table)
-        self._newest_slot = _newest(self._table, table, self._newest_slot)
+        self._newest_slot = given_last(
+            self._table.servers, table.servers, self._newest_slot
+        )
         self._table = table
 
         if self._known is not None:
@@ -307,9 +309,3 @@ def _without_a_way(
         for each in placed
         if each.vip.ipv6 in missing
     }
-
-
-def _newest(before: Table, after: Table, newest: int) -> int:
-    """Return the slot given last."""
-    fresh = [slot for slot in after.servers if slot not in before.servers]
-    return fresh[-1] if fresh else newest

@@ -1,10 +1,12 @@
 """`BccMapBackend`: the tables in the kernel, by pins, without BCC in this process."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Self
 
+from consul_ebpf.base.boundary import boundary
 from consul_ebpf.kernel import codec, host, libbpf
 from consul_ebpf.kernel.diff import Changes, diff
 from consul_ebpf.kernel.install import Program, install
@@ -14,7 +16,15 @@ from consul_ebpf.kernel.tables import read_tables, slot_key
 from consul_ebpf.kernel.watchdog import mend
 from consul_ebpf.model.errors import KernelError, TableFullError
 from consul_ebpf.model.seams import Applied
-from consul_ebpf.model.values import KernelState, SlottedServer, Table, Vip
+from consul_ebpf.model.values import (
+    KernelState,
+    Preference,
+    SlottedServer,
+    Table,
+    Vip,
+)
+
+_WRITING = "writing the tables failed; trying again"
 
 
 class BccMapBackend:
@@ -60,19 +70,18 @@ class BccMapBackend:
             ConfigError: more proxies are in the table than `max_proxies`.
             KernelError: other programs are in the way; they are named.
         """
-        directory = host.find_cgroup(cgroup)
-        host.ensure_bpffs(Path(bpffs))
-        pins = Pins(Path(bpffs))
-        pins.lock()
-        try:
+        with ExitStack() as undo, boundary(KernelError, f"attaching by {bpffs} failed"):
+            directory = host.find_cgroup(cgroup)
+            host.ensure_bpffs(Path(bpffs))
+            pins = Pins(Path(bpffs))
+            pins.lock()
+            undo.callback(pins.unlock)
             defines = codec.defines(
                 IPv4Network(vip_cidr), vip_port, retry_window, max_proxies
             )
-            program = Program(directory, defines, max_proxies)
-            return cls(pins, install(pins, program))
-        except BaseException:
-            pins.unlock()
-            raise
+            opened = cls(pins, install(pins, Program(directory, defines, max_proxies)))
+            undo.pop_all()
+        return opened
 
     @property
     def cgroup(self) -> Path:
@@ -94,12 +103,8 @@ class BccMapBackend:
         have = self._have if self._have is not None else self.read().table
         changes = diff(have, table)
         self._have = None  # a failure leaves us not knowing: the next apply reads
-        try:
+        with boundary(KernelError, _WRITING):
             self._write(changes, have, table)
-        except OSError as error:
-            raise KernelError(
-                f"writing the tables failed: {error.strerror or error}; trying again"
-            ) from error
         self._have = table
         return changes.applied
 
@@ -111,23 +116,31 @@ class BccMapBackend:
         self._change_states(changes.servers_ready)
         for vip in changes.vips_remove:
             self._vips.delete(codec.encode_key(vip))
-        keys = {vip: codec.encode_key(vip) for vip in changes.vips_put}
-        self._vips.update_many(
-            (
-                keys[vip],
-                codec.encode_vip(
-                    preference,
-                    self._vips.lookup(keys[vip]) if vip in have.vips else None,
-                    want.bindings.get(vip, codec.UNBOUND),
-                ),
-            )
-            for vip, preference in changes.vips_put.items()
-        )
+        self._put_vips(changes.vips_put, have, want)
         if changes.grace:
             libbpf.wait_for_readers()
         self._change_states(changes.servers_unready)
         for slot in changes.servers_empty:
             self._servers.update(slot_key(slot), codec.EMPTY_SERVER)
+
+    def _put_vips(
+        self, put: Mapping[Vip, Preference], have: Table, want: Table
+    ) -> None:
+        """Write VIPs' rows: new ones in batches, each other one just after its look.
+
+        The program notes a connect's socket in the row; one that comes between the
+        look and the write is not noted, so there is nothing else between these two.
+        """
+        fresh = []
+        for vip, preference in put.items():
+            key = codec.encode_key(vip)
+            binding = want.bindings.get(vip, codec.UNBOUND)
+            if vip not in have.vips:
+                fresh.append((key, codec.encode_vip(preference, None, binding)))
+                continue
+            row = self._vips.lookup(key)
+            self._vips.update(key, codec.encode_vip(preference, row, binding))
+        self._vips.update_many(fresh)
 
     def _change_states(self, entries: Iterable[SlottedServer]) -> None:
         """Write each row once; a connect counted at this very moment may be lost."""
@@ -138,27 +151,22 @@ class BccMapBackend:
 
     def read(self) -> KernelState:
         """Read tables and counters from the kernel."""
-        try:
+        with boundary(KernelError, "reading the tables failed"):
             return read_tables(self._installed.tables)
-        except OSError as error:
-            raise KernelError(f"reading the tables failed: {error}") from error
 
     def stay(self, vips: Iterable[Vip]) -> None:
         """Let the next connects go where the last went; see `MapBackend.stay`."""
-        try:
+        with boundary(KernelError, _WRITING):
             for vip in vips:
                 key = codec.encode_key(vip)
                 row = self._vips.lookup(key)
                 if row is not None:
                     self._vips.update(key, codec.staying(row))
-        except OSError as error:
-            raise KernelError(
-                f"writing the tables failed: {error.strerror or error}"
-            ) from error
 
     def mend(self) -> tuple[str, ...]:
         """Look whether all is still in place; see `MapBackend.mend`."""
-        return mend(self._pins, self._installed)
+        with boundary(KernelError, f"{self._pins.root} cannot be looked at"):
+            return mend(self._pins, self._installed)
 
     def close(self) -> None:
         """Close the tables and let another writer in; redirecting goes on."""
@@ -167,7 +175,8 @@ class BccMapBackend:
 
     def detach(self) -> None:
         """Remove links and tables; VIPs then fail locally. Closes this backend."""
-        self._pins.remove()
+        with boundary(KernelError, f"{self._pins.root} cannot be removed"):
+            self._pins.remove()
         self.close()
 
     def __enter__(self) -> Self:

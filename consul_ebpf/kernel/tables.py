@@ -120,12 +120,18 @@ def carry(old: Mapping[str, Map], new: Mapping[str, Map], carried: Rows) -> Rows
             "table now: raise it, or remove the table with the detach command first"
         )
     for name, table in new.items():
-        before = carried.get(name, {})
+        before, size = carried.get(name, {}), table.info.value_size
         table.update_many(
-            (key, codec.fit(row, table.info.value_size))
+            (key, codec.fit(row, size))
             for key, row in rows[name].items()
-            if before.get(key) != row
+            if key not in before
         )
+        for key, row in rows[name].items():
+            if key not in before or before[key] == row:
+                continue
+            # What the new program has counted and noted since is newer.
+            if table.lookup(key) == codec.fit(before[key], size):
+                table.update(key, codec.fit(row, size))
     return rows
 
 

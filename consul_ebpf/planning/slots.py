@@ -35,9 +35,7 @@ def assign_slots(
     """
     held = {_endpoint(entry.server): slot for slot, entry in last.items()}
     members = {_endpoint(member.server): member for member in reversed(list(pool))}
-    begin = newest + 1 if newest >= 0 else max(last, default=-1) + 1
-    order = [(begin + i) % SLOT_COUNT for i in range(SLOT_COUNT)]
-    free = iter([slot for slot in order if slot not in last])
+    free = iter([slot for slot in _order(last, newest) if slot not in last])
     none_ready = all(each.state is not ServerState.READY for each in members.values())
     assigned = {}
     for endpoint, member in reversed(members.items()):
@@ -49,3 +47,23 @@ def assign_slots(
         if slot is not None:
             assigned[slot] = SlottedServer(slot, member.server, state)
     return dict(sorted(assigned.items()))
+
+
+def given_last(
+    last: Mapping[int, SlottedServer], now: Mapping[int, SlottedServer], newest: int
+) -> int:
+    """Return the slot given last: the `newest` for the next `assign_slots`.
+
+    Args:
+        last: what was given to `assign_slots`.
+        now: what it returned.
+        newest: what was given to it, too.
+    """
+    given = [slot for slot in _order(last, newest) if slot in now and slot not in last]
+    return given[-1] if given else newest
+
+
+def _order(last: Mapping[int, SlottedServer], newest: int) -> list[int]:
+    """Return all slots in the order in which they are given."""
+    begin = newest + 1 if newest >= 0 else max(last, default=-1) + 1
+    return [(begin + i) % SLOT_COUNT for i in range(SLOT_COUNT)]

@@ -2,13 +2,15 @@
 
 import errno
 import socket
+import sys
 import threading
 import time
 from functools import partial
 
 import pytest
 
-from consul_ebpf import Server, Table, Vip
+from consul_ebpf import BccMapBackend, Server, Table, Vip
+from consul_ebpf.base.steps import STEP
 from tests.kernel.clients import (
     IPV4_CLIENTS,
     IPV6_CLIENTS,
@@ -318,6 +320,36 @@ def test_fault_75_readers_see_the_old_or_the_new_table(kernel: Kernel) -> None:
         thread.join()
         assert changes > 10
         assert answers == [(both, [])]
+
+
+def test_fault_75_sockets_noted_during_a_change_are_kept(
+    kernel: Kernel, servers: list[Server]
+) -> None:
+    """Each VIP's row is read just before it is written, not all before the first."""
+    vips = [Vip(VIP.address + n, 8502) for n in range(20)]
+    connected: list[str] = []
+    writes = 0
+
+    def hook(event: str, args: tuple[object, ...]) -> None:
+        """Connect by the last VIP when the first is about to be written."""
+        nonlocal writes
+        if backend is None or event != STEP or args[0] != "write to vips":
+            return
+        writes += 1
+        if writes == 1:
+            connected.append(kernel.call(partial(connect, str(vips[-1].address)))[0])
+
+    backend: BccMapBackend | None = None
+    sys.addaudithook(hook)
+    with kernel.open() as opened:
+        opened.apply(Table(rows(servers), dict.fromkeys(vips, (0, 1, 2))))
+        backend = opened
+        opened.apply(Table(rows(servers), dict.fromkeys(vips, (1, 2, 0))))
+        backend = None
+        assert writes == len(vips)
+        assert connected == [str(servers[0].address)]
+        assert len(opened.read().vips[vips[-1]].sockets) == 1
+        assert opened.read().vips[vips[-1]].connects == 1
 
 
 def test_many_vips_do_not_touch_each_other(

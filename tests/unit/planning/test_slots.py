@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consul_ebpf.model.values import PooledServer, Server, ServerState, SlottedServer
-from consul_ebpf.planning.slots import SLOT_COUNT, assign_slots
+from consul_ebpf.planning.slots import SLOT_COUNT, assign_slots, given_last
 
 READY, FAILING, DRAINING = ServerState.READY, ServerState.FAILING, ServerState.DRAINING
 
@@ -120,3 +120,12 @@ def test_servers_stay_ready_when_suddenly_none_is() -> None:
     assert [READY, READY] == [entry.state for entry in none_ready.values()]
     one_ready = assign_slots([member(1, FAILING), member(2)], none_ready)
     assert [FAILING, READY] == [entry.state for entry in one_ready.values()]
+
+
+def test_the_slot_given_last_is_known_after_a_wrap_around() -> None:
+    """It is the last in the order of giving, not the highest."""
+    last = {253: SlottedServer(253, Server.at("10.0.0.1", 8502), READY)}
+    now = assign_slots(pool(1, 2, 3, 4), last, newest=253)
+    assert {253, 254, 0, 1} == set(now)
+    assert 1 == given_last(last, now, 253)
+    assert 1 == given_last(now, now, 1)
