@@ -1,6 +1,7 @@
 """`doctor`: check what a controller needs here, and say what to do for what fails."""
 
 import asyncio
+import contextlib
 import os
 import re
 import sys
@@ -13,7 +14,7 @@ import click
 from consul_ebpf.cli.options import configured
 from consul_ebpf.cli.output import say
 from consul_ebpf.config.schema import Config
-from consul_ebpf.kernel import capabilities, host, privileges
+from consul_ebpf.kernel import capabilities, host, privileges, unprivileged
 from consul_ebpf.kernel.loader import bcc_version
 from consul_ebpf.model.errors import (
     ConsulEbpfError,
@@ -90,6 +91,9 @@ def _capabilities(config: Config) -> list[Finding]:
     """Say for each feature what it needs, and what of that is there."""
     have = capabilities.effective()
     needed = dict(privileges.NEEDED)
+    with contextlib.suppress(ConsulEbpfError):  # then the first of them is missing
+        if for_tables := unprivileged.to_keep_here():
+            needed["write its tables later on, on this kernel"] = frozenset(for_tables)
     must = {next(iter(needed))}
     if privileges.gives_away(bootstrap_files(config).owner, os.geteuid()):
         needed.update([privileges.OWNER])

@@ -108,7 +108,7 @@ async def _attach_and_run(
         counts.save(counter.counts)
 
     try:
-        _give_up_privileges(config, files)
+        _give_up_privileges(config, files, opened)
         await asyncio.sleep(0)
         registered = registered_workloads(config) if endpoint is not None else None
         runner = build_runner(
@@ -159,12 +159,17 @@ def _check_tls(config: Config) -> None:
         )
 
 
-def _give_up_privileges(config: Config, files: BootstrapFiles) -> None:
+def _give_up_privileges(
+    config: Config, files: BootstrapFiles, opened: BccMapBackend
+) -> None:
     """Keep the least, and say what: the helper, started before, keeps its own."""
     files.learn()
     tls = config.consul.tls
     read = (tls.ca_certs, tls.cert, tls.key, config.workloads.directory)
-    ours = privileges.to_keep(files.owner, read, os.geteuid())
+    ours = {
+        **opened.capabilities_to_keep(),
+        **privileges.to_keep(files.owner, read, os.geteuid()),
+    }
     have = capabilities.effective()
     helpers = privileges.of_helper(destroy_sockets=config.kernel.destroy_sockets)
     kept = capabilities.keep_only(ours)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from consul_ebpf.base.boundary import boundary
-from consul_ebpf.kernel import codec, host, libbpf
+from consul_ebpf.kernel import codec, host, libbpf, unprivileged
 from consul_ebpf.kernel.diff import Changes, diff
 from consul_ebpf.kernel.install import Program, install
 from consul_ebpf.kernel.installed import Installed
@@ -31,7 +31,7 @@ class BccMapBackend:
     """The kernel's tables. Make one with `open`; close it, or use it with `with`.
 
     What it pinned and attached stays when it is closed; `detach` removes that. Once
-    open, it needs no capability.
+    open, it needs no capability but `capabilities_to_keep`, on old kernels.
     """
 
     def __init__(self, pins: Pins, installed: Installed) -> None:
@@ -92,6 +92,10 @@ class BccMapBackend:
     def capacity(self) -> int:
         """How many VIPs fit."""
         return self._vips.info.max_entries
+
+    def capabilities_to_keep(self) -> Mapping[str, str]:
+        """Return what this needs to go on, by name, with the reason; mostly nothing."""
+        return unprivileged.to_keep(self._servers.fd)
 
     def apply(self, table: Table) -> Applied:
         """Make the kernel's tables equal `table`; see `MapBackend.apply`."""
