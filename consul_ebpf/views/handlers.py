@@ -151,7 +151,7 @@ class Handlers:
     async def put(self, request: web.Request) -> web.Response:
         """Register a proxy: the keys of a `[[proxies]]` entry."""
         proxy_id = request.match_info["id"]
-        if refusal := await self._may_not(request, proxy_id):
+        if (refusal := await self._may_not(request, proxy_id)) is not None:
             return refusal
         body = await _body(request)
         try:
@@ -171,7 +171,7 @@ class Handlers:
     async def delete(self, request: web.Request) -> web.Response:
         """Remove a proxy that was registered here."""
         proxy_id = request.match_info["id"]
-        if refusal := await self._may_not(request, proxy_id):
+        if (refusal := await self._may_not(request, proxy_id)) is not None:
             return refusal
         if not await self._registered.remove(proxy_id):
             return _error(404, f"proxy {shown(proxy_id)} is not registered here")
@@ -180,7 +180,11 @@ class Handlers:
     async def _may_not(
         self, request: web.Request, proxy_id: str
     ) -> web.Response | None:
-        """Refuse who may not write, and what is somebody else's."""
+        """Refuse who may not write, and what is somebody else's.
+
+        Compare with None: older aiohttps' answers are empty mappings, and those are
+        false.
+        """
         transport = request.transport
         uid = peer_uid(transport.get_extra_info("socket") if transport else None)
         if uid is None:
