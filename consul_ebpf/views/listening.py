@@ -155,7 +155,7 @@ def _listener(path: Path) -> str | None:
             return "somebody"
         size = struct.calcsize("3i")
         packed = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-        return f"process {struct.unpack('3i', packed)[0]}"
+        return f"pid {struct.unpack('3i', packed)[0]}"
 
 
 def _identity(path: Path) -> tuple[int, int]:

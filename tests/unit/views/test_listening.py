@@ -51,7 +51,7 @@ def test_fault_129_a_socket_that_is_in_use_is_left(tmp_path: Path) -> None:
     """Who listens there is named, and goes on."""
     path = tmp_path / "api.sock"
     first = Listeners(path)
-    with pytest.raises(AlreadyRunningError, match=f"process {os.getpid()} listens at"):
+    with pytest.raises(AlreadyRunningError, match=f"pid {os.getpid()} listens at"):
         Listeners(path)
     assert connects(path)
     first.close()
