@@ -6,13 +6,14 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from consul_ebpf.cli.findings import Finding
 from consul_ebpf.cli.options import configured
 from consul_ebpf.cli.output import say
+from consul_ebpf.cli.whole_way import try_whole_way
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kernel import capabilities, host, privileges, unprivileged
 from consul_ebpf.kernel.loader import bcc_version
@@ -29,21 +30,6 @@ from consul_ebpf.wiring import Parts, bootstrap_files, names_of
 MINIMUM_KERNEL = (5, 7)
 MINIMUM_BCC = (0, 25)
 CONSUL_TIMEOUT = 5.0  # seconds for the source's first answer
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check found; `error` is None where all is well, or well enough."""
-
-    name: str
-    text: str
-    error: ConsulEbpfError | None = None
-    warn: bool = False
-    """One can do without it."""
-
-    def __str__(self) -> str:
-        mark = "FAIL" if self.error else "warn" if self.warn else "ok  "
-        return f"{mark} {self.name}: {self.text}"
 
 
 @click.command()
@@ -177,11 +163,13 @@ async def _consul(config: Config) -> list[Finding]:
     port = "ports.grpc" if config.consul.tls.disabled else "ports.grpc_tls"
     probe = parts.probe()
     try:
+        alive = []
         for server in servers:
             health = await probe.check(server)
             where = f"server {server.endpoint}"
             if health.alive:
                 findings.append(Finding(where, health.reason))
+                alive.append(server)
                 continue
             error = ConsulEbpfError(
                 f"{health.reason}: is {port} set, and the port open from here?"
@@ -189,7 +177,7 @@ async def _consul(config: Config) -> list[Finding]:
             findings.append(Finding(where, str(error), error))
     finally:
         await probe.aclose()
-    return findings
+    return findings + await try_whole_way(config.kernel, parts, alive)
 
 
 def _version(text: str) -> tuple[int, ...]:

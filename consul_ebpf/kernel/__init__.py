@@ -6,7 +6,7 @@
 (`loader.py` is the parent's side of it); `install.py` puts a version in place
 (`installed.py`), `links.py` attaches it, `watchdog.py` puts back what others take away.
 `diff.py` decides what to write, and `backend.py` puts these together as
-`BccMapBackend`.
+`BccMapBackend`. `trial.py` connects through a VIP of its own, for `doctor`.
 `host.py` looks at mounts and cgroups. What needs privileges while the controller runs
 is asked of a helper: `helper.py` asks, `namespaces_child.py` forks a process for each
 request, `requests.py` has them; `sockets.py` looks at TCP sockets and `netns.py` into

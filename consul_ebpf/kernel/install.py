@@ -97,7 +97,7 @@ def install(pins: Pins, program: Program) -> Installed:
         undo = stack.enter_context(ExitStack())
         undo.callback(close_tables, tables)
         at = pins.current if left.usable else staging
-        programs = _load(program, at, staging)
+        programs = load(program, at, staging)
         undo.callback(_close, programs)
         links = _links(program.cgroup, programs, left)
         undo.callback(_close, links)
@@ -181,8 +181,11 @@ def _tables(pins: Pins, left: _Left, max_vips: int) -> tuple[Tables, Rows]:
         raise
 
 
-def _load(program: Program, tables: Path, staging: Path) -> dict[str, int]:
-    """Load the program; its pins are for handing it over only."""
+def load(program: Program, tables: Path, staging: Path) -> dict[str, int]:
+    """Load the program for the tables pinned in a directory; returns descriptors.
+
+    Its pins, below `staging`, are for handing it over only.
+    """
     handed = staging / "programs"
     handed.mkdir(mode=0o700)
     load_program(

@@ -61,11 +61,22 @@ def _explain(error: OSError, hook: str, cgroup: Path) -> ConsulEbpfError:
 
 def _exclusive(hook: str, cgroup: Path) -> Iterator[str]:
     """Name the programs here and above that were attached for themselves alone."""
-    top = host.mount_point(cgroup)
-    for directory in (cgroup, *cgroup.parents):
+    for directory in _up(cgroup):
         names, flags = _programs(hook, directory)
         if names and not flags & _ALLOW_MULTI:
             yield f"{', '.join(names)}, attached at {directory} with flags {flags},"
+
+
+def programs_at(hook: str, cgroup: Path) -> list[str]:
+    """Name the programs that run for a cgroup: attached to it or above it."""
+    return [name for directory in _up(cgroup) for name in _programs(hook, directory)[0]]
+
+
+def _up(cgroup: Path) -> Iterator[Path]:
+    """Yield a cgroup and those above it."""
+    top = host.mount_point(cgroup)
+    for directory in (cgroup, *cgroup.parents):
+        yield directory
         if directory == top:
             return
 

@@ -126,6 +126,20 @@ def destroy(doomed: "Mapping[int, frozenset[Peer]]", per_second: float) -> int:
     return in_a_thread(work)
 
 
+def peer_here(cookie: int) -> tuple[str, int] | None:
+    """Return where a socket of our own namespace leads, by the kernel's account.
+
+    Not by getpeername(), which a program can translate, too. None: it is not there.
+    """
+    for found in _connections(_CONNECTED):
+        if found.cookie == cookie:
+            family, packed, port = found.peer
+            size = 4 if family == socket.AF_INET else 16
+            address = socket.inet_ntop(family, packed[:size])
+            return address, int.from_bytes(port, "big")
+    return None
+
+
 def netns_cookie(path: str) -> int:
     """Return the cookie of a network namespace; raises OSError."""
 
