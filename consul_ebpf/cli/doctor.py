@@ -5,7 +5,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -29,6 +29,7 @@ from consul_ebpf.wiring import Parts, bootstrap_files, names_of
 
 MINIMUM_KERNEL = (5, 7)
 MINIMUM_BCC = (0, 25)
+FIRST_USER_PORT = 1024
 CONSUL_TIMEOUT = 5.0  # seconds for the source's first answer
 
 
@@ -39,7 +40,8 @@ def doctor(config: Config) -> None:
     findings = [
         _find("kernel", _kernel),
         _find("cgroup v2", lambda: f"{host.find_cgroup(config.kernel.cgroup)}"),
-        _find("bpffs", lambda: _bpffs(Path(config.kernel.bpffs))),
+        _bpffs(Path(config.kernel.bpffs)),
+        *_plaintext(config),
         *_capabilities(config),
         _find("BCC", _bcc),
         *_host(config),
@@ -68,9 +70,29 @@ def _kernel() -> str:
     return release
 
 
-def _bpffs(path: Path) -> str:
-    host.check_bpffs(path)
-    return str(path)
+def _bpffs(path: Path) -> Finding:
+    try:
+        host.check_bpffs(path)
+    except ConsulEbpfError as error:
+        return Finding("bpffs", str(error), error)
+    if host.open_to_others(path):
+        text = (
+            f"any user may write to {path}, and make our directory before we do: "
+            f"mount -o remount,mode=700 {path}"
+        )
+        return Finding("bpffs", text, warn=True)
+    return Finding("bpffs", str(path))
+
+
+def _plaintext(config: Config) -> Iterator[Finding]:
+    """Say where a token could go to another process of this host."""
+    kernel = config.kernel
+    if config.consul.tls.disabled and kernel.vip_port >= FIRST_USER_PORT:
+        text = (
+            f"{kernel.vip_port}, in plaintext: while no program is attached whoever "
+            "listens on it here gets the Envoys' tokens; one below 1024 is root's alone"
+        )
+        yield Finding("kernel.vip_port", text, warn=True)
 
 
 def _capabilities(config: Config) -> list[Finding]:

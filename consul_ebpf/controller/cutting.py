@@ -5,6 +5,7 @@ keepalive. The kernel knows which sockets went through a VIP to which server, an
 destroys them; their owners connect again and are led elsewhere.
 """
 
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 AGAIN = 3.0
 """Seconds after which a dead server's connections are looked for once more: one that
 was being made when it died."""
+
+PART = 200
+"""Connections cut at a time, in about a second: the controller's end waits for that."""
 
 Pending = dict[Server, int]
 """Dead servers, and how often their connections are still to be looked for."""
@@ -64,7 +68,10 @@ class Cutter:
             return True
         try:
             sockets = doomed(await self._read(), pending)
-            count = await finish(lambda: namespaces.destroy(sockets)) if sockets else 0
+            count = 0
+            for start in range(0, len(sockets), PART):
+                part = sockets[start : start + PART]
+                count += await finish(functools.partial(namespaces.destroy, part))
         except UnsupportedError as error:
             logger.warning(
                 "%s; Envoy's keepalive finds a dead server within 30 s",

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from consul_ebpf import (
     AlreadyRunningError,
     BccMapBackend,
+    Binding,
     BpffsError,
     CgroupError,
     ConfigError,
@@ -24,6 +27,7 @@ from consul_ebpf import (
 )
 from consul_ebpf.kernel import codec, libbpf
 from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.kernel.pods import cgroup_of
 from tests.kernel.conftest import VIP, Kernel, connect, endpoint, rows, table
 from tests.kernel.test_redirect import peers
 
@@ -156,6 +160,34 @@ def test_another_cgroup_takes_the_place_of_the_old(
         with pytest.raises(ConnectionRefusedError):
             kernel.call(connect)
         assert moved.call(connect) == endpoint(servers[0])
+
+
+def test_fault_105_odd_mounts_and_paths_do_not_matter(
+    kernel: Kernel, servers: list[Server], tmp_path: Path
+) -> None:
+    """A mount point that is not UTF-8, and one that is not ASCII; the cgroup by a link
+    and `..`; a proxy's cgroup likewise."""
+    pod = kernel.cgroup / "pod"
+    pod.mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(pod)
+    with ExitStack() as stack:
+        for name in (b"m\xe9", "m\N{LATIN SMALL LETTER E WITH ACUTE} \n\\".encode()):
+            point = os.fsencode(tmp_path) + b"/" + name
+            os.mkdir(point)  # noqa: PTH102  # bytes
+            subprocess.run([b"mount", b"-t", b"tmpfs", b"odd", point], check=True)
+            stack.callback(subprocess.run, [b"umount", point], check=True)
+        odd = Kernel(link / "..", kernel.bpffs)
+        with odd.open() as backend:
+            number, level = cgroup_of(str(link / ".." / "pod"))
+            backend.apply(
+                replace(
+                    table(servers), bindings={VIP: Binding(cgroup=number, level=level)}
+                )
+            )
+            assert backend.cgroup == kernel.cgroup
+            assert backend.mend() == ()
+            assert Kernel(pod, kernel.bpffs).call(connect) == endpoint(servers[0])
 
 
 def test_fault_30_another_capacity_takes_what_is_there_along(

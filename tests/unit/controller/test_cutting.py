@@ -86,6 +86,19 @@ async def test_a_dead_servers_connections_are_cut_and_no_others(
     assert "10.0.0.1:8502" in line.getMessage()
 
 
+async def test_all_are_cut_however_many() -> None:
+    """In parts, so that an end of the controller need not wait for them all."""
+    host = Host()
+    host.namespaces.sockets = dict.fromkeys(range(1, 452), ONE)
+    host.ring = tuple((cookie, 0) for cookie in range(1, 451))
+    async with host.cutting():
+        host.servers.set(UP)
+        await asyncio.sleep(1)
+        host.servers.set(DEAD)
+        await asyncio.sleep(1)
+    assert {451} == host.open
+
+
 async def test_one_that_was_being_made_is_cut_by_the_second_look() -> None:
     """There is no third: a server may be dead for days."""
     host = Host()
