@@ -90,7 +90,7 @@ def main() -> None:
 @main.command()
 @configured(serving=False)
 def detach(config: Config) -> None:
-    """Remove the programs and tables; connects to VIPs then fail at once."""
+    """Remove programs and tables; VIPs are then ordinary loopback addresses."""
     pins = Pins(Path(config.kernel.bpffs))
     if not pins.root.is_dir():
         say(f"nothing is pinned at {pins.root}")

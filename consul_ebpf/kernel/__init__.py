@@ -8,7 +8,8 @@
 `diff.py` decides what to write, and `backend.py` puts these together as
 `BccMapBackend`. `trial.py` connects through a VIP of its own, for `doctor`.
 `host.py` looks at mounts and cgroups. What needs privileges while the controller runs
-is asked of a helper: `helper.py` asks, `namespaces_child.py` forks a process for each
+is asked of a helper: `helper.py` asks its guards (`guards.py`); each of them,
+`namespaces_child.py`, forks a process for each
 request, `requests.py` has them; `sockets.py` looks at TCP sockets and `netns.py` into
 network namespaces there, and `namespaces.py` makes a `Namespaces` of it.
 `capabilities.py` and `privileges.py` say which privileges those are.

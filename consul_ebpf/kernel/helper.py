@@ -14,14 +14,13 @@ import sys
 import threading
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import consul_ebpf
 from consul_ebpf.base.boundary import boundary
+from consul_ebpf.kernel.guards import Guard, HelperError, end_process, process_of
 from consul_ebpf.kernel.namespaces_child import GUARD, REQUEST
-from consul_ebpf.kernel.processes import kill
 from consul_ebpf.model.errors import KernelError
 
 _ROOT = str(Path(consul_ebpf.__file__).parent.parent)
@@ -38,35 +37,10 @@ CAPABILITIES = frozenset({"net_admin", "sys_admin", "sys_ptrace"})
 """What cutting connections and entering network namespaces takes."""
 
 
-class HelperError(KernelError):
-    """The helper did not answer: it was too late, or its process has ended."""
-
-
-@dataclass(frozen=True)
-class _Guard:
-    """A guard: the socket it listens to, and a descriptor of its process."""
-
-    control: socket.socket
-    process: int
-    pid: int
-
-    def has_ended(self) -> bool:
-        try:
-            return not self.control.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-    def end(self) -> None:
-        self.control.close()
-        _kill(self.process)
-
-
 class Helper:
     """The privileged processes of this controller. Safe for several threads."""
 
-    def __init__(self, first: subprocess.Popen[bytes], guard: _Guard) -> None:
+    def __init__(self, first: subprocess.Popen[bytes], guard: Guard) -> None:
         """Take over the guard that was started first; see `start`."""
         self._first = first
         self._guards = [guard]
@@ -107,7 +81,7 @@ class Helper:
                 cwd="/",
                 start_new_session=True,  # Ctrl-C is for us
             )
-        return cls(child, _Guard(ours, *_process_of(ours, 10 * BEGIN_SECONDS)))
+        return cls(child, Guard(ours, *process_of(ours, 10 * BEGIN_SECONDS)))
 
     def ask(self, name: str, *arguments: Any, seconds: float) -> dict[str, Any]:
         """Ask for one of `requests.REQUESTS`.
@@ -118,6 +92,10 @@ class Helper:
         Raises:
             HelperError: it did not answer within these seconds, or its process ended.
         """
+        with boundary(HelperError, "the privileged helper cannot be asked"):
+            return self._ask([name, arguments, seconds], seconds)
+
+    def _ask(self, request: list[Any], seconds: float) -> dict[str, Any]:
         error: HelperError | None = None
         for _ in range(GUARDS):  # a guard that is dead costs one attempt
             ours, theirs = socket.socketpair()
@@ -125,15 +103,15 @@ class Helper:
                 with theirs:
                     guard = self._send(REQUEST, theirs)
                 try:
-                    process, _pid = _process_of(ours, BEGIN_SECONDS)
+                    process, _pid = process_of(ours, BEGIN_SECONDS)
                 except HelperError as stuck:
                     error = stuck
                     self._replace(guard)
                     continue
                 try:
-                    return _asked(ours, [name, arguments, seconds], seconds)
+                    return _asked(ours, request, seconds)
                 finally:
-                    _kill(process)  # if it has not ended by itself
+                    end_process(process)  # if it has not ended by itself
         raise HelperError(f"the privileged helper does not begin: {error}") from error
 
     def close(self) -> None:
@@ -145,13 +123,13 @@ class Helper:
             self._guards.clear()
         self._first.wait()
 
-    def _send(self, kind: bytes, descriptor: socket.socket) -> _Guard:
+    def _send(self, kind: bytes, descriptor: socket.socket) -> Guard:
         """Give a guard a message; return which of them took it."""
         with self._lock:
             self._replenish()
             for guard in list(self._guards):
                 try:
-                    _send(guard, kind, descriptor)
+                    guard.send(kind, descriptor)
                 except OSError:
                     self._forget(guard)
                 else:
@@ -164,7 +142,7 @@ class Helper:
             "again: restart the controller"
         )
 
-    def _replace(self, guard: _Guard) -> None:
+    def _replace(self, guard: Guard) -> None:
         """End a guard that does not do its work, and have the other fork one."""
         with self._lock:
             if guard in self._guards and len(self._guards) > 1:
@@ -178,44 +156,26 @@ class Helper:
         for guard in list(self._guards):
             if len(self._guards) >= GUARDS or self._closed:
                 return
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            try:
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            except OSError:  # no free descriptor: later
+                return
             try:
                 with theirs:
-                    _send(guard, GUARD, theirs)
-                process = _process_of(ours, BEGIN_SECONDS)
+                    guard.send(GUARD, theirs)
+                process = process_of(ours, BEGIN_SECONDS)
             except (OSError, HelperError):
                 ours.close()
                 if len(self._guards) > 1:
                     self._forget(guard)
             else:
-                self._guards.append(_Guard(ours, *process))
+                self._guards.append(Guard(ours, *process))
 
-    def _forget(self, guard: _Guard) -> None:
+    def _forget(self, guard: Guard) -> None:
         self._guards.remove(guard)
         guard.end()
         if guard.pid == self._first.pid:
             self._first.wait()
-
-
-def _send(guard: _Guard, kind: bytes, descriptor: socket.socket) -> None:
-    socket.send_fds(guard.control, [kind], [descriptor.fileno()])
-
-
-def _process_of(ours: socket.socket, seconds: float) -> tuple[int, int]:
-    """Receive what a process says as it begins: a descriptor of itself, its pid.
-
-    Raises:
-        HelperError: it does not begin.
-    """
-    ours.settimeout(seconds)
-    try:
-        said, descriptors, *_ = socket.recv_fds(ours, 32, 1, socket.MSG_CMSG_CLOEXEC)
-    except OSError as error:
-        raise HelperError(f"nothing within {seconds:g} s ({error})") from error
-    if not descriptors:
-        raise HelperError("its process ended")
-    ours.setblocking(False)
-    return descriptors[0], int(said)
 
 
 def _asked(ours: socket.socket, request: list[Any], seconds: float) -> dict[str, Any]:
@@ -241,9 +201,3 @@ def _asked(ours: socket.socket, request: list[Any], seconds: float) -> dict[str,
         raise HelperError(f"{what}: no answer within {seconds:g} s") from error
     except (OSError, ValueError) as error:
         raise HelperError(f"{what}: {error}") from error
-
-
-def _kill(process: int) -> None:
-    """End a process by its descriptor, if it still runs, and close that."""
-    kill(process)
-    os.close(process)

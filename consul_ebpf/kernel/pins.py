@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+from consul_ebpf.base.boundary import boundary
 from consul_ebpf.base.steps import step
 from consul_ebpf.kernel import host, libbpf
 from consul_ebpf.kernel.codec import LAYOUT
@@ -28,6 +29,7 @@ from consul_ebpf.model.errors import (
     AlreadyRunningError,
     BpffsError,
     ConsulEbpfError,
+    KernelError,
     NotRunningError,
     PrivilegeError,
 )
@@ -177,6 +179,7 @@ class Pins:
         for directory in (self.retired, *self._others()):
             _remove(directory)
 
+    @boundary(KernelError, "the pinned tables cannot be opened")
     def open_tables(self) -> dict[str, Map]:
         """Open the published tables, of whatever layout.
 
@@ -213,6 +216,7 @@ class Pins:
             )
         return directory
 
+    @boundary(KernelError, "the pinned links cannot be looked at")
     def links(self) -> Mapping[str, libbpf.LinkInfo]:
         """Return what the pinned links say of themselves, by hook."""
         infos = {}
@@ -221,6 +225,7 @@ class Pins:
             os.close(fd)
         return infos
 
+    @boundary(KernelError, "the pins cannot be removed")
     def remove(self) -> bool:
         """Remove every pin: links go first, so no program outlives its tables.
 

@@ -4,19 +4,22 @@ Its processes are looked at from outside, by their ids.
 """
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from consul_ebpf import KernelError
-from consul_ebpf.kernel.helper import Helper, HelperError
+from consul_ebpf.kernel.guards import HelperError
+from consul_ebpf.kernel.helper import Helper
 from consul_ebpf.kernel.namespaces import HelperNamespaces
 from tests.lab.processes import wait_until
 
@@ -154,6 +157,24 @@ def test_fault_101_a_helper_that_is_dead_or_stuck_is_replaced(
         wait_until(partial(is_gone, pid), "its end", 5)
         assert len(set(helper.pids)) == 2
         assert {capabilities_of(pid) for pid in helper.pids} == {KEPT}
+
+
+def test_fault_66_without_descriptors_the_helper_stays(
+    helper: Helper, namespaces: HelperNamespaces
+) -> None:
+    """A request then fails in one line, and no guard is taken for dead."""
+    before = helper.pids
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = max(int(each.name) for each in Path("/proc/self/fd").iterdir())
+    try:
+        for more in range(6):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (used + more, hard))
+            with suppress(KernelError):
+                assert namespaces.cookie(OURS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert sorted(helper.pids) == sorted(before)
+    assert namespaces.cookie(OURS)
 
 
 def test_a_helper_of_which_nothing_is_left_says_so(
