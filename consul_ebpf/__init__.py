@@ -18,7 +18,7 @@ TYPE_CHECKING = False  # typing's own weighs 2 MB, in a child that needs no more
 if TYPE_CHECKING:
     from typing import Any
 
-    from consul_ebpf.controller.round import Converged
+    from consul_ebpf.controller.outcomes import Converged
     from consul_ebpf.controller.runner import Runner
     from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
     from consul_ebpf.envoy.files import BootstrapFiles
@@ -144,7 +144,7 @@ _PARTS = {
     "BccMapBackend": "kernel.backend",
     "BootstrapFiles": "envoy.files",
     "CatalogSource": "servers.sources.catalog",
-    "Converged": "controller.round",
+    "Converged": "controller.outcomes",
     "EnvoyBootstrap": "envoy.bootstrap",
     "GrpcProbe": "servers.probe",
     "PoolSettings": "servers.pool",

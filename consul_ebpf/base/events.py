@@ -29,6 +29,7 @@ Event = Literal[
     "state_ignored",  # a state file was damaged or another cluster's
     "token_refused",  # the servers no longer accept a login's token
     "token_rotated",  # proxies moved to a new token, the old one logged out
+    "stuck",  # a piece of work does not go on: the watchdog is not pinged
     "without_central",  # a bootstrap written without what Consul says of it
     "task_failed",  # one part's unforeseen error; it was started again
     "tls_failed",  # TLS files that cannot be used; the last good ones are kept

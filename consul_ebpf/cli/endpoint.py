@@ -12,7 +12,7 @@ from consul_ebpf.base import timing
 from consul_ebpf.base.events import EventCounter
 from consul_ebpf.base.tasks import keep_running
 from consul_ebpf.config.schema import Config
-from consul_ebpf.controller.round import Converged
+from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.controller.runner import Runner
 from consul_ebpf.kernel.sockets import established_here
 from consul_ebpf.model.addresses import parse_endpoint
@@ -27,7 +27,13 @@ from consul_ebpf.views.peers import writers
 from consul_ebpf.views.proxies import Host
 from consul_ebpf.views.room import Limits, Room
 from consul_ebpf.views.snapshot import Snapshot, take
-from consul_ebpf.wiring import admins_of, api_socket, bootstrap_files, names_of
+from consul_ebpf.wiring import (
+    admins_of,
+    api_socket,
+    bootstrap_files,
+    names_of,
+    problem_file,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +131,7 @@ class _Told:
             self._counter.counts,
             lambda: cookies,
             admins=admins_of(self._config),
+            problems=problem_file(self._config).read(),
         )
 
     def _metrics(self, cookies: frozenset[int]) -> tuple[bytes, str]:

@@ -17,7 +17,7 @@ class Notifier:
         self._watched = bool(env.get("WATCHDOG_USEC")) and whose == str(os.getpid())
 
     def ready(self) -> None:
-        """Say that the first table is programmed."""
+        """Say that we serve what is known."""
         self._send("READY=1")
 
     def stopping(self) -> None:

@@ -15,7 +15,7 @@ from consul_ebpf.cli.notify import Notifier
 from consul_ebpf.cli.options import configured, consul_dataplanes
 from consul_ebpf.cli.output import say
 from consul_ebpf.config.schema import Config
-from consul_ebpf.controller.round import Converged
+from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.kernel import capabilities, privileges
 from consul_ebpf.kernel.backend import BccMapBackend
@@ -103,9 +103,14 @@ async def _attach_and_run(
     notifier = Notifier(os.environ)
     counts = event_counts(config)
 
+    saving: asyncio.Future[None] | None = None
+
     def upkeep() -> None:
+        nonlocal saving
         notifier.alive()
-        counts.save(counter.counts)
+        if saving is None or saving.done():  # a disk that hangs delays no ping
+            loop = asyncio.get_running_loop()
+            saving = loop.run_in_executor(None, counts.save, counter.counts)
 
     try:
         _give_up_privileges(config, files, opened)
@@ -183,7 +188,7 @@ def _give_up_privileges(
 
 
 class _Ready:
-    """Says so when the first table is programmed; then keeps systemd's status."""
+    """Says so when we serve what is known; then keeps systemd's status."""
 
     def __init__(self, opened: BccMapBackend, notifier: Notifier) -> None:
         self._opened = opened
@@ -193,13 +198,14 @@ class _Ready:
     def __call__(self, done: Converged) -> None:
         if not self._said:
             self._said = True
+            self._notifier.ready()  # before anything that may fail
             say(
                 f"ready: {done.servers} servers, {done.proxies} proxies"
                 f" ({done.refused} refused), attached at {self._opened.cgroup},"
                 f" pid {os.getpid()}"
             )
-            self._notifier.ready()
+        missing = f"; missing: {'; '.join(done.missing)}" if done.missing else ""
         self._notifier.status(
             f"{done.servers} servers ready, {done.proxies} proxies,"
-            f" {done.refused} refused"
+            f" {done.refused} refused{missing}"
         )

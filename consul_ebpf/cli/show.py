@@ -20,6 +20,7 @@ from consul_ebpf.wiring import (
     admins_of,
     event_counts,
     names_of,
+    problem_file,
     renderer,
     workload_source,
 )
@@ -37,6 +38,7 @@ def status(config: Config, *, as_json: bool) -> None:
         names_of(config),
         event_counts(config).read(),
         admins=admins_of(config),
+        problems=problem_file(config).read(),
     )
     if as_json:
         say_json(snapshot.to_json())
@@ -94,6 +96,18 @@ def _print_tables(snapshot: Snapshot) -> None:
     running = f"running, pid {controller.pid}" if controller.running else "not running"
     say(f"kernel: {where}: {hooks}; {len(snapshot.proxies)} of {kernel.capacity} VIPs")
     say(f"controller: {running}{_happened(controller)}")
+    for line in _wrong(snapshot):
+        say(line)
+
+
+def _wrong(snapshot: Snapshot) -> list[str]:
+    """Return what is missing, and each proxy's problems, a line each."""
+    missing = [f"missing: {line}" for line in snapshot.missing]
+    return missing + [
+        f"proxy {proxy_id}: {line}"
+        for proxy_id, lines in snapshot.problems.items()
+        for line in lines
+    ]
 
 
 def _happened(controller: ControllerStatus) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from consul_ebpf.base.tls import TlsMaterial
+from consul_ebpf.controller.outcomes import Trouble
 from consul_ebpf.kernel.pods import UNBOUND, Bindings, place_of
 from consul_ebpf.model.values import PooledServer, Proxy
 from consul_ebpf.proxies.params import Params
@@ -12,6 +13,9 @@ from consul_ebpf.tokens.keys import key_of
 ASKING = "Consul is being asked for it"
 """Why a bootstrap waits, before there is an answer."""
 
+NO_BOOTSTRAP = "no bootstrap yet"
+"""What that means for the proxy."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
@@ -19,6 +23,8 @@ class Inputs:
 
     servers: tuple[PooledServer, ...] | None = None
     proxies: tuple[Proxy, ...] | None = None
+    lacking: tuple[str, ...] = ()
+    """What the source of proxies cannot tell now: others may exist meanwhile."""
     tokens: Tokens | None = None
     """The proxies' ACL tokens; None: the servers ask for none."""
     params: Params | None = None
@@ -52,12 +58,14 @@ def secret_there(inputs: Inputs, proxy: Proxy) -> bool:
     )
 
 
-def waits(proxy: Proxy, inputs: Inputs) -> str:
-    """Say what a proxy's bootstrap has to wait for; empty: for nothing."""
+def waits(proxy: Proxy, inputs: Inputs) -> Trouble | None:
+    """Say what a proxy's bootstrap has to wait for; None: for nothing."""
     tokens, params = inputs.tokens or Tokens(), inputs.params
-    key = key_of(proxy)
-    if key in tokens.needed and key not in tokens.secrets:
-        return f"no ACL token yet: {tokens.waiting.get(key, ASKING)}"
+    if not secret_there(inputs, proxy):
+        why = tokens.waiting.get(key_of(proxy))
+        cause = f"no ACL token yet: {why or ASKING}"
+        return Trouble(cause, NO_BOOTSTRAP, fleeting=why is None)
     if params is not None and proxy.id not in params.found:
-        return params.waiting.get(proxy.id, ASKING)
-    return ""
+        why = params.waiting.get(proxy.id)
+        return Trouble(why or ASKING, NO_BOOTSTRAP, fleeting=why is None)
+    return None

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from consul_ebpf.base.events import event
 from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.threads import finish
+from consul_ebpf.controller.outcomes import Converged, Served
 from consul_ebpf.model.errors import KernelError, UnsupportedError
 from consul_ebpf.model.seams import Namespaces
 from consul_ebpf.model.values import KernelState, Vip
 from consul_ebpf.planning.sockets import sockets_of
 from consul_ebpf.tokens.keeper import TokenKeeper
-from consul_ebpf.tokens.keys import named
+from consul_ebpf.tokens.keys import HOST, key_of, named
 from consul_ebpf.tokens.memory import Retired
 
 logger = logging.getLogger(__name__)
@@ -37,10 +38,33 @@ USED = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What is in the proxies' files, by the token's key."""
+    """What is in the proxies' files."""
 
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    vips: Mapping[str, tuple[Vip, ...]] = field(default_factory=dict)
+    files: Mapping[str, Mapping[Vip, str | None]] = field(
+        default_factory=dict, repr=False
+    )
+    """By the token's key and the proxy's VIP the secret; None: it is not known."""
+
+    def vips(self, key: str) -> frozenset[Vip]:
+        """Return the VIPs of a key's proxies."""
+        return frozenset(self.files.get(key, {}))
+
+    def holding(self, key: str, secret: str) -> frozenset[Vip]:
+        """Return those of them whose file holds a secret, or may."""
+        files = self.files.get(key, {})
+        return frozenset(vip for vip, held in files.items() if held in {secret, None})
+
+
+def written_by(done: Converged) -> Written:
+    """Return what a round has written; of proxies that it kept, nothing is known."""
+    files: dict[str, dict[Vip, str | None]] = {}
+    for outcome in done.outcomes.values():
+        if isinstance(outcome, Served):
+            placed = outcome.placed
+            files.setdefault(key_of(placed.proxy), {})[placed.vip] = outcome.token
+    if done.kept:
+        files.setdefault(HOST, {}).update(dict.fromkeys(done.kept))
+    return Written(files)
 
 
 class Rotator:
@@ -84,20 +108,24 @@ class Rotator:
     def doubt(self, again: Sequence[Vip]) -> None:
         """Have the tokens looked at of proxies that connected anew."""
         vips = set(again)
-        for key, theirs in (self.written.value or Written()).vips.items():
+        for key, theirs in (self.written.value or Written()).files.items():
             if not vips.isdisjoint(theirs):
                 self._keeper.doubt(key)
 
     async def _rotate(self, retired: Retired) -> None:
         """See one old token off."""
+        moved, before = 0, None
         async for written in self.written.changes():
+            vips = written.vips(retired.key)
+            holding = written.holding(retired.key, retired.secret)
+            # Each as soon as its file holds another one, whatever the others do.
+            if again := vips - holding if before is None else (before & vips) - holding:
+                await asyncio.sleep(SETTLE)
+                moved += await self._move(sorted(again))
+            before = holding
             # Not while the old one is in a file: it would be used again.
-            if written.secrets.get(retired.key) != retired.secret:
+            if not holding:
                 break
-        moved = 0
-        if retired.key in written.secrets:
-            await asyncio.sleep(SETTLE)
-            moved = await self._move(retired.key)
         await self._keeper.log_out(retired)
         logger.info(
             "%s: %d connections moved to the new ACL token, the old one is logged out",
@@ -106,9 +134,8 @@ class Rotator:
             extra=event("token_rotated"),
         )
 
-    async def _move(self, key: str) -> int:
-        """Cut the connections that were made with a key's old token, one by one."""
-        vips = (self.written.value or Written()).vips.get(key, ())
+    async def _move(self, vips: Sequence[Vip]) -> int:
+        """Cut the connections that were made with an old token, one by one."""
         pause = min(1 / PACE, SPAN / max(1, len(vips)))
         moved: dict[Vip, int] = {}
         try:

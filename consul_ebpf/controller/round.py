@@ -5,55 +5,36 @@ that leads nowhere.
 """
 
 import logging
+import threading
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from ipaddress import IPv4Network
-from typing import Any
 
-from consul_ebpf.base.events import event
 from consul_ebpf.base.timing import timed
-from consul_ebpf.controller.inputs import ASKING, Inputs, secret, secret_there, waits
-from consul_ebpf.envoy.files import BootstrapFiles
-from consul_ebpf.kernel.pods import Bindings, place_of
-from consul_ebpf.model.errors import ConsulEbpfError, InvalidProxyError
-from consul_ebpf.model.seams import Applied, BootstrapRenderer, MapBackend
-from consul_ebpf.model.values import (
-    Binding,
-    PlacedProxy,
-    PooledServer,
-    Proxy,
-    ServerState,
-    SlottedServer,
-    Table,
-    Vip,
+from consul_ebpf.controller.inputs import Inputs
+from consul_ebpf.controller.outcomes import (
+    Converged,
+    Outcome,
+    Served,
+    Trouble,
+    refusal,
 )
+from consul_ebpf.controller.placing import Placement, place, without_a_way
+from consul_ebpf.controller.problems import ProblemFile, problems_of
+from consul_ebpf.controller.reports import Reporter
+from consul_ebpf.controller.writing import Writer
+from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.model.errors import ConsulEbpfError
+from consul_ebpf.model.seams import Applied, BootstrapRenderer, MapBackend
+from consul_ebpf.model.values import PooledServer, ServerState, Table, Vip
 from consul_ebpf.planning.plan import plan
 from consul_ebpf.planning.slots import assign_slots, given_last
 from consul_ebpf.proxies.memory import VipMemory
-from consul_ebpf.proxies.params import Params
-from consul_ebpf.proxies.vips import ProxyKey, allocate
+from consul_ebpf.proxies.vips import ProxyKey
 from consul_ebpf.servers.known import KnownServers
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Converged:
-    """What the newest inputs came to."""
-
-    servers: int
-    """Ready ones."""
-    proxies: int
-    """Programmed ones."""
-    refused: int
-    """Proxies that cannot be served, or not yet; the log says why."""
-    complete: bool = True
-    """Whether every file was written; if not, the runner soon tries again."""
-    placed: tuple[PlacedProxy, ...] = field(default=(), compare=False, repr=False)
-    """The programmed proxies and their VIPs."""
-    refusals: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
-    """Proxy id to why it is not served, or not yet."""
 
 
 class Converger:
@@ -70,22 +51,26 @@ class Converger:
         files: BootstrapFiles,
         memory: VipMemory,
         known: KnownServers | None = None,
+        problems: ProblemFile | None = None,
         network: IPv4Network,
         port: int,
         seed: str,
     ) -> None:
         self._backend = backend
-        self._renderer = renderer
+        self._writer = Writer(renderer, files)
         self._files = files
         self._memory = memory
         self._known = known
-        self._network = network
-        self._port = port
+        self._problems = problems
+        self._vips = network, port
         self._seed = seed
         self._table = Table()
         self._remembered: Mapping[ProxyKey, Vip] = {}
         self._newest_slot = -1
-        self._refusals: dict[str, str] = {}
+        self._reporter = Reporter()
+        self._telling = threading.Lock()
+        self.missing: tuple[str, ...] = ()
+        """What the controller lacks to serve all; the runner knows."""
 
     def __repr__(self) -> str:
         return f"<Converger {self._backend!r}>"
@@ -104,34 +89,64 @@ class Converger:
         )
         return Inputs(servers=known or None)
 
-    def converge(self, inputs: Inputs) -> Converged:
+    def converge(
+        self, inputs: Inputs, step: Callable[[], None] = lambda: None
+    ) -> Converged:
         """Plan, program, render.
+
+        Args:
+            inputs: what to make true.
+            step: called after each piece of work that was done.
 
         Raises:
             KernelError: the kernel refused a write; call again to converge.
         """
         begun = time.perf_counter()
-        refusals: dict[str, str] = {}
-        placed = self._place(inputs.proxies or (), refusals)
-        bound = _bound(placed, inputs.bindings, refusals)
-        held = self._held(bound, inputs)
-        with timed("render"):
-            bootstraps = self._render(
-                [each for each in bound if each not in held], inputs, refusals
-            )
-        programmed = {p: bound[p] for p in bound if p in held or p in bootstraps}
-        refusals.update({each.proxy.id: why for each, why in held.items() if why})
+        placement = place(
+            inputs, self._remembered, self._table, self._backend.capacity, self._vips
+        )
+        self._memory.save(placement.remembered)  # writes only what changed
+        self._remembered = placement.remembered
+        step()
+        applied = self._program(placement, inputs)
+        step()
+        if self._known is not None:
+            self._known.save(inputs.servers or ())
+        outcomes = self._outcomes(placement, inputs, step)
+        pruning = "" if inputs.lacking else self._prune(placement)
+        self._reporter.report(outcomes, pruning)
+        states = [each.state for each in self._table.servers.values()]
+        done = Converged(
+            servers=states.count(ServerState.READY),
+            proxies=len(placement.bound),
+            refused=sum(bool(refusal(each)) for each in outcomes.values()),
+            complete=not pruning and all(map(_complete, outcomes.values())),
+            outcomes=outcomes,
+            missing=self.missing,
+            kept=tuple(placement.kept),
+        )
+        self.tell(done)
+        self._log(applied, done, time.perf_counter() - begun)
+        return done
+
+    def tell(self, done: Converged) -> None:
+        """Keep what is wrong where `status` finds it, and log what is missing."""
+        with self._telling:
+            self._reporter.report_missing(done.missing)
+            if self._problems is not None:
+                self._problems.save(problems_of(done.outcomes, done.missing))
+
+    def _program(self, placement: Placement, inputs: Inputs) -> Applied:
+        """Plan, and write what differs into the kernel."""
+        bindings = {each.vip: bound for each, bound in placement.bound.items()}
+        bindings |= placement.kept
         slotted = assign_slots(
             inputs.servers or (), self._table.servers, self._newest_slot
         )
-        refusals.update(_without_a_way(programmed, slotted.values()))
-        vips = (each.vip for each in programmed)
         with timed("plan"):
-            preferences = plan(vips, slotted, self._table.vips, self._seed)
+            preferences = plan(bindings, slotted, self._table.vips, self._seed)
         table = Table(
-            slotted,
-            preferences,
-            {each.vip: binding for each, binding in programmed.items() if binding},
+            slotted, preferences, {vip: each for vip, each in bindings.items() if each}
         )
         with timed("apply"):
             applied = self._backend.apply(table)
@@ -139,124 +154,33 @@ class Converger:
             self._table.servers, table.servers, self._newest_slot
         )
         self._table = table
+        return applied
 
-        if self._known is not None:
-            self._known.save(inputs.servers or ())
-        failed = self._write(bootstraps, inputs)
-        failed.update(self._prune(each.proxy.id for each in programmed))
-        self._report({**refusals, **failed})
-        done = Converged(
-            servers=sum(each.state is ServerState.READY for each in slotted.values()),
-            proxies=len(programmed),
-            refused=len({**refusals, **failed}),
-            complete=not failed,
-            placed=tuple(programmed),
-            refusals={**refusals, **failed},
-        )
-        self._log(applied, done, time.perf_counter() - begun)
-        return done
-
-    def _place(
-        self, proxies: tuple[Proxy, ...], refusals: dict[str, str]
-    ) -> list[PlacedProxy]:
-        """Give each proxy its VIP; when the table is too small, old ones go first."""
-        allocation = allocate(proxies, self._remembered, self._network, self._port)
-        self._memory.save(allocation.remembered)  # writes only what changed
-        self._remembered = allocation.remembered
-        refusals.update({proxy.id: reason for proxy, reason in allocation.refused})
-        placed = sorted(
-            allocation.placed, key=lambda each: each.vip not in self._table.vips
-        )
-        capacity = self._backend.capacity
-        for each in placed[capacity:]:
-            refusals[each.proxy.id] = (
-                f"proxy {each.proxy.id} ({each.proxy.owner}): the VIP table is full "
-                f"with {capacity}: raise kernel.max_proxies"
-            )
-        return placed[:capacity]
-
-    def _held(
-        self, bound: Iterable[PlacedProxy], inputs: Inputs
-    ) -> dict[PlacedProxy, str]:
-        """Say whose bootstrap has to wait, and what for; empty: what is there stays."""
-        held = {}
-        overdue = inputs.params.overdue if inputs.params else frozenset()
-        for each in bound:
-            proxy = each.proxy
-            if not (why := waits(proxy, inputs)):
-                continue
-            there = self._files.bootstrap_path(proxy).exists()
-            if proxy.id in overdue and not there and secret_there(inputs, proxy):
-                logger.warning(
-                    "proxy %s: its bootstrap is written without what Consul says of it"
-                    " (central configuration), and again once that is known: %s",
-                    proxy.id,
-                    why,
-                    extra=event("without_central"),
+    def _outcomes(
+        self, placement: Placement, inputs: Inputs, step: Callable[[], None]
+    ) -> dict[str, Outcome]:
+        """Write everybody's files; return what each proxy came to."""
+        lost = without_a_way(placement.bound, self._table.servers.values())
+        outcomes: dict[str, Outcome] = dict(placement.refused)
+        with timed("render"):
+            for each in placement.bound:
+                proxy_id = each.proxy.id
+                served = self._writer.serve(each, inputs)
+                twin = placement.refused.get(proxy_id)
+                outcomes[proxy_id] = _with(
+                    served, lost.get(proxy_id), twin.why if twin else None
                 )
-            else:
-                why = f"proxy {proxy.id} ({proxy.owner}): no bootstrap yet: {why}"
-                held[each] = "" if there else why
-        return held
+                step()
+        self._writer.forget(outcomes)
+        return outcomes
 
-    def _render(
-        self, placed: list[PlacedProxy], inputs: Inputs, refusals: dict[str, str]
-    ) -> dict[PlacedProxy, Mapping[str, Any]]:
-        bootstraps = {}
-        params = inputs.params or Params()
-        for each in placed:
-            try:
-                found = params.found.get(each.proxy.id)
-                bootstraps[each] = self._renderer.render(each, found)
-            except InvalidProxyError as error:
-                refusals[each.proxy.id] = str(error)
-        return bootstraps
-
-    def _write(
-        self, bootstraps: Mapping[PlacedProxy, Mapping[str, Any]], inputs: Inputs
-    ) -> dict[str, str]:
-        """Write what changed; return why some could not be."""
-        failed: dict[str, str] = {}
-        for each, bootstrap in bootstraps.items():
-            proxy = each.proxy
-            try:
-                # Envoy does not start without the files that its bootstrap names.
-                if token := secret(inputs, proxy):
-                    self._files.write_token(proxy, token)
-                self._files.write_tls(proxy, inputs.tls)
-                known = self._files.bootstrap_path(proxy).exists()
-                if self._files.write(each, bootstrap) and known:
-                    logger.warning(
-                        "proxy %s: its bootstrap has changed; its Envoy takes that up"
-                        " when it is restarted",
-                        proxy.id,
-                        extra=event("bootstrap_changed"),
-                    )
-            except ConsulEbpfError as error:
-                failed[proxy.id] = str(error)
-        return failed
-
-    def _prune(self, keep: Iterable[str]) -> dict[str, str]:
+    def _prune(self, placement: Placement) -> str:
         """Remove the files of proxies that are gone; return why that failed."""
         try:
-            self._files.prune(set(keep))
+            self._files.prune({each.proxy.id for each in placement.bound})
         except ConsulEbpfError as error:
-            return {"": str(error)}
-        return {}
-
-    def _report(self, refusals: dict[str, str]) -> None:
-        """Log each refusal once, and its end."""
-        refusals = {
-            proxy_id: why
-            for proxy_id, why in refusals.items()
-            if not why.endswith(ASKING)  # each new proxy waits for a moment
-        }
-        for proxy_id, reason in refusals.items():
-            if self._refusals.get(proxy_id) != reason:
-                logger.error("not served: %s", reason, extra=event("proxy_refused"))
-        for proxy_id in self._refusals.keys() - refusals.keys():
-            logger.info("no longer refused: proxy %s", proxy_id)
-        self._refusals = refusals
+            return str(error)
+        return ""
 
     def _log(self, applied: Applied, done: Converged, seconds: float) -> None:
         if applied:
@@ -273,39 +197,14 @@ class Converger:
             )
 
 
-def _bound(
-    placed: Iterable[PlacedProxy], bindings: Bindings, refusals: dict[str, str]
-) -> dict[PlacedProxy, Binding]:
-    """Look up whose each VIP is; a proxy of which that cannot be told is refused."""
-    bound = {}
-    for each in placed:
-        binding = bindings.get(place_of(each.proxy), "not known yet")
-        if isinstance(binding, Binding):
-            bound[each] = binding
-        else:
-            refusals[each.proxy.id] = (
-                f"proxy {each.proxy.id} ({each.proxy.owner}): {binding}"
-            )
-    return bound
+def _complete(outcome: Outcome) -> bool:
+    return not isinstance(outcome, Served) or outcome.complete
 
 
-def _without_a_way(
-    placed: Iterable[PlacedProxy], servers: Iterable[SlottedServer]
-) -> dict[str, str]:
-    """Say which proxies' VIPs are of a family that no server has an address of.
-
-    They are programmed all the same: a server may come that has one.
-    """
-    known = [entry.server for entry in servers]
-    missing = {
-        ipv6: family
-        for ipv6, family in ((False, "IPv4"), (True, "IPv6"))
-        if known and not any(each.ipv6 if ipv6 else each.ipv4 for each in known)
-    }
-    return {
-        each.proxy.id: f"proxy {each.proxy.id} ({each.proxy.owner}): its VIP "
-        f"{each.vip.literal} is {missing[each.vip.ipv6]} and no server has such an "
-        "address: give it a VIP of the other kind (127.64.0.1 or ::ffff:127.64.0.1)"
-        for each in placed
-        if each.vip.ipv6 in missing
-    }
+def _with(served: Served, lost: Trouble | None, twin: Trouble | None) -> Served:
+    """Add what is known of a proxy besides: no way to a server, another with its id."""
+    if twin is not None:
+        twin = replace(twin, effect="another entry")
+    return replace(
+        served, waiting=served.waiting or lost, trouble=served.trouble or twin
+    )

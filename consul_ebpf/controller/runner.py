@@ -1,13 +1,14 @@
 """`Runner`: wires the parts and keeps the kernel and the files true.
 
 One direction: the pool and the workload source put their newest whole value into one
-cell, and each change of it is carried out by `converge`.
+cell, and each change of it is carried out by `converge`. What runs for ever is a task
+of its own (`base.tasks`): an error that nobody foresaw ends that one for a moment.
 """
 
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from ipaddress import IPv4Network
 
@@ -16,30 +17,39 @@ from tenacity import wait_exponential_jitter as exponential_jitter
 
 from consul_ebpf.base.events import event
 from consul_ebpf.base.latest import Latest
+from consul_ebpf.base.progress import Progress
 from consul_ebpf.base.reasons import Reasons
+from consul_ebpf.base.tasks import keep_running
 from consul_ebpf.base.threads import finish
 from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.controller.cutting import Cutter
+from consul_ebpf.controller.following import ProxyFollower
 from consul_ebpf.controller.inputs import Inputs
+from consul_ebpf.controller.outcomes import Converged
+from consul_ebpf.controller.problems import ProblemFile
 from consul_ebpf.controller.reconnects import Moves
-from consul_ebpf.controller.rotation import Rotator, Written
-from consul_ebpf.controller.round import Converged, Converger
+from consul_ebpf.controller.rotation import Rotator, written_by
+from consul_ebpf.controller.round import Converger
+from consul_ebpf.controller.tables import Tables
 from consul_ebpf.envoy.files import BootstrapFiles
-from consul_ebpf.kernel.pods import Binder
-from consul_ebpf.model.errors import ConsulEbpfError, KernelError
+from consul_ebpf.model.errors import (
+    AlreadyRunningError,
+    ConsulEbpfError,
+    KernelError,
+    UnsupportedError,
+)
 from consul_ebpf.model.seams import (
     BootstrapRenderer,
     MapBackend,
     Namespaces,
     WorkloadSource,
 )
-from consul_ebpf.model.values import KernelState, PooledServer, Proxy, Vip
+from consul_ebpf.model.values import KernelState, PooledServer, Vip
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.params import CentralConfig
 from consul_ebpf.servers.known import KnownServers
 from consul_ebpf.servers.pool import VIP_NETWORK, ServerPool
-from consul_ebpf.tokens.keeper import TokenKeeper, Tokens
-from consul_ebpf.tokens.keys import key_of
+from consul_ebpf.tokens.keeper import TokenKeeper
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +60,27 @@ TLS_CHECK = 1.0
 """Seconds between looks at the TLS files."""
 
 UPKEEP = 2.0
-"""Seconds between looks at what is attached and pinned, and at namespaces."""
+"""Seconds between looks at what is attached and pinned, and at namespaces; and between
+pings of the watchdog."""
 
 FILES_AGAIN = 5.0
 """Seconds until files that could not be written are tried again."""
+
+READY_SECONDS = 2.0
+"""From the start to being ready at the latest, with whatever is known by then."""
+
+MISSING_SECONDS = 1.0
+"""Between looks at what is missing."""
+
+STUCK_SECONDS = 30.0
+"""A piece of work that has not gone on for so long is stuck: the ping ends."""
+
+CANNOT_GO_ON = (AlreadyRunningError, UnsupportedError)
+"""Errors of the kernel's side after which there is nothing left to do but to end."""
+
+NOBODY = "no server is known, so no proxy can be served"
+
+OnConverged = Callable[[Converged], None]
 
 
 class Runner:
@@ -69,12 +96,14 @@ class Runner:
         port: the VIPs' port.
         memory: remembers which VIP is whose.
         known: remembers the servers, for a start while Consul is away.
+        problems: tells others what is wrong; None: only the log does.
         seed: different on each host, the same after a restart.
         keeper: keeps the proxies' ACL tokens; None: the servers ask for none.
         central: asks Consul about the bootstraps; None: they are made without.
         tls: returns what Envoys verify servers with; None: plaintext.
         namespaces: looks into the proxies' network namespaces.
         destroy_sockets: cut connections to dead servers, by `namespaces`.
+        progress: notes which work is under way.
     """
 
     def __init__(
@@ -87,6 +116,7 @@ class Runner:
         files: BootstrapFiles,
         memory: VipMemory,
         known: KnownServers | None = None,
+        problems: ProblemFile | None = None,
         network: IPv4Network = VIP_NETWORK,
         port: int = 8502,
         seed: str = "",
@@ -95,9 +125,9 @@ class Runner:
         tls: Callable[[], TlsMaterial] | None = None,
         namespaces: Namespaces | None = None,
         destroy_sockets: bool = True,
+        progress: Progress | None = None,
     ) -> None:
         self._pool = pool
-        self._workloads = workloads
         self._keeper = keeper
         self._central = central
         self._tls = tls
@@ -107,29 +137,30 @@ class Runner:
             files=files,
             memory=memory,
             known=known,
+            problems=problems,
             network=network,
             port=port,
             seed=seed,
         )
-        self._backend = backend
-        self._kernel = asyncio.Lock()
-        """Held by whoever uses the backend: one caller at a time."""
-        self._cutter = Cutter(self.read, namespaces if destroy_sockets else None)
+        self._progress = progress or Progress()
+        self._tables = Tables(backend, self._progress)
+        self._inputs: Latest[Inputs] = Latest()
+        self._proxies = ProxyFollower(
+            workloads, namespaces, keeper, central, self._inputs
+        )
+        cuts = namespaces if destroy_sockets else None
+        self._cutter = Cutter(self.read, cuts)
+        self._rotator: Rotator | None = None
+        if keeper is not None:
+            self._rotator = Rotator(keeper, self.read, self._tables.stay, cuts)
         self._programmed: Latest[tuple[PooledServer, ...]] = Latest()
         """The servers as the kernel has them."""
         self._ids: dict[Vip, str] = {}
         """The programmed proxies' ids."""
-        self._binder = Binder(namespaces)
-        self._binding = asyncio.Lock()
-        self._inputs: Latest[Inputs] = Latest()
-        self._rotator: Rotator | None = None
-        if keeper is not None:
-            self._rotator = Rotator(
-                keeper,
-                self.read,
-                self._stay,
-                namespaces if destroy_sockets else None,
-            )
+        self._last: Converged | None = None
+        """What was told last."""
+        self._refusal = ""
+        """Why the kernel does not take the newest table."""
 
     def __repr__(self) -> str:
         return f"<Runner {self._pool!r} -> {self._converger!r}>"
@@ -141,63 +172,79 @@ class Runner:
 
     async def run(
         self,
-        on_converged: Callable[[Converged], None] | None = None,
+        on_converged: OnConverged | None = None,
         on_upkeep: Callable[[], None] | None = None,
     ) -> None:
         """Serve until cancelled.
 
         Args:
-            on_converged: hears of each change carried out.
-            on_upkeep: called every `UPKEEP` seconds while all is well: not while the
-                kernel, a disk or this loop is stuck.
+            on_converged: hears of each change carried out; first within
+                `READY_SECONDS`, with whatever is known by then.
+            on_upkeep: called every `UPKEEP` seconds while work gets done: not while
+                the kernel, a disk or this loop is stuck.
 
         Raises:
-            ConsulEbpfError: a part failed for good; what is programmed stays.
+            ConsulEbpfError: the kernel's side cannot go on; what is programmed stays.
         """
         self._inputs.set(await finish(self._converger.resume))
-        work = {
-            "servers": self._follow_servers(),
-            "proxies": self._follow_proxies(),
-            "converge": self._converge_each(on_converged),
-            "upkeep": self._keep_up(on_upkeep),
-            "moves": self._watch_moves(),
-            "cutter": self._cutter.follow(self._programmed),
-        }
-        if self._tls is not None:
-            self._put(tls=await asyncio.to_thread(self._tls))
-            work["tls"] = self._follow_tls(self._tls)
-        if self._keeper is not None and self._rotator is not None:
-            work["tokens"] = self._keeper.run()
-            work["new tokens"] = self._follow_tokens(self._keeper)
-            work["rotation"] = self._rotator.run()
-        if self._central is not None:
-            work["central configuration"] = self._central.run()
-            work["new bootstraps"] = self._follow_central(self._central)
+        tell = on_converged or (lambda _: None)
         try:
             async with asyncio.TaskGroup() as tasks:
-                for name, task in work.items():
-                    tasks.create_task(task, name=name)
+                for name, work in self._work(tell, on_upkeep).items():
+                    tasks.create_task(
+                        keep_running(name, work, fatal=CANNOT_GO_ON), name=name
+                    )
         except BaseExceptionGroup as group:
             # One part's failure cancelled the others: it is the one to tell.
             raise group.exceptions[0] from group
+
+    def _work(
+        self, tell: OnConverged, on_upkeep: Callable[[], None] | None
+    ) -> dict[str, Callable[[], Awaitable[None]]]:
+        """Return all that runs for ever, by name."""
+        work: dict[str, Callable[[], Awaitable[None]]] = {
+            "servers": self._follow_servers,
+            "proxies": self._proxies.follow,
+            "bindings": lambda: self._proxies.look_again(UPKEEP),
+            "rounds": lambda: self._converge_each(tell),
+            "missing": lambda: self._watch_missing(tell),
+            "upkeep": self._keep_up,
+            "moves": self._watch_moves,
+            "cuts": lambda: self._cutter.follow(self._programmed),
+        }
+        if on_upkeep is not None:
+            work["watchdog"] = lambda: self._watch_progress(on_upkeep)
+        if self._tls is not None:
+            work["TLS files"] = self._follow_tls
+        if self._keeper is not None and self._rotator is not None:
+            work["tokens"] = self._keeper.run
+            work["new tokens"] = self._follow_tokens
+            work["rotation"] = self._rotator.run
+        if self._central is not None:
+            work["central configuration"] = self._central.run
+            work["new bootstraps"] = self._follow_central
+        return work
 
     async def _follow_servers(self) -> None:
         async for servers in self._pool:
             self._put(servers=servers)
         raise ConsulEbpfError("the pool of servers ended; it never should")
 
-    async def _follow_tls(self, tls: Callable[[], TlsMaterial]) -> None:
+    async def _follow_tls(self) -> None:
+        assert self._tls is not None  # noqa: S101  # else this is no work
         while True:
+            self._put(tls=await asyncio.to_thread(self._tls))
             await asyncio.sleep(TLS_CHECK)
-            self._put(tls=await asyncio.to_thread(tls))
 
-    async def _follow_tokens(self, keeper: TokenKeeper) -> None:
-        async for tokens in keeper.tokens.changes():
+    async def _follow_tokens(self) -> None:
+        assert self._keeper is not None  # noqa: S101  # else this is no work
+        async for tokens in self._keeper.tokens.changes():
             self._put(tokens=tokens)
-            self._ask_consul()
+            self._proxies.ask_consul()
 
-    async def _follow_central(self, central: CentralConfig) -> None:
-        async for params in central.params.changes():
+    async def _follow_central(self) -> None:
+        assert self._central is not None  # noqa: S101  # else this is no work
+        async for params in self._central.params.changes():
             self._put(params=params)
 
     async def _watch_moves(self) -> None:
@@ -212,116 +259,108 @@ class Runner:
             if self._rotator is not None:
                 self._rotator.doubt(again)
 
-    def _ask_consul(self) -> None:
-        """Have Consul asked about the proxies that have their token."""
-        inputs = self._inputs.value or Inputs()
-        if self._central is None or inputs.proxies is None:
-            return
-        tokens = inputs.tokens or Tokens()
-        self._central.want(
-            {
-                proxy: tokens.secrets.get(key_of(proxy), "")
-                for proxy in inputs.proxies
-                if key_of(proxy) not in tokens.needed or key_of(proxy) in tokens.secrets
-            }
-        )
-
-    async def _follow_proxies(self) -> None:
-        async for proxies in self._workloads.watch():
-            if self._keeper is not None:
-                self._keeper.want(proxies)
-                self._put(tokens=self._keeper.tokens.value)
-            await self._bind(proxies)
-            self._ask_consul()
-        raise ConsulEbpfError("the source of proxies ended; it never should")
-
-    async def _bind(self, proxies: tuple[Proxy, ...] | None = None) -> None:
-        """Take these proxies, or look again at those there are: whose VIP is whose."""
-        async with self._binding:
-            if proxies is None:
-                proxies = (self._inputs.value or Inputs()).proxies
-            if proxies is not None:
-                found = await finish(functools.partial(self._binder.look, proxies))
-                self._put(proxies=proxies, bindings=found)
-
-    async def _keep_up(self, on_upkeep: Callable[[], None] | None) -> None:
+    async def _keep_up(self) -> None:
         """Put back what others took away from the kernel, and say so."""
         reasons = Reasons(logger, "kernel_refused")
         while True:
             await asyncio.sleep(UPKEEP)
             try:
-                async with self._kernel:
-                    mended = await finish(self._backend.mend)
+                mended = await self._tables.mend()
                 reasons.report(())
             except KernelError as error:
                 reasons.report((str(error),))
             else:
                 for line in mended:
                     logger.warning("%s", line, extra=event("mended"))
-            await self._bind()
-            if on_upkeep is not None:
+
+    async def _watch_progress(self, on_upkeep: Callable[[], None]) -> None:
+        """Say that work gets done, as long as it does."""
+        reasons = Reasons(logger, "stuck")
+        while True:
+            await asyncio.sleep(UPKEEP)
+            stuck = self._progress.stuck(STUCK_SECONDS)
+            reasons.report(
+                f"{each} has not gone on for {STUCK_SECONDS:g} s" for each in stuck
+            )
+            if not stuck:
                 on_upkeep()
 
     def _put(self, **changed: object) -> None:
         current = self._inputs.value or Inputs()
         self._inputs.set(replace(current, **changed))  # type: ignore[arg-type]
 
-    async def _converge_each(
-        self, on_converged: Callable[[Converged], None] | None
-    ) -> None:
+    async def _converge_each(self, tell: OnConverged) -> None:
         """Carry out the newest inputs; a kernel that refuses is asked again."""
         loop = asyncio.get_running_loop()
         insist = AsyncRetrying(
             retry=retry_if_exception_type(KernelError),
             wait=exponential_jitter(initial=0.5, max=30),
-            before_sleep=_log_retry,
+            before_sleep=self._note_refusal,
         )
         async for inputs in self._inputs.changes():
             done: Converged | None = await insist(self._converge_newest)
             if done is None:
                 continue
-            if on_converged is not None:
-                on_converged(done)
+            self._refusal, self._last = "", done
+            tell(done)
             if not done.complete:
-                again = functools.partial(self._put, attempt=inputs.attempt + 1)
+                attempt = inputs.attempt + 1
+                again = functools.partial(self._put, attempt=attempt)
                 loop.call_later(FILES_AGAIN, again)
 
     async def _converge_newest(self) -> Converged | None:
         """Carry out the inputs as they are now; None while not all are known."""
         inputs = self._inputs.value or Inputs()
-        if not inputs.complete:
+        if not inputs.complete or (self._tls is not None and inputs.tls is None):
             return None
-        async with self._kernel:
-            done = await finish(lambda: self._converger.converge(inputs))
+        done = await self._tables.use(
+            "a round", lambda step: self._converger.converge(inputs, step)
+        )
         self._programmed.set(inputs.servers or ())
         self._ids = {each.vip: each.proxy.id for each in done.placed}
-        if self._rotator is not None and done.complete:
-            self._rotator.written.set(_written(done, inputs.tokens or Tokens()))
+        if self._rotator is not None:
+            self._rotator.written.set(written_by(done))
         return done
 
-    async def _stay(self, vips: Sequence[Vip]) -> None:
-        async with self._kernel:
-            await finish(lambda: self._backend.stay(vips))
+    def _note_refusal(self, state: RetryCallState) -> None:
+        error = state.outcome and state.outcome.exception()
+        self._refusal = "the kernel does not take the newest table, as the log says"
+        logger.warning(
+            "%s (attempt %d)",
+            error,
+            state.attempt_number,
+            extra=event("kernel_refused"),
+        )
+
+    async def _watch_missing(self, tell: OnConverged) -> None:
+        """Tell what is missing, and in time that we serve what is known."""
+        await asyncio.sleep(READY_SECONDS)
+        while True:
+            missing = self._missing()
+            last = self._last
+            if last is None or missing != last.missing:
+                self._converger.missing = missing
+                self._last = now = replace(last or Converged(0, 0, 0), missing=missing)
+                tell(now)
+                await finish(functools.partial(self._converger.tell, now))
+            await asyncio.sleep(MISSING_SECONDS)
+
+    def _missing(self) -> tuple[str, ...]:
+        """Return what is lacking to serve all, a line each."""
+        inputs = self._inputs.value or Inputs()
+        lines = []
+        if not self._pool.answered:
+            instead = "the last known servers are used" if inputs.servers else NOBODY
+            lines.append(f"Consul has not answered yet: {instead}")
+        elif inputs.servers is None:
+            lines.append(f"the source of servers names none that can be used: {NOBODY}")
+        if self._tls is not None and inputs.tls is None:
+            lines.append("the TLS files cannot be used yet: nothing can be served")
+        lines += self._proxies.missing
+        if self._refusal:
+            lines.append(self._refusal)
+        return tuple(lines)
 
     async def read(self) -> KernelState:
         """Read the tables and their counters; one caller at a time uses the backend."""
-        async with self._kernel:
-            return await finish(self._backend.read)
-
-
-def _written(done: Converged, tokens: Tokens) -> Written:
-    """Return which token is in the files, and whose VIPs those are."""
-    vips: dict[str, list[Vip]] = {}
-    for each in done.placed:
-        vips.setdefault(key_of(each.proxy), []).append(each.vip)
-    return Written(
-        {key: secret for key, secret in tokens.secrets.items() if key in vips},
-        {key: tuple(each) for key, each in vips.items()},
-    )
-
-
-def _log_retry(state: RetryCallState) -> None:
-    error = state.outcome and state.outcome.exception()
-    logger.warning(
-        "%s (attempt %d)", error, state.attempt_number, extra=event("kernel_refused")
-    )
+        return await self._tables.read()

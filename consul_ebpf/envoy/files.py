@@ -143,7 +143,8 @@ class BootstrapFiles:
         Returns the ids whose files were removed.
 
         Raises:
-            ConsulEbpfError: a file of ours could not be removed, or looked for.
+            ConsulEbpfError: a file of ours could not be removed, or looked for; all
+                that could be are gone.
         """
         self._holdings.keep_only(keep)
         try:
@@ -154,7 +155,16 @@ class BootstrapFiles:
             raise ConsulEbpfError(
                 f"cannot look through {str(self._directory)!r}: {error.strerror}"
             ) from error
-        return sorted(path.name for path in others if _remove_files(path))
+        removed, failed = [], []
+        for path in others:
+            try:
+                if _remove_files(path):
+                    removed.append(path.name)
+            except ConsulEbpfError as error:
+                failed.append(str(error))
+        if failed:
+            raise ConsulEbpfError("; ".join(sorted(failed)))
+        return sorted(removed)
 
     def _write(
         self, proxy: Proxy, name: str, content: Mapping[str, Any]

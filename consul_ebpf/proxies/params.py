@@ -13,6 +13,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from consul_ebpf.base.boundary import boundary
 from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.retry import growing
 from consul_ebpf.base.timing import timed
@@ -132,7 +133,7 @@ class CentralConfig:
         proxy = question.proxy
         try:
             async with self._free:
-                with timed("central"):
+                with boundary(ConsulError, "Consul's answer"), timed("central"):
                     answer = await self._ask(proxy, question.token)
         except ConsulError as error:
             pause = growing(question.failures, AGAIN, AT_MOST)

@@ -79,6 +79,7 @@ class ServerPool:
         self._reasons = Reasons(logger, "list_refused")
         self._panicking = False
         self._empty = False
+        self._answered = False
 
     def __repr__(self) -> str:
         count = Counter(pooled.state for pooled in self._servers)
@@ -89,6 +90,11 @@ class ServerPool:
     def servers(self) -> tuple[PooledServer, ...]:
         """The newest value, sorted by server id; empty before the first."""
         return self._servers
+
+    @property
+    def answered(self) -> bool:
+        """Whether the source has given a list, be it empty."""
+        return self._answered
 
     async def __aenter__(self) -> Self:
         """Start, unless somebody else has."""
@@ -147,6 +153,7 @@ class ServerPool:
         """Take each new list from the source."""
         self._settle(tasks)
         async for servers in self._source.watch():
+            self._answered = True
             kept, rejected = sane(servers, self._settings.vip_network)
             self._reasons.report(rejected)
             self._note_empty(empty=not kept)

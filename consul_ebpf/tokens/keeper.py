@@ -119,13 +119,17 @@ class TokenKeeper:
         """When each login's token was made, Unix time, by key."""
         return {key: session.made for key, session in self._sessions.current.items()}
 
-    def want(self, proxies: Iterable[Proxy]) -> None:
-        """Keep tokens for exactly these proxies, and for the host."""
+    def want(self, proxies: Iterable[Proxy], *, all_named: bool = True) -> None:
+        """Keep tokens for exactly these proxies, and for the host.
+
+        Where not all proxies are named, tokens that an earlier process left for others
+        are not logged out.
+        """
         own = {p.id: p.credentials for p in proxies if p.credentials is not None}
         host = {k: c for k, c in self._wanted.items() if k == HOST}
         wanted = host | own
-        if wanted != self._wanted or not self._told:
-            self._told, self._wanted = True, wanted
+        if wanted != self._wanted or all_named != self._told:
+            self._told, self._wanted = all_named, wanted
             self._publish()
             self._wanted_changed.set()
 

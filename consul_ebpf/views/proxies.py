@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from consul_ebpf.base.latest import Latest
-from consul_ebpf.controller.round import Converged
-from consul_ebpf.model.values import KernelState, PlacedProxy, Proxy, Vip, VipCounters
+from consul_ebpf.controller.outcomes import (
+    Converged,
+    Outcome,
+    Refused,
+    Served,
+    refusal,
+)
+from consul_ebpf.model.values import KernelState, Proxy, Vip, VipCounters
 from consul_ebpf.views.fresh import Fresh
 
 Condition = Literal["programmed", "bootstrap", "connected"]
@@ -83,8 +89,9 @@ class Host:
         self._read = read
         self._established = established
         self._bootstrap_path = bootstrap_path
-        self._placed: Mapping[str, PlacedProxy] = {}
-        self._refusals: Mapping[str, str] = {}
+        self._outcomes: Mapping[str, Outcome] = {}
+        self._count = 0
+        """Of the rounds."""
         self._looks = Fresh("the kernel's account", self._look)
         self.round_at = float("-inf")
         """When the newest round was told of; the loop's time."""
@@ -96,27 +103,26 @@ class Host:
         showed may be different then. The number of rounds, the connected VIPs."""
 
     def __repr__(self) -> str:
-        return f"<Host {len(self._placed)} proxies>"
+        return f"<Host {len(self._outcomes)} proxies>"
 
     def converged(self, done: Converged) -> None:
         """Take the outcome of a round."""
-        self._placed = {each.proxy.id: each for each in done.placed}
-        self._refusals = done.refusals
+        self._outcomes = done.outcomes
         self.round_at = asyncio.get_running_loop().time()
+        self._count += 1
         self.rounds.set(done)
         seen = self.news.value
-        self.news.set((self.rounds.version, seen[1] if seen else frozenset()))
+        self.news.set((self._count, seen[1] if seen else frozenset()))
 
     @property
     def ids(self) -> list[str]:
         """All known proxies'."""
-        known = {*self._placed, *(each for each in self._refusals if each)}
-        return sorted(known)
+        return sorted(self._outcomes)
 
     def owner(self, proxy_id: str) -> str:
         """Return whose a proxy is; empty: it is not known."""
-        placed = self._placed.get(proxy_id)
-        return placed.proxy.owner if placed else ""
+        outcome = self._outcomes.get(proxy_id)
+        return outcome.placed.proxy.owner if isinstance(outcome, Served) else ""
 
     async def look(self) -> Look:
         """Return what the kernel holds: at most a second old, after the last round."""
@@ -129,21 +135,21 @@ class Host:
 
     async def views(self, ids: Iterable[str]) -> list[ProxyView]:
         """Return what is known of some proxies, without those of which nothing is."""
-        known = [
-            (each, self._placed.get(each), self._refusals.get(each, "")) for each in ids
-        ]
-        placed = [place for _, place, _ in known if place is not None]
-        look = await self.look() if placed else None
-        there = await asyncio.to_thread(self._bootstraps, placed) if placed else {}
+        known = {each: self._outcomes[each] for each in ids if each in self._outcomes}
+        served = [each for each in known.values() if isinstance(each, Served)]
+        look = await self.look() if served else None
+        there = await asyncio.to_thread(self._bootstraps, served) if served else {}
         views = []
-        for proxy_id, place, refused in known:
-            if place is not None and look is not None:
-                path = there.get(proxy_id)
-                views.append(_view(place, refused, path, *look))
-            elif refused:
+        for proxy_id, outcome in known.items():
+            if isinstance(outcome, Refused):
+                why = refusal(outcome)
                 views.append(
-                    ProxyView(proxy_id, "", False, "", False, False, "", refused, "")
+                    ProxyView(
+                        proxy_id, "", False, "", False, False, "", why, outcome.owner
+                    )
                 )
+            elif look is not None:
+                views.append(_view(outcome, there.get(proxy_id), *look))
         return views
 
     @contextlib.contextmanager
@@ -174,12 +180,13 @@ class Host:
         connected = frozenset(
             vip for vip, row in state.vips.items() if _is_connected(row, cookies)
         )
-        self.news.set((self.rounds.version, connected))
+        self.news.set((self._count, connected))
         return state, cookies
 
-    def _bootstraps(self, placed: Iterable[PlacedProxy]) -> dict[str, Path]:
-        """Return the paths of the bootstraps that are there. Blocking."""
-        paths = {each.proxy.id: self._bootstrap_path(each.proxy) for each in placed}
+    def _bootstraps(self, served: Iterable[Served]) -> dict[str, Path]:
+        """Return the paths of the bootstraps that are there as written. Blocking."""
+        proxies = [each.placed.proxy for each in served if each.bootstrap]
+        paths = {each.id: self._bootstrap_path(each) for each in proxies}
         return {proxy_id: path for proxy_id, path in paths.items() if path.is_file()}
 
 
@@ -188,12 +195,12 @@ def _is_connected(row: VipCounters, cookies: frozenset[int]) -> bool:
 
 
 def _view(
-    placed: PlacedProxy,
-    refused: str,
+    served: Served,
     bootstrap: Path | None,
     state: KernelState,
     cookies: frozenset[int],
 ) -> ProxyView:
+    placed = served.placed
     row = state.vips.get(placed.vip)
     server = None
     if row is not None and row.current is not None:
@@ -208,6 +215,6 @@ def _view(
         and row.current is not None
         and _is_connected(row, cookies),
         server=server.server.endpoint if server else "",
-        refused=refused,
+        refused=refusal(served),
         owner=placed.proxy.owner,
     )

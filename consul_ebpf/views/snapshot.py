@@ -5,10 +5,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from consul_ebpf.controller.problems import Problems
 from consul_ebpf.kernel import host
 from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.sockets import established_cookies
@@ -101,11 +102,17 @@ class Snapshot:
     proxies: list[ProxyStatus]
     kernel: KernelStatus
     controller: ControllerStatus
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    """By proxy id: why it is not, or not wholly, what it should be, a line each."""
+    missing: list[str] = field(default_factory=list)
+    """What the controller lacks to serve all, a line each."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the data of `status --json`."""
         return asdict(self)
 
+
+NO_PROBLEMS = Problems()
 
 Names = Mapping[Vip, tuple[str, Vip]]
 """Proxy ids, and VIPs as the bootstraps hold them: the kernel knows neither."""
@@ -123,6 +130,7 @@ def take(
     established: Callable[[], frozenset[int]] = established_cookies,
     *,
     admins: Admins = NO_ADMINS,
+    problems: Problems = NO_PROBLEMS,
 ) -> Snapshot:
     """Read the pinned tables and links.
 
@@ -133,6 +141,7 @@ def take(
         established: the cookies of established connections; a process that may not
             enter other namespaces asks one that may.
         admins: of what proxies are remembered.
+        problems: as the controller wrote them down.
 
     Raises:
         NotRunningError: nothing is pinned.
@@ -162,6 +171,7 @@ def take(
         ),
         ControllerStatus(holder is not None, holder, dict(events or {})),
         admins=admins,
+        problems=problems,
     )
 
 
@@ -173,6 +183,7 @@ def describe(
     controller: ControllerStatus,
     *,
     admins: Admins = NO_ADMINS,
+    problems: Problems = NO_PROBLEMS,
 ) -> Snapshot:
     """Put a snapshot together; pure."""
     rows = state.table.servers
@@ -215,6 +226,8 @@ def describe(
         ),
         kernel=kernel,
         controller=controller,
+        problems=problems.proxies,
+        missing=problems.missing,
     )
 
 

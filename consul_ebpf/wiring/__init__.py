@@ -14,6 +14,7 @@ from consul_ebpf.wiring.files import (
     event_counts,
     known_servers,
     names_of,
+    problem_file,
     renderer,
 )
 from consul_ebpf.wiring.host import (
@@ -38,6 +39,7 @@ __all__ = [
     "names_of",
     "open_backend",
     "open_namespaces",
+    "problem_file",
     "registered_workloads",
     "renderer",
     "server_name",

@@ -12,6 +12,7 @@ from consul_ebpf.base.event_counts import EventCounts
 from consul_ebpf.config.api import socket_path
 from consul_ebpf.config.load import DEFAULT_HTTP_ADDRESS
 from consul_ebpf.config.schema import Config
+from consul_ebpf.controller.problems import ProblemFile
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap, Telemetry
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.envoy.listeners import Prometheus
@@ -106,6 +107,11 @@ def known_servers(config: Config) -> "KnownServers":
 def event_counts(config: Config) -> EventCounts:
     """Make the file of what the controller met, beside the bootstraps."""
     return EventCounts(Path(config.bootstrap.directory))
+
+
+def problem_file(config: Config) -> ProblemFile:
+    """Make the file of what is wrong, beside the bootstraps."""
+    return ProblemFile(Path(config.bootstrap.directory))
 
 
 def names_of(config: Config) -> Names:

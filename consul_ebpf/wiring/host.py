@@ -12,7 +12,12 @@ from consul_ebpf.kernel import privileges
 from consul_ebpf.kernel.backend import BccMapBackend
 from consul_ebpf.model.seams import Namespaces, WorkloadSource
 from consul_ebpf.wiring.consul import Parts
-from consul_ebpf.wiring.files import bootstrap_files, known_servers, renderer
+from consul_ebpf.wiring.files import (
+    bootstrap_files,
+    known_servers,
+    problem_file,
+    renderer,
+)
 from consul_ebpf.wiring.proxies import workload_source
 
 if TYPE_CHECKING:
@@ -87,6 +92,7 @@ def build_runner(
         files=files or bootstrap_files(config),
         memory=VipMemory(directory),
         known=known,
+        problems=problem_file(config),
         network=IPv4Network(config.kernel.vip_cidr),
         port=config.kernel.vip_port,
         seed=host_seed(),

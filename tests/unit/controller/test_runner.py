@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf.controller.round import Converged
+from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.controller.runner import Runner
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
 from consul_ebpf.envoy.files import BootstrapFiles
-from consul_ebpf.model.errors import ConsulEbpfError, KernelError
+from consul_ebpf.model.errors import ConsulEbpfError, KernelError, KernelFeatureError
 from consul_ebpf.model.seams import Applied, WorkloadSource
 from consul_ebpf.model.values import (
     Credentials,
@@ -60,9 +60,10 @@ class Host:
         servers: list[Server] | None = SERVERS,
         workloads: WorkloadSource | None = None,
         token_file: Path | None = None,
+        source: FakeServerSource | None = None,
     ) -> None:
         self.directory = directory
-        self.source = FakeServerSource(servers)
+        self.source = source or FakeServerSource(servers)
         self.probe = FakeProbe()
         self.workloads = FakeWorkloads(proxies)
         self.backend = backend or MemoryMapBackend()
@@ -177,11 +178,21 @@ class Ending:
 
     def __init__(self, error: Exception | None) -> None:
         self._error = error
+        self.more: tuple[Proxy, ...] = (WEB,)
+        self.watched = 0
 
     async def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:
-        yield (WEB,)
+        self.watched += 1
+        yield self.more
         if self._error is not None:
             raise self._error
+
+
+class Unusable(MemoryMapBackend):
+    """A kernel that has lost what it needs."""
+
+    def mend(self) -> tuple[str, ...]:
+        raise KernelFeatureError("no such kernel")
 
 
 async def test_the_tables_come_before_the_bootstraps(tmp_path: Path) -> None:
@@ -377,10 +388,10 @@ async def test_fault_16_the_token_is_written_and_rotated_and_never_told(
     async with host.serving():
         await host.until_served(WEB)
         assert "secret-one" in host.token(WEB)
-        bootstrap = (run / "web" / "bootstrap.json").stat()
+        bootstrap = (run / "web" / "bootstrap.json").stat().st_mtime_ns
         file.write_text("secret-two")
         await host.until(lambda: "secret-two" in host.token(WEB))
-        assert bootstrap == (run / "web" / "bootstrap.json").stat()
+        assert bootstrap == (run / "web" / "bootstrap.json").stat().st_mtime_ns
     assert "secret" not in (run / "web" / "bootstrap.json").read_text()
     assert "secret" not in caplog.text
     assert "secret" not in repr(host.runner)
@@ -440,43 +451,59 @@ async def test_without_its_token_a_proxy_is_programmed_and_waits(
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
+    ("error", "told"),
     [
-        pytest.param(None, ConsulEbpfError("the source of proxies ended"), id="ends"),
-        pytest.param(ConsulEbpfError("no more"), ConsulEbpfError("no more"), id="ours"),
-        pytest.param(OSError("disk"), OSError("disk"), id="a surprise"),
+        pytest.param(None, "proxies: the source of proxies ended", id="ends"),
+        pytest.param(ConsulEbpfError("no more"), "proxies: no more", id="ours"),
+        pytest.param(OSError("disk"), "proxies: OSError: disk", id="a surprise"),
     ],
 )
-async def test_a_source_that_fails_for_good_ends_it(
-    tmp_path: Path, error: Exception | None, expected: Exception
+async def test_fault_82_a_source_that_fails_is_started_again(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception | None,
+    told: str,
 ) -> None:
-    """With that error, not with a group of them; what is programmed stays."""
-    host = Host(tmp_path, workloads=Ending(error))
-    async with host.serving():
-        with pytest.raises(type(expected), match=str(expected)):
-            await host.task
-    assert not host.backend.closed
+    """Said once, with its traceback where nobody foresaw it; what it said stays."""
+    ending = Ending(error)
+    async with Host(tmp_path, workloads=ending).serving() as host:
+        await host.until_served(WEB)
+        await asyncio.sleep(200)
+        assert {"web"} == host.bootstraps()
+        assert 3 < ending.watched < 12  # with growing pauses
+        ending.more = (WEB, API)
+        await host.until_served(WEB, API)
+    said = [each for each in caplog.records if each.levelno >= logging.ERROR]
+    assert [told] == [each.getMessage()[: len(told)] for each in said]
+    assert bool(said[0].exc_info) is isinstance(error, OSError)
 
 
-async def test_the_servers_source_that_ends_ends_it(tmp_path: Path) -> None:
-    """As for the proxies'."""
+async def test_fault_82_the_pool_of_servers_is_started_again(tmp_path: Path) -> None:
+    """The servers it named stay in use meanwhile, and new proxies are served."""
 
     class EndingServers(FakeServerSource):
         async def watch(self) -> AsyncIterator[tuple[Server, ...]]:
             yield tuple(SERVERS)
+            await asyncio.sleep(5)
+            raise ZeroDivisionError
 
-    host = Host(tmp_path, WEB)
-    runner = Runner(
-        pool=ServerPool(EndingServers(), host.probe),
-        workloads=host.workloads,
-        backend=host.backend,
-        renderer=EnvoyBootstrap(),
-        files=BootstrapFiles(tmp_path),
-        memory=VipMemory(tmp_path),
-    )
-    with pytest.raises(ConsulEbpfError, match="server source"):
-        await runner.run()
-    assert host.probe.closed
+    host = Host(tmp_path, WEB, source=EndingServers())
+    async with host.serving():
+        await host.until_served(WEB)
+        for number in range(100):
+            host.workloads.set([WEB, Proxy(f"more-{number}", "host1")])
+            await asyncio.sleep(1)
+        await host.until_served(WEB, Proxy("more-99", "host1"))
+        assert 3 == len(host.table.servers)
+
+
+async def test_fault_82_what_cannot_go_on_ends_it(tmp_path: Path) -> None:
+    """With that error, and not with a group of them; what is programmed stays."""
+    backend = Unusable()
+    async with Host(tmp_path, WEB, backend=backend).serving() as host:
+        with pytest.raises(KernelFeatureError, match="no such kernel"):
+            await host.task
+    assert not backend.closed
 
 
 async def test_cancelled_in_the_middle_of_a_write_it_finishes_that_round(

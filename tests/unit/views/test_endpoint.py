@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 
 from consul_ebpf import Converged, PlacedProxy, Proxy, Server, ServerState, Vip
+from consul_ebpf.controller.outcomes import Refused, Served, Trouble
 from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.values import KernelState, SlottedServer, Table, VipCounters
 from consul_ebpf.proxies.sources.precedence import catalog_owner
@@ -29,6 +30,7 @@ from consul_ebpf.views.room import Limits, Room
 WEB = PlacedProxy(
     Proxy("web", "n", owner="configuration"), Vip(IPv4Address("127.64.0.1"), 8502)
 )
+WAITS, SERVED = Served(WEB), Served(WEB, bootstrap=True)
 SERVER = SlottedServer(0, Server.at("10.0.0.1", 8502), ServerState.READY)
 
 
@@ -65,8 +67,12 @@ class World:
         await self.host.look()
         return b"some 1\n", "text/plain; version=0.0.4"
 
-    def converged(self, *placed: PlacedProxy, **refusals: str) -> None:
-        self.host.converged(Converged(1, 1, 0, placed=placed, refusals=refusals))
+    def converged(self, *served: Served | PlacedProxy, **refusals: str) -> None:
+        """Tell of a round; a proxy that is only placed has no bootstrap yet."""
+        all_ = [each if isinstance(each, Served) else Served(each) for each in served]
+        outcomes = {each.placed.proxy.id: each for each in all_}
+        refused = {each: Refused(Trouble(why)) for each, why in refusals.items()}
+        self.host.converged(Converged(1, 1, 0, outcomes={**outcomes, **refused}))
 
     async def ask(
         self, method: str, path: str, body: Any = None, **headers: str
@@ -117,11 +123,14 @@ async def test_a_proxy_step_by_step(tmp_path: Path) -> None:
         status, answer = await world.ask("GET", "/v1/proxies/web")
         assert (status, answer["programmed"], answer["ready"]) == (200, False, False)
         assert answer["refused"] == "proxy web: no, because"
-        world.converged(WEB)
+        world.converged(WAITS)
         _, answer = await world.ask("GET", "/v1/proxies/web")
         assert (answer["programmed"], answer["bootstrap"]) == (True, "")
         world.bootstrap(WEB.proxy).parent.mkdir()
         world.bootstrap(WEB.proxy).write_text("{}")
+        _, answer = await world.ask("GET", "/v1/proxies/web")
+        assert not answer["ready"]  # one that a round has not written
+        world.converged(SERVED)
         _, answer = await world.ask("GET", "/v1/proxies/web")
         assert answer["ready"]
         assert not answer["connected"]
@@ -140,7 +149,7 @@ async def test_waiting(tmp_path: Path) -> None:
         waiting = asyncio.create_task(ask)
         await asyncio.sleep(0.1)
         assert not waiting.done()
-        world.converged(WEB)
+        world.converged(WAITS)
         assert (await waiting)[0] == 200
         path = "/v1/proxies/web?wait=bootstrap&timeout=0.1"
         status, answer = await world.ask("GET", path)
@@ -161,7 +170,7 @@ async def test_waiting(tmp_path: Path) -> None:
 async def test_fault_131_a_connection_is_waited_for_together(tmp_path: Path) -> None:
     """However many wait, one looks, and all are told at once."""
     async with serving(tmp_path) as world:
-        world.converged(WEB)
+        world.converged(WAITS)
         waiting = [
             asyncio.create_task(
                 world.ask("GET", "/v1/proxies/web?wait=connected&timeout=10")
@@ -181,7 +190,7 @@ async def test_fault_131_a_connection_is_waited_for_together(tmp_path: Path) -> 
 async def test_fault_131_one_look_for_all_who_ask(tmp_path: Path) -> None:
     """The status, the metrics and the proxies are told from the same one."""
     async with serving(tmp_path) as world:
-        world.converged(WEB)
+        world.converged(WAITS)
         for _ in range(20):
             for path in ("/v1/status", "/metrics", "/v1/proxies", "/v1/proxies/web"):
                 assert 200 == (await world.ask("GET", path))[0]
@@ -211,7 +220,7 @@ async def test_registering(tmp_path: Path) -> None:
             assert status == 400
             assert said in answer["error"], answer
         assert (await world.ask("PUT", put, b"x" * 70_000))[0] == 413
-        world.converged(WEB)
+        world.converged(WAITS)
         status, answer = await world.ask("PUT", "/v1/proxies/web", b"{}")
         assert status == 409
         assert "it is of configuration" in answer["error"]

@@ -1,0 +1,136 @@
+"""Which proxy has which VIP, bound to what. Pure.
+
+While a source cannot tell all of its proxies, those that nobody names may still exist:
+their VIPs stay in the kernel, and are given to nobody else.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from consul_ebpf.controller.inputs import Inputs
+from consul_ebpf.controller.outcomes import Refused, Trouble
+from consul_ebpf.kernel.pods import Bindings, place_of
+from consul_ebpf.model.names import named, shown
+from consul_ebpf.model.values import (
+    Binding,
+    PlacedProxy,
+    Proxy,
+    SlottedServer,
+    Table,
+    Vip,
+)
+from consul_ebpf.proxies.vips import ProxyKey, allocate
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Who is to be programmed, and who cannot be."""
+
+    bound: Mapping[PlacedProxy, Binding]
+    """Those to program."""
+    refused: Mapping[str, Refused]
+    """The others, by id."""
+    kept: Mapping[Vip, Binding]
+    """VIPs in the kernel of proxies that nobody names now."""
+    remembered: Mapping[ProxyKey, Vip]
+
+
+def place(
+    inputs: Inputs,
+    remembered: Mapping[ProxyKey, Vip],
+    table: Table,
+    capacity: int,
+    vips: tuple[IPv4Network, int],
+) -> Placement:
+    """Give each proxy its VIP, and say whose it is.
+
+    Args:
+        inputs: the proxies, their bindings, and what is not known.
+        remembered: VIPs of before.
+        table: what the kernel holds: who is in it stays when not all fit.
+        capacity: how many fit.
+        vips: their range and port.
+    """
+    proxies = inputs.proxies or ()
+    unnamed = _unnamed(proxies, remembered) if inputs.lacking else ()
+    allocation = allocate((*unnamed, *proxies), remembered, *vips)
+    others = {proxy.id for proxy in unnamed}
+    refused = {
+        proxy.id: Refused(Trouble(bare(proxy, why)), proxy.owner)
+        for proxy, why in allocation.refused
+        if proxy.id not in others
+    }
+    placed = [each for each in allocation.placed if each.proxy.id not in others]
+    ours = {each.vip for each in placed}
+    kept = {
+        vip: table.bindings.get(vip, Binding())
+        for vip in (table.vips if inputs.lacking else ())
+        if vip not in ours
+    }
+    placed.sort(key=lambda each: each.vip not in table.vips)
+    room = max(0, capacity - len(kept))
+    for each in placed[room:]:
+        why = f"the VIP table is full with {capacity}: raise kernel.max_proxies"
+        refused[each.proxy.id] = Refused(Trouble(why), each.proxy.owner)
+    bound = _bound(placed[:room], inputs.bindings, refused)
+    return Placement(bound, refused, kept, allocation.remembered)
+
+
+def _unnamed(
+    proxies: Iterable[Proxy], remembered: Mapping[ProxyKey, Vip]
+) -> tuple[Proxy, ...]:
+    """Return those that had a VIP and that no source names: they hold on to it."""
+    names = {proxy.id for proxy in proxies}
+    return tuple(
+        Proxy(id=key[0], node="", namespace=key[1], partition=key[2])
+        for key in remembered
+        if key[0] not in names
+    )
+
+
+def _bound(
+    placed: Iterable[PlacedProxy], bindings: Bindings, refused: dict[str, Refused]
+) -> dict[PlacedProxy, Binding]:
+    """Look up whose each VIP is; a proxy of which that cannot be told is refused."""
+    bound = {}
+    for each in placed:
+        binding = bindings.get(place_of(each.proxy), "not known yet")
+        if isinstance(binding, Binding):
+            bound[each] = binding
+        else:
+            why = Trouble(bare(each.proxy, binding))
+            refused[each.proxy.id] = Refused(why, each.proxy.owner)
+    return bound
+
+
+def without_a_way(
+    placed: Iterable[PlacedProxy], servers: Iterable[SlottedServer]
+) -> dict[str, Trouble]:
+    """Say which proxies' VIPs are of a family that no server has an address of.
+
+    They are programmed all the same: a server may come that has one.
+    """
+    known = [entry.server for entry in servers]
+    missing = {
+        ipv6: family
+        for ipv6, family in ((False, "IPv4"), (True, "IPv6"))
+        if known and not any(each.ipv6 if ipv6 else each.ipv4 for each in known)
+    }
+    return {
+        each.proxy.id: Trouble(
+            f"its VIP {each.vip.literal} is {missing[each.vip.ipv6]} and no server has"
+            " such an address: give it a VIP of the other kind (127.64.0.1 or"
+            " ::ffff:127.64.0.1)"
+        )
+        for each in placed
+        if each.vip.ipv6 in missing
+    }
+
+
+def bare(proxy: Proxy, text: str) -> str:
+    """Take a proxy's name from the beginning of a message: many may share the rest."""
+    for name in (named(proxy), f"proxy {shown(proxy.id)}", f"proxy {proxy.id}"):
+        if text.startswith(f"{name}: "):
+            return text.removeprefix(f"{name}: ")
+    return text

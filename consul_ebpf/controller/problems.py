@@ -1,0 +1,61 @@
+"""What is wrong on this host, kept where `status` finds it, also when we are dead."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from consul_ebpf.base.lines import one_line
+from consul_ebpf.base.state_file import JsonFile
+from consul_ebpf.controller.outcomes import Outcome, Served
+
+PROBLEMS_FILE = "problems.json"
+"""In the bootstraps' directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problems:
+    """What the newest round met."""
+
+    proxies: dict[str, list[str]] = field(default_factory=dict)
+    """By proxy id: a line for each trouble, and each value left out."""
+    missing: list[str] = field(default_factory=list)
+    """What the controller lacks to serve all, a line each."""
+
+
+def problems_of(outcomes: Mapping[str, Outcome], missing: Iterable[str]) -> Problems:
+    """Return what is to be shown of a round; a proxy without trouble is left out."""
+    lines = {
+        proxy_id: [one_line(each) for each in _told(outcome)]
+        for proxy_id, outcome in sorted(outcomes.items())
+    }
+    return Problems(
+        {proxy_id: told for proxy_id, told in lines.items() if told},
+        [one_line(each) for each in missing],
+    )
+
+
+def _told(outcome: Outcome) -> list[str]:
+    notes = outcome.notes if isinstance(outcome, Served) else ()
+    return [*map(str, outcome.troubles), *notes]
+
+
+class ProblemFile:
+    """`problems.json`: the newest controller's problems."""
+
+    def __init__(self, directory: Path) -> None:
+        """Keep the file in the bootstraps' directory."""
+        self._file = JsonFile(directory / PROBLEMS_FILE, Problems)
+
+    def __repr__(self) -> str:
+        return f"<ProblemFile {self._file.path}>"
+
+    def read(self) -> Problems:
+        """Return what is in it; nothing if there is no file, or a damaged one."""
+        try:
+            return self._file.read() or Problems()
+        except (ValueError, RecursionError):
+            return Problems()
+
+    def save(self, problems: Problems) -> None:
+        """Write it, if it is another; a failure is logged, once."""
+        self._file.save(problems)

@@ -1,0 +1,107 @@
+"""Log what is wrong: a trouble that many proxies share once for all of them."""
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from consul_ebpf.base.events import event
+from consul_ebpf.base.lines import one_line
+from consul_ebpf.base.reasons import Reasons
+from consul_ebpf.controller.outcomes import (
+    Outcome,
+    Refused,
+    Served,
+    Trouble,
+    refusal,
+)
+
+logger = logging.getLogger(__name__)
+
+NAMED = 5
+"""Proxies named in one line."""
+
+
+class Reporter:
+    """Logs what is new in each round's outcomes, and what has ended."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, frozenset[str]] = {}
+        """The ids of the proxies that have it, by each cause."""
+        self._notes: frozenset[str] = frozenset()
+        self._files = Reasons(logger, "files_failed")
+        self._missing = Reasons(logger, "source_failed")
+
+    def __repr__(self) -> str:
+        return f"<Reporter {len(self._said)} troubles>"
+
+    def report(self, outcomes: Mapping[str, Outcome], pruning: str = "") -> None:
+        """Log what is new: troubles, notes, and why old files could not be removed."""
+        causes: dict[str, dict[str, Trouble]] = {}
+        for proxy_id, outcome in outcomes.items():
+            for trouble in outcome.troubles:
+                if not trouble.fleeting:
+                    causes.setdefault(trouble.cause, {})[proxy_id] = trouble
+        for cause, theirs in causes.items():
+            self._report_cause(cause, theirs, outcomes)
+        standing = {cause: frozenset(theirs) for cause, theirs in causes.items()}
+        before: set[str] = set().union(*self._said.values())
+        for proxy_id in sorted(before - set().union(*standing.values())):
+            if proxy_id in outcomes:
+                logger.info("no longer refused: proxy %s", one_line(proxy_id))
+        self._said = standing
+        self._report_notes(outcomes)
+        self._files.report([pruning] if pruning else [])
+
+    def report_missing(self, missing: Iterable[str]) -> None:
+        """Log what the controller lacks, each line once while it stands."""
+        self._missing.report(one_line(each) for each in missing)
+
+    def _report_cause(
+        self, cause: str, theirs: Mapping[str, Trouble], outcomes: Mapping[str, Outcome]
+    ) -> None:
+        known = self._said.get(cause)
+        new = [each for each in theirs if known is None or each not in known]
+        if not new:
+            return
+        if known:
+            logger.info("as said before of other proxies: %s", _listed(new))
+            return
+        first, *others = new
+        more = f" and {len(others)} more ({_listed(others)})" if others else ""
+        logger.error(
+            "%sproxy %s%s%s: %s",
+            "not served: " if refusal(outcomes[first]) else "",
+            one_line(first),
+            _owner(outcomes[first]),
+            more,
+            one_line(theirs[first]),
+            extra=event("proxy_refused"),
+        )
+
+    def _report_notes(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Log what was left out, each line once for all proxies."""
+        notes: dict[str, list[str]] = {}
+        for proxy_id, outcome in outcomes.items():
+            if isinstance(outcome, Served):
+                for note in outcome.notes:
+                    notes.setdefault(note, []).append(proxy_id)
+        for note, ids in notes.items():
+            if note not in self._notes:
+                logger.warning(
+                    "left out of bootstraps (%s): %s", _listed(ids), one_line(note)
+                )
+        self._notes = frozenset(notes)
+
+
+def _owner(outcome: Outcome) -> str:
+    if isinstance(outcome, Refused):
+        owner = outcome.owner
+    else:
+        owner = outcome.placed.proxy.owner
+    return f" ({one_line(owner)})" if owner else ""
+
+
+def _listed(ids: Iterable[str]) -> str:
+    """Name a handful of proxies."""
+    names = [one_line(each, 80) for each in ids]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"

@@ -1,0 +1,169 @@
+"""Make each proxy's files, and tell what they hold. Blocking.
+
+A proxy's trouble is its own: whatever goes wrong with one is in its outcome, and the
+next proxy's turn comes. What a running Envoy goes on with is never taken away.
+"""
+
+import logging
+import os
+import stat
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from consul_ebpf.base.boundary import boundary
+from consul_ebpf.base.events import event
+from consul_ebpf.controller.inputs import (
+    NO_BOOTSTRAP,
+    Inputs,
+    secret,
+    secret_there,
+    waits,
+)
+from consul_ebpf.controller.outcomes import Served, Trouble
+from consul_ebpf.controller.placing import bare
+from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.model.errors import ConsulEbpfError, InvalidProxyError
+from consul_ebpf.model.seams import BootstrapRenderer, Noting
+from consul_ebpf.model.values import PlacedProxy, Proxy
+from consul_ebpf.proxies.params import Params
+
+logger = logging.getLogger(__name__)
+
+STAYS = "its last bootstrap stays"
+OLD_FILES = "its files stay as they were"
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A bootstrap, or why there is none."""
+
+    bootstrap: Mapping[str, Any] | None = None
+    trouble: Trouble | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Writer:
+    """Writes what changed; remembers which token each file holds."""
+
+    def __init__(self, renderer: BootstrapRenderer, files: BootstrapFiles) -> None:
+        self._renderer = renderer
+        self._files = files
+        self._tokens: dict[str, str] = {}
+        """What this process wrote last, by proxy id."""
+        self._notes: dict[str, tuple[str, ...]] = {}
+        """Of the newest bootstrap that could be made, by proxy id."""
+
+    def __repr__(self) -> str:
+        return f"<Writer {self._files!r}>"
+
+    def serve(self, placed: PlacedProxy, inputs: Inputs) -> Served:
+        """Write a programmed proxy's files; whatever fails is in the answer."""
+        proxy = placed.proxy
+        path = self._files.bootstrap_path(proxy)
+        failed = self._write_secrets(proxy, inputs)
+        there = _is_file(path)
+        made = self._make(placed, inputs, there=there)
+        trouble = made.trouble
+        if made.bootstrap is not None:
+            if failed is None:  # Envoy does not start without the files it names
+                failed = self._write_bootstrap(placed, made.bootstrap, there=there)
+            there = _is_file(path)
+            self._notes[proxy.id] = made.notes
+        if failed is not None:
+            effect = OLD_FILES if there else NO_BOOTSTRAP
+            trouble = Trouble(failed, effect)
+        return Served(
+            placed,
+            token=self._held(proxy),
+            bootstrap=there,
+            complete=failed is None,
+            waiting=None if there else trouble,
+            trouble=trouble if there else None,
+            notes=self._notes.get(proxy.id, ()) if there else (),
+        )
+
+    def forget(self, keep: Collection[str]) -> None:
+        """Forget what is known of other proxies than these."""
+        for known in (self._tokens, self._notes):
+            for gone in known.keys() - set(keep):
+                known.pop(gone)
+
+    def _write_secrets(self, proxy: Proxy, inputs: Inputs) -> str | None:
+        """Write token and TLS files, each for itself; return why one could not be."""
+
+        def write_token() -> None:
+            if token := secret(inputs, proxy):
+                self._files.write_token(proxy, token)
+                self._tokens[proxy.id] = token
+
+        failed = _attempt(proxy, write_token)
+        tls = _attempt(proxy, lambda: self._files.write_tls(proxy, inputs.tls))
+        return failed or tls
+
+    def _make(self, placed: PlacedProxy, inputs: Inputs, *, there: bool) -> _Made:
+        """Render, unless it has to wait; an old bootstrap is better than none."""
+        proxy = placed.proxy
+        why = waits(proxy, inputs)
+        params = inputs.params or Params()
+        if why is not None:
+            overdue = proxy.id in params.overdue and secret_there(inputs, proxy)
+            if there or not overdue:
+                return _Made(trouble=None if there else why)
+            logger.warning(
+                "proxy %s: its bootstrap is written without what Consul says of it"
+                " (central configuration), and again once that is known: %s",
+                proxy.id,
+                why.cause,
+                extra=event("without_central"),
+            )
+        found = params.found.get(proxy.id)
+        try:
+            with boundary(InvalidProxyError, "its bootstrap cannot be made"):
+                bootstrap = self._renderer.render(placed, found)
+                notes: tuple[str, ...] = ()
+                if isinstance(self._renderer, Noting):
+                    notes = tuple(self._renderer.notes(placed, found))
+        except ConsulEbpfError as error:
+            cause = bare(proxy, str(error))
+            return _Made(trouble=Trouble(cause, STAYS if there else NO_BOOTSTRAP))
+        return _Made(bootstrap, notes=tuple(bare(proxy, each) for each in notes))
+
+    def _write_bootstrap(
+        self, placed: PlacedProxy, bootstrap: Mapping[str, Any], *, there: bool
+    ) -> str | None:
+        def write() -> None:
+            if self._files.write(placed, bootstrap) and there:
+                logger.warning(
+                    "proxy %s: its bootstrap has changed; its Envoy takes that up"
+                    " when it is restarted",
+                    placed.proxy.id,
+                    extra=event("bootstrap_changed"),
+                )
+
+        return _attempt(placed.proxy, write)
+
+    def _held(self, proxy: Proxy) -> str | None:
+        """Return the token in a proxy's file: as written, or not known."""
+        if not _is_file(self._files.token_path(proxy)):
+            return ""
+        return self._tokens.get(proxy.id)
+
+
+def _attempt(proxy: Proxy, write: Callable[[], None]) -> str | None:
+    """Write; return why that failed."""
+    try:
+        with boundary(ConsulEbpfError, "its files cannot be written"):
+            write()
+    except ConsulEbpfError as error:
+        return bare(proxy, str(error))
+    return None
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a regular file, and no link or directory in its place."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except (OSError, ValueError):
+        return False
