@@ -40,7 +40,7 @@ def doctor(config: Config) -> None:
     findings = [
         _find("kernel", _kernel),
         _find("cgroup v2", lambda: f"{host.find_cgroup(config.kernel.cgroup)}"),
-        _bpffs(Path(config.kernel.bpffs)),
+        *_bpffs(Path(config.kernel.bpffs)),
         *_plaintext(config),
         *_capabilities(config),
         _find("BCC", _bcc),
@@ -70,18 +70,20 @@ def _kernel() -> str:
     return release
 
 
-def _bpffs(path: Path) -> Finding:
-    try:
-        host.check_bpffs(path)
-    except ConsulEbpfError as error:
-        return Finding("bpffs", str(error), error)
-    if host.open_to_others(path):
+def _bpffs(path: Path) -> Iterator[Finding]:
+    found = _find("bpffs", lambda: _mounted(path))
+    yield found
+    if found.error is None and host.open_to_others(path):
         text = (
             f"any user may write to {path}, and make our directory before we do: "
             f"mount -o remount,mode=700 {path}"
         )
-        return Finding("bpffs", text, warn=True)
-    return Finding("bpffs", str(path))
+        yield Finding("bpffs mode", text, warn=True)
+
+
+def _mounted(path: Path) -> str:
+    host.check_bpffs(path)
+    return str(path)
 
 
 def _plaintext(config: Config) -> Iterator[Finding]:

@@ -67,11 +67,13 @@ def translating(
                 "programs": str(bpffs),
             }
         )
-        program = libbpf.obj_get(bpffs / "connect4")
-        stack.callback(os.close, program)
+        programs = {hook: libbpf.obj_get(bpffs / hook) for hook in libbpf.HOOKS}
+        for program in programs.values():
+            stack.callback(os.close, program)
 
         def attach_it() -> None:
-            stack.callback(os.close, attach(program, "connect4", kernel.cgroup))
+            for hook, program in programs.items():
+                stack.callback(os.close, attach(program, hook, kernel.cgroup))
 
         yield attach_it
 
@@ -130,7 +132,7 @@ def test_fault_107_another_program_that_translates_is_found(
         reached = reach(kernel, service, others)
         assert reached.seen
         assert reached.error
-        assert [name.split("'")[1] for name in others] == ["connect4"]
+        assert [name.split("'")[1] for name in others] == ["connect4", "connect6"]
 
 
 def test_fault_107_another_program_that_refuses_is_found(

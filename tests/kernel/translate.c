@@ -8,4 +8,9 @@ int connect4(struct bpf_sock_addr *ctx) {
   return VERDICT;
 }
 
-int connect6(struct bpf_sock_addr *ctx) { return 1; }
+int connect6(struct bpf_sock_addr *ctx) {
+  if (ctx->user_ip6[3] == FROM_ADDRESS) { /* ::ffff:a.b.c.d */
+    ctx->user_ip6[3] = TO_ADDRESS;
+  }
+  return VERDICT;
+}
