@@ -4,6 +4,11 @@ import os
 import socket
 from collections.abc import Mapping
 
+from consul_ebpf.base.lines import one_line
+
+STATUS = 1000
+"""Characters of a status at most: systemd keeps one line, and people read it."""
+
 
 class Notifier:
     """Tells systemd how we are; without a socket, or with a deaf one, nobody."""
@@ -25,8 +30,8 @@ class Notifier:
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
-        """Give `systemctl status` a line."""
-        self._send(f"STATUS={text}")
+        """Give `systemctl status` a line; whatever is in it, it is no other message."""
+        self._send(f"STATUS={one_line(text, STATUS)}")
 
     def alive(self) -> None:
         """Ping the watchdog, if there is one.
