@@ -120,10 +120,13 @@ async def _run(command: Command, named: str, patience: float) -> bytes:
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(transport.get_pid(), signal.SIGKILL)
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(LINGER):
                 await process.exited.wait()
-        transport.close()
+        except TimeoutError:
+            pass  # the kernel is busy with it; it is reaped when it ends
+        finally:
+            transport.close()
     if len(process.output) > MAX_OUTPUT:
         raise ConsulError(f"{named}: it printed more than {MAX_OUTPUT >> 10} KiB")
     if code := transport.get_returncode():
