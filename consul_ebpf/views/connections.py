@@ -7,7 +7,7 @@ or sends nonsense costs, is decided here.
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from aiohttp import web
 
 from consul_ebpf.base.boundary import reason
 from consul_ebpf.base.lines import one_line
+from consul_ebpf.views.answers import Handler
 from consul_ebpf.views.peers import peer_uid
 from consul_ebpf.views.room import Room, Who
 
@@ -28,8 +29,6 @@ FULL = (
     b"Content-Type: application/json\r\nContent-Length: 45\r\n\r\n"
     b'{"error": "too many connections; come again"}'
 )
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ import logging
 
 from aiohttp import web
 
+from consul_ebpf.views.answers import guarded
 from consul_ebpf.views.connections import Connections, Patience, QuietLogger
-from consul_ebpf.views.handlers import MAX_BODY, Handlers, guarded
+from consul_ebpf.views.handlers import MAX_BODY, Handlers
 from consul_ebpf.views.listening import Listeners
 from consul_ebpf.views.room import Room
 

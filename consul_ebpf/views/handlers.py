@@ -3,29 +3,25 @@
 import asyncio
 import contextlib
 import json
-import logging
-import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import Any, get_args
+from typing import get_args
 
 import msgspec
 from aiohttp import web
 
 from consul_ebpf.base.boundary import boundary, reason
-from consul_ebpf.base.events import event
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.config.decoding import convert
 from consul_ebpf.config.schema import ProxyEntry
-from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
+from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.names import shown
 from consul_ebpf.proxies.sources.precedence import of_catalog
 from consul_ebpf.proxies.sources.registered import RegisteredWorkloads, not_ours
+from consul_ebpf.views.answers import refusal
 from consul_ebpf.views.fresh import Fresh
-from consul_ebpf.views.peers import is_local_name, peer_uid
+from consul_ebpf.views.peers import peer_uid
 from consul_ebpf.views.proxies import Condition, Host, ProxyView
-
-logger = logging.getLogger(__name__)
 
 LONGEST = 600.0
 """Seconds that a request may wait."""
@@ -38,8 +34,6 @@ BODY = 10.0
 
 MAX_BODY = 64 * 1024
 """Bytes of one; an entry has some hundred."""
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Handlers:
@@ -114,13 +108,13 @@ class Handlers:
         if wait is None:
             view = await self._host.view(proxy_id)
             if view is None:
-                return _error(404, f"proxy {shown(proxy_id)} is not known here")
+                return refusal(404, f"proxy {shown(proxy_id)} is not known here")
             return web.json_response(asdict(view))
         if wait not in get_args(Condition):
-            return _error(400, f"wait={shown(wait)}: one of {get_args(Condition)}")
+            return refusal(400, f"wait={shown(wait)}: one of {get_args(Condition)}")
         timeout = _seconds(request.query.get("timeout", "30"))
         if timeout is None:
-            return _error(400, "timeout: must be a number of seconds")
+            return refusal(400, "timeout: must be a number of seconds")
         view = await self._until(proxy_id, wait, timeout)  # type: ignore[arg-type]
         if view is not None and view.holds(wait):  # type: ignore[arg-type]
             return web.json_response(asdict(view))
@@ -129,7 +123,7 @@ class Handlers:
             why = view.missing(wait)  # type: ignore[arg-type]
         named = f"proxy {shown(proxy_id)} is not {_WORDS[wait]}"
         known = asdict(view) if view is not None else None
-        return _error(504, f"{named} after {timeout:g} s: {why}", proxy=known)
+        return refusal(504, f"{named} after {timeout:g} s: {why}", proxy=known)
 
     async def _until(
         self, proxy_id: str, wait: Condition, patience: float
@@ -151,8 +145,8 @@ class Handlers:
     async def put(self, request: web.Request) -> web.Response:
         """Register a proxy: the keys of a `[[proxies]]` entry."""
         proxy_id = request.match_info["id"]
-        if (refusal := await self._may_not(request, proxy_id)) is not None:
-            return refusal
+        if (refused := await self._may_not(request, proxy_id)) is not None:
+            return refused
         body = await _body(request)
         try:
             with boundary(ConfigError, "body"):
@@ -161,20 +155,22 @@ class Handlers:
                     not isinstance(data, dict)
                     or data.setdefault("id", proxy_id) != proxy_id
                 ):
-                    return _error(400, "the body must be an object, with the path's id")
+                    return refusal(
+                        400, "the body must be an object, with the path's id"
+                    )
                 entry = convert(data, ProxyEntry, "body")
             new = await self._registered.put(entry)
         except ConfigError as error:
-            return _error(400, one_line(error))
+            return refusal(400, one_line(error))
         return web.json_response({"id": proxy_id}, status=201 if new else 200)
 
     async def delete(self, request: web.Request) -> web.Response:
         """Remove a proxy that was registered here."""
         proxy_id = request.match_info["id"]
-        if (refusal := await self._may_not(request, proxy_id)) is not None:
-            return refusal
+        if (refused := await self._may_not(request, proxy_id)) is not None:
+            return refused
         if not await self._registered.remove(proxy_id):
-            return _error(404, f"proxy {shown(proxy_id)} is not registered here")
+            return refusal(404, f"proxy {shown(proxy_id)} is not registered here")
         return web.Response(status=204)
 
     async def _may_not(
@@ -188,16 +184,16 @@ class Handlers:
         transport = request.transport
         uid = peer_uid(transport.get_extra_info("socket") if transport else None)
         if uid is None:
-            return _error(403, "proxies are registered over the unix socket only")
+            return refusal(403, "proxies are registered over the unix socket only")
         if uid not in self._writers:
-            return _error(403, f"uid {uid} may not register proxies: see api.users")
+            return refusal(403, f"uid {uid} may not register proxies: see api.users")
         owner = self._host.owner(proxy_id)
         if (
             owner
             and not of_catalog(owner)
             and not await self._registered.owns(proxy_id)
         ):
-            return _error(409, not_ours(proxy_id, owner))
+            return refusal(409, not_ours(proxy_id, owner))
         return None
 
 
@@ -227,45 +223,3 @@ _WORDS = {
     "bootstrap": "given a bootstrap",
     "connected": "connected",
 }
-
-
-@web.middleware
-async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer errors as JSON, and nobody who got here by a name of his own."""
-    if not is_local_name(request.headers.get("Host", "")):
-        return _error(403, "Host: must be an IP address or localhost")
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        return _error(error.status, error.reason)
-    except ConfigError as error:
-        return _error(400, str(error))
-    except ConsulEbpfError as error:
-        return _error(503, str(error))
-    except ConnectionError:
-        raise  # nobody is there any more to be answered
-    except Exception as error:  # noqa: BLE001  # one request's trouble is its own
-        return _failed(request, error)
-
-
-_said: set[str] = set()
-"""What failed before, as `Type file:line`."""
-
-
-def _failed(request: web.Request, error: Exception) -> web.Response:
-    """Answer what nobody foresaw; say it with its traceback once."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    which = f"{type(error).__name__} {place.filename}:{place.lineno}"
-    what = f"{request.method} {one_line(request.path, 200)}: {reason(error)}"
-    if which in _said:
-        logger.debug("the endpoint: %s, as before", what)
-    else:
-        _said.add(which)
-        logger.error(
-            "the endpoint: %s", what, exc_info=error, extra=event("task_failed")
-        )
-    return _error(500, reason(error))
-
-
-def _error(status: int, why: str, **more: Any) -> web.Response:
-    return web.json_response({"error": why, **more}, status=status)

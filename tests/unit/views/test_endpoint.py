@@ -97,22 +97,23 @@ async def serving(
     limits: Limits | None = None,
     patience: Patience | None = None,
     listen: tuple[str, int] | None = None,
+    world: type[World] | None = None,
 ) -> AsyncIterator[World]:
     ours = frozenset({os.geteuid()}) if uids is None else uids
-    world = World(directory, ours)
-    listeners = Listeners(world.socket, listen)
+    made = (world or World)(directory, ours)
+    listeners = Listeners(made.socket, listen)
     task = asyncio.create_task(
-        serve(world.handlers, listeners, Room(ours, limits), patience)
+        serve(made.handlers, listeners, Room(ours, limits), patience)
     )
     try:
-        yield world
+        yield made
     finally:
         task.cancel()
         await asyncio.wait([task])
         listeners.close()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not world.socket.exists()
+    assert not made.socket.exists()
 
 
 async def test_a_proxy_step_by_step(tmp_path: Path) -> None:
