@@ -20,7 +20,7 @@ Event = Literal[
     "list_refused",  # entries of a list that no server can have
     "logged_in",  # a new ACL token by a login
     "login_failed",  # ... which was refused, or nobody answered
-    "mended",  # a link, a pin or a table put back
+    "mended",  # a link, a pin, a table or the helper put back
     "not_verified",  # consul.tls.insecure_skip_verify is set
     "proxy_refused",  # a proxy cannot be served
     "resumed",  # began with the last known servers

@@ -7,6 +7,7 @@ this process has no privileges left to start one.
 """
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -19,15 +20,18 @@ from typing import Any, Self
 
 import consul_ebpf
 from consul_ebpf.base.boundary import boundary
+from consul_ebpf.base.events import event
 from consul_ebpf.kernel.guards import Guard, HelperError, end_process, process_of
 from consul_ebpf.kernel.namespaces_child import GUARD, REQUEST
 from consul_ebpf.model.errors import KernelError
+
+logger = logging.getLogger(__name__)
 
 _ROOT = str(Path(consul_ebpf.__file__).parent.parent)
 
 GUARDS = 2
 
-BEGIN_SECONDS = 2.0
+BEGIN_SECONDS = 3.0
 """Until a request must have begun: a guard that takes longer to fork is stuck."""
 
 SPARE_SECONDS = 0.5
@@ -46,7 +50,10 @@ class Helper:
         self._guards = [guard]
         self._lock = threading.Lock()
         self._closed = False
+        self._complete = False
+        """Whether all were there once: one that comes later takes another's place."""
         self._replenish()
+        self._complete = True
 
     def __repr__(self) -> str:
         return f"<Helper guards {self.pids}>"
@@ -81,7 +88,13 @@ class Helper:
                 cwd="/",
                 start_new_session=True,  # Ctrl-C is for us
             )
-        return cls(child, Guard(ours, *process_of(ours, 10 * BEGIN_SECONDS)))
+        try:
+            return cls(child, Guard(ours, *process_of(ours, 10 * BEGIN_SECONDS)))
+        except BaseException:
+            child.kill()
+            child.wait()
+            ours.close()
+            raise
 
     def ask(self, name: str, *arguments: Any, seconds: float) -> dict[str, Any]:
         """Ask for one of `requests.REQUESTS`.
@@ -170,6 +183,13 @@ class Helper:
                     self._forget(guard)
             else:
                 self._guards.append(Guard(ours, *process))
+                if self._complete:
+                    logger.warning(
+                        "a process of the privileged helper was dead or stuck:"
+                        " there is another one (pid %d)",
+                        self._guards[-1].pid,
+                        extra=event("mended"),
+                    )
 
     def _forget(self, guard: Guard) -> None:
         self._guards.remove(guard)

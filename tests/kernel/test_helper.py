@@ -147,8 +147,10 @@ def test_fault_101_a_helper_that_is_dead_or_stuck_is_replaced(
     namespaces: HelperNamespaces,
     which: int,
     number: signal.Signals,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Again and again; the other one forks it, with the same capabilities."""
+    """Again and again; the other one forks it, with the same capabilities; it is said
+    once each time."""
     for _ in range(3):
         pid = helper.pids[which]
         os.kill(pid, number)
@@ -157,6 +159,7 @@ def test_fault_101_a_helper_that_is_dead_or_stuck_is_replaced(
         wait_until(partial(is_gone, pid), "its end", 5)
         assert len(set(helper.pids)) == 2
         assert {capabilities_of(pid) for pid in helper.pids} == {KEPT}
+    assert [each.__dict__["event"] for each in caplog.records] == 3 * ["mended"]
 
 
 def test_fault_66_without_descriptors_the_helper_stays(
