@@ -1,12 +1,15 @@
 """Reading /proc: mounts of every kind, and where a path is."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from consul_ebpf import BpffsError, CgroupError
+from consul_ebpf import BccMapBackend, BpffsError, CgroupError, ConsulEbpfError
+from consul_ebpf.base.lines import one_line
 from consul_ebpf.kernel import host
+from consul_ebpf.kernel.pins import Pins
 
 HYBRID = b"""\
 22 1 254:1 / / rw,relatime - ext4 /dev/root rw
@@ -84,6 +87,21 @@ def test_a_directory_that_is_no_cgroup_is_named(tmp_path: Path) -> None:
         host.find_cgroup(str(tmp_path))
     with pytest.raises(CgroupError, match="is not a directory"):
         host.find_cgroup(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("path", ["/\0", "/\ud800", "/" + 5000 * "a", "/dev/zero"])
+def test_fault_105_any_configured_path_is_told_in_one_line(path: str) -> None:
+    """As one of our errors, whatever it holds and whoever uses it."""
+    pins = Pins(Path(path))
+    for use in (
+        partial(host.find_cgroup, path),
+        partial(host.check_bpffs, Path(path)),
+        partial(BccMapBackend.open, bpffs=path),
+        *(pins.open_tables, pins.holder, pins.links),
+    ):
+        with pytest.raises(ConsulEbpfError) as refused:
+            use()
+        assert one_line(refused.value, 6000).isprintable()
 
 
 def test_nobody_holds_what_nobody_locked(tmp_path: Path) -> None:
