@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from consul_ebpf.cli.findings import Finding
+from consul_ebpf.cli.limits import find_limit
 from consul_ebpf.cli.options import configured
 from consul_ebpf.cli.output import say
 from consul_ebpf.cli.whole_way import try_whole_way
@@ -45,6 +46,7 @@ def doctor(config: Config) -> None:
         *_capabilities(config),
         _find("BCC", _bcc),
         *_host(config),
+        find_limit(config),
         *asyncio.run(_consul(config)),
     ]
     for finding in findings:

@@ -11,6 +11,7 @@ import click
 
 from consul_ebpf.base.events import EventCounter, event
 from consul_ebpf.cli import logs
+from consul_ebpf.cli.limits import InotifyLimit
 from consul_ebpf.cli.notify import Notifier
 from consul_ebpf.cli.options import configured, consul_dataplanes
 from consul_ebpf.cli.output import say
@@ -112,7 +113,9 @@ async def _attach_and_run(
             loop = asyncio.get_running_loop()
             saving = loop.run_in_executor(None, counts.save, counter.counts)
 
+    limit = InotifyLimit(config)
     try:
+        limit.make_room(len(config.proxies))
         _give_up_privileges(config, files, opened)
         await asyncio.sleep(0)
         registered = registered_workloads(config) if endpoint is not None else None
@@ -124,7 +127,7 @@ async def _attach_and_run(
             files=files,
             reader=closed_files(namespaces),
         )
-        ready = _Ready(opened, notifier)
+        ready = _Ready(opened, notifier, limit)
         if endpoint is None or registered is None:
             await runner.run(ready, upkeep)
         else:
@@ -190,12 +193,16 @@ def _give_up_privileges(
 class _Ready:
     """Says so when we serve what is known; then keeps systemd's status."""
 
-    def __init__(self, opened: BccMapBackend, notifier: Notifier) -> None:
+    def __init__(
+        self, opened: BccMapBackend, notifier: Notifier, limit: InotifyLimit
+    ) -> None:
         self._opened = opened
+        self._limit = limit
         self._notifier = notifier
         self._said = False
 
     def __call__(self, done: Converged) -> None:
+        self._limit.make_room(done.proxies)
         if not self._said:
             self._said = True
             self._notifier.ready()  # before anything that may fail

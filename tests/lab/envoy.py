@@ -1,7 +1,7 @@
 """A real Envoy, what it says of itself, and what the kernel says of its sockets."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ class EnvoyProcess(Held):
         cgroup: Path | None = None,
         netns: Netns | None = None,
         log_level: str = "warning",
+        before: Sequence[str] = (),
     ) -> None:
         """Prepare; entering starts it, leaving kills it."""
         self._envoy = envoy
@@ -31,6 +32,7 @@ class EnvoyProcess(Held):
         self._cgroup = cgroup
         self._netns = netns
         self._log_level = log_level
+        self._before = before
 
     def hold(self, stack: ExitStack) -> None:
         """Start Envoy; it may take a moment until its admin interface answers."""
@@ -47,6 +49,7 @@ class EnvoyProcess(Held):
             directory,
             cgroup=self._cgroup,
             netns=self._netns,
+            before=self._before,
         )
         stack.callback(self.child.kill)
 

@@ -67,13 +67,14 @@ class Child:
         cgroup: Path | None = None,
         netns: Netns | None = None,
         env: Mapping[str, str] | None = None,
+        before: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.stdout = directory / f"{name}.stdout"
         self.stderr = directory / f"{name}.stderr"
         # Each of these execs the next, so the pid is the program's own. Parentage
         # first: should the lab die meanwhile, the rest of the chain dies too.
-        command: list[str | Path] = ["setpriv", "--pdeathsig", "KILL", "--"]
+        command: list[str | Path] = [*before, "setpriv", "--pdeathsig", "KILL", "--"]
         if cgroup:
             join = 'echo 0 > "$0/cgroup.procs" && exec "$@"'
             command += ["sh", "-c", join, cgroup]

@@ -144,6 +144,34 @@ def scratch_netns(addresses: Sequence[str] = ()) -> Iterator[Netns]:
         keeper.wait()
 
 
+@contextmanager
+def scratch_userns(inotify_instances: int) -> Iterator[list[str]]:
+    """Make a user namespace whose root has so many inotify instances.
+
+    Yields what is put before a command that is to run there, as root of the namespace.
+    """
+    # It ends with the lab, whose end of the pipe it reads.
+    keeper = subprocess.Popen(
+        ["unshare", "--user", "--map-root-user", "--", "cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    limit = "/proc/sys/user/max_inotify_instances"
+    enter = ["nsenter", f"--user=/proc/{keeper.pid}/ns/user", "--preserve-credentials"]
+    try:
+        while Path(f"/proc/{keeper.pid}/comm").read_text() != "cat\n":
+            if keeper.poll() is not None:
+                raise PermissionError("cannot make a user namespace")
+            time.sleep(0.005)
+        write = ["sh", "-c", f"echo {inotify_instances} > {limit}"]
+        subprocess.run([*enter, "--", *write], check=True)
+        yield [*enter, "--"]
+    finally:
+        keeper.kill()
+        keeper.communicate()
+
+
 def _configure_lo(addresses: Sequence[str]) -> None:
     with IPRoute() as ip:
         (lo,) = ip.link_lookup(ifname="lo")
