@@ -64,24 +64,31 @@ def tell_apart(
     asked = {proxy: proxy.admin or (settings or {}).get(proxy.id) for proxy in proxies}
     gone = remembered.keys() - {proxy.id for proxy in asked}
     kept = {each: remembered[each] for each in remembered if keep and each in gone}
+    namespaces: dict[str, _Namespace] = {}
+
+    def within(netns: str) -> _Namespace:
+        busy = None if netns else is_busy
+        fresh = not remembered
+        return namespaces.setdefault(netns, _Namespace(default, busy, fresh))
+
+    for proxy_id, admin in kept.items():
+        within(admin.netns).others[proxy_id] = admin.address
+    for proxy, ask in asked.items():
+        namespace, had = within(proxy.netns), remembered.get(proxy.id)
+        namespace.asked[proxy] = ask
+        if had is not None and had.netns == proxy.netns:
+            namespace.had[proxy] = had.address
     found: dict[str, Proxy] = {}
-    for netns in dict.fromkeys(proxy.netns for proxy in asked):
-        namespace = _Namespace(default, None if netns else is_busy, not remembered)
-        others = [each.address for each in kept.values() if each.netns == netns]
-        here = {proxy: ask for proxy, ask in asked.items() if proxy.netns == netns}
-        had = {
-            proxy: remembered[proxy.id].address
-            for proxy in here
-            if proxy.id in remembered and remembered[proxy.id].netns == netns
-        }
-        namespace.place(here, had, others)
-        found.update((proxy.id, proxy) for proxy in namespace.placed)
+    for namespace in namespaces.values():
+        found.update((proxy.id, proxy) for proxy in namespace.place())
     told = tuple(found[proxy.id] for proxy in asked)
     now = {
         proxy.id: Admin(proxy.admin, proxy.netns)
         for proxy in told
         if proxy.admin and not proxy.conflict
     }
+    lost = {each for namespace in namespaces.values() for each in namespace.lost}
+    kept = {each: admin for each, admin in kept.items() if each not in lost}
     return Told(told, {**kept, **now})
 
 
@@ -96,24 +103,28 @@ class _Namespace:
         self._fresh = fresh
         self._ports: dict[int, list[tuple[str, str]]] = {}
         """Each port's hosts, and whose they are, in words."""
-        self.placed: list[Proxy] = []
+        self._placed: list[Proxy] = []
+        self.asked: dict[Proxy, Address | None] = {}
+        self.had: dict[Proxy, Address] = {}
+        self.others: dict[str, Address] = {}
+        """By ids of proxies not known now; given to nobody who does not ask for one."""
+        self.lost: set[str] = set()
+        """Of these, whose somebody asked for."""
 
-    def place(
-        self,
-        asked: Mapping[Proxy, Address | None],
-        had: Mapping[Proxy, Address],
-        others: Iterable[Address],
-    ) -> None:
-        """Apply the rules in turn; nobody gets a port of `others` unless he asks."""
-        wanting = {proxy: ask for proxy, ask in asked.items() if ask}
+    def place(self) -> list[Proxy]:
+        """Apply the rules in turn; return the proxies with what they got."""
+        had = self.had
+        wanting = {proxy: ask for proxy, ask in self.asked.items() if ask}
         for proxy in sorted(wanting, key=lambda each: had.get(each) != wanting[each]):
             self._give(proxy, wanting[proxy])
-        for proxy in asked:
+        for proxy in self.asked:
             if proxy.ready:
                 self._take(proxy.ready, f"for /ready of {named(proxy)}")
-        for address in others:
+        for proxy_id, address in self.others.items():
+            if self._whose(*address):
+                self.lost.add(proxy_id)
             self._take(address, "that of a proxy not known now")
-        rest = [proxy for proxy, ask in asked.items() if not ask]
+        rest = [proxy for proxy, ask in self.asked.items() if not ask]
         port = self._default[1]
         for proxy in [each for each in rest if not self._keeps(each, had.get(each))]:
             port = self._free(port)
@@ -121,6 +132,7 @@ class _Namespace:
                 self._wait(proxy, "is taken, and all ports after it")
             else:
                 self._give(proxy, (self._default[0], port))
+        return self._placed
 
     def _take(self, address: Address, whose: str) -> None:
         host, port = address
@@ -152,12 +164,12 @@ class _Namespace:
             self._wait(proxy, f"is {whose}, in the same network namespace")
         else:
             self._take(address, f"that of {named(proxy)}")
-            self.placed.append(proxy)
+            self._placed.append(proxy)
 
     def _wait(self, proxy: Proxy, why: str) -> None:
         address = host_port(*(proxy.admin or self._default))
         conflict = f"Envoy's admin address {address} {why}; set another (admin)"
-        self.placed.append(replace(proxy, conflict=conflict))
+        self._placed.append(replace(proxy, conflict=conflict))
 
     def _whose(self, host: str, port: int) -> str:
         """Say whose an address is, or one that covers it; empty: nobody's."""
