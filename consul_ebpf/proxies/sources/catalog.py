@@ -17,7 +17,7 @@ from consul_ebpf.client.token import TokenSource, no_token
 from consul_ebpf.model import names
 from consul_ebpf.model.values import Proxy
 from consul_ebpf.proxies.sources.following import newest_of
-from consul_ebpf.proxies.sources.node_services import proxies_in, query
+from consul_ebpf.proxies.sources.node_services import query
 from consul_ebpf.proxies.sources.precedence import catalog_owner
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class CatalogNodes:
         answers = watch_query(
             self._addresses,
             lambda consul, index, wait: query(consul, node, index, wait),
-            lambda answer: proxies_in(*answer, node=node),
+            lambda found: found,
             what=f"the proxies of catalog node {node}",
             datacenter=self._datacenter,
             token=self._token,

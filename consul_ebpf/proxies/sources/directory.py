@@ -13,6 +13,7 @@ from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.config.schema import NO_CREDENTIALS, Credentials
 from consul_ebpf.model.values import Proxy
 from consul_ebpf.proxies.sources.drop_ins import DropIns, Scan
+from consul_ebpf.proxies.sources.following import first_in_time
 
 logger = logging.getLogger(__name__)
 
@@ -84,20 +85,12 @@ class DirectoryWorkloads:
                 last = scan
                 yield scan.proxies
 
-    async def _scans(self) -> AsyncGenerator[Scan, None]:
-        """Yield a first scan in time, even if it has to be without the directory."""
-        async with aclosing(self._scans_for_ever()) as scans:
-            first = asyncio.ensure_future(anext(scans))
-            try:
-                done, _ = await asyncio.wait({first}, timeout=PATIENCE_SECONDS)
-                if not done:
-                    yield self._drop_ins.kept("does not answer")
-                yield await first
-            finally:
-                first.cancel()
-                await asyncio.wait({first})
-            async for scan in scans:
-                yield scan
+    def _scans(self) -> AsyncGenerator[Scan, None]:
+        return first_in_time(
+            self._scans_for_ever(),
+            PATIENCE_SECONDS,
+            lambda: self._drop_ins.kept("does not answer"),
+        )
 
     async def _scans_for_ever(self) -> AsyncGenerator[Scan, None]:
         async with aclosing(_events(self._path)) as events:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -35,6 +36,27 @@ async def newest_of(
             yield await following.next()
     finally:
         await following.close()
+
+
+async def first_in_time(
+    stream: AsyncGenerator[T, None], patience: float, meanwhile: Callable[[], T]
+) -> AsyncGenerator[T, None]:
+    """Yield what a stream yields, but `meanwhile()` first if it takes too long.
+
+    Too long are `patience` seconds; the stream is closed in the end.
+    """
+    async with aclosing(stream):
+        first = asyncio.ensure_future(anext(stream))
+        try:
+            done, _ = await asyncio.wait({first}, timeout=patience)
+            if not done:
+                yield meanwhile()
+            yield await first
+        finally:
+            first.cancel()
+            await asyncio.wait({first})
+        async for value in stream:
+            yield value
 
 
 class _Following(Generic[T]):

@@ -1,11 +1,14 @@
 """`/v1/catalog/node-services`: the question, and what its answer says."""
 
+import asyncio
 import json
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from consul_ebpf.client.answers import FILTERED
+from consul_ebpf.base.boundary import boundary
+from consul_ebpf.client.blocking import LARGE
 from consul_ebpf.client.http import ConsulHttp
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.names import named, problems
@@ -41,48 +44,41 @@ class _Node(msgspec.Struct, frozen=True, rename="pascal"):
     services: list[Any] | None
 
 
+Found = tuple[tuple[Proxy, ...], tuple[str, ...]]
+"""The proxies, and a line for each entry that was skipped."""
+
+
 async def query(
     consul: ConsulHttp, node: str, index: int | None, wait: str
-) -> tuple[str, tuple[Any, bool]]:
+) -> tuple[str, Found | None]:
     """Ask for the proxies only, so that a node's other services are no load."""
-    params = [
-        (consul.consistency, "1"),
-        ("filter", " or ".join(f'Kind == "{kind}"' for kind in KINDS)),
-    ]
-    if consul.dc:
-        params.append(("dc", consul.dc))
-    if index:
-        params += [("index", str(index)), ("wait", wait)]
-
-    def read(response: Any) -> tuple[str, tuple[Any, bool]]:
-        filtered = response.headers[FILTERED] == "true"
-        return response.headers["X-Consul-Index"], (json.loads(response.body), filtered)
-
+    kinds = " or ".join(f'Kind == "{kind}"' for kind in KINDS)
     path = f"/v1/catalog/node-services/{node}"
-    headers = consul.prepare_headers()
-    answer: tuple[str, tuple[Any, bool]] = await consul.http.get(
-        read, path, params=params, headers=headers
-    )
-    return answer
+    params = [("filter", kinds)]
+    answer = await consul.read(path, index=index, wait=wait, params=params)
+    read = partial(proxies_in, answer.body, answer.filtered, node=node)
+    with boundary(ConsulError, f"the services of node {node}"):
+        large = len(answer.body) > LARGE
+        found = await asyncio.to_thread(read) if large else read()
+    return answer.index, found
 
 
-def proxies_in(
-    data: Any, filtered: bool, *, node: str
-) -> tuple[tuple[Proxy, ...], tuple[str, ...]] | None:
+def proxies_in(body: bytes, filtered: bool, *, node: str) -> Found | None:
     """Read the catalog's answer: the proxies, and a line for each one skipped.
 
     None is an answer without the node: it is gone, or hidden from the token.
 
     Args:
-        data: the decoded JSON.
+        body: JSON.
         filtered: whether the answer says that ACLs hid something.
         node: its name.
 
     Raises:
         ConsulError: ACLs hid all there may be.
-        msgspec.ValidationError: it is not an answer to the question.
+        ValueError: it is not JSON, or not an answer to the question.
     """
-    answer = msgspec.convert(data, _Node)
+    # Not msgspec's decoder: half a surrogate pair in one entry would cost all of them.
+    answer = msgspec.convert(json.loads(body), _Node)
     if answer.node is None:
         return None
     if filtered and not answer.services:

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import msgspec
@@ -5,7 +6,7 @@ import pytest
 
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.values import Proxy
-from consul_ebpf.proxies.sources.node_services import proxies_in
+from consul_ebpf.proxies.sources.node_services import Found, proxies_in
 
 NODE = {"ID": "", "Node": "host1", "Address": "127.0.0.1"}
 
@@ -20,8 +21,12 @@ def service(id_: str, kind: str = "connect-proxy", **more: Any) -> dict[str, Any
     }
 
 
+def said(data: Any, filtered: bool, *, node: str) -> Found | None:
+    return proxies_in(json.dumps(data).encode(), filtered, node=node)
+
+
 def read(*services: Any) -> tuple[tuple[Proxy, ...], tuple[str, ...]]:
-    answer = proxies_in({"Node": NODE, "Services": [*services]}, False, node="host1")
+    answer = said({"Node": NODE, "Services": [*services]}, False, node="host1")
     assert answer is not None
     return answer
 
@@ -82,19 +87,19 @@ def test_fault_88_bad_entry(bad: Any) -> None:
 
 def test_no_node() -> None:
     """An answer without the node is no answer: gone and hidden look the same."""
-    assert proxies_in({"Node": None, "Services": None}, False, node="x") is None
+    assert said({"Node": None, "Services": None}, False, node="x") is None
 
 
 def test_hidden() -> None:
     """A node whose services ACLs hide is an error, one without services is empty."""
     with pytest.raises(ConsulError, match="node host1; it needs service:read"):
-        proxies_in({"Node": NODE, "Services": []}, True, node="host1")
-    assert proxies_in({"Node": NODE, "Services": []}, False, node="x") == ((), ())
-    assert proxies_in({"Node": NODE, "Services": None}, False, node="x") == ((), ())
+        said({"Node": NODE, "Services": []}, True, node="host1")
+    assert said({"Node": NODE, "Services": []}, False, node="x") == ((), ())
+    assert said({"Node": NODE, "Services": None}, False, node="x") == ((), ())
 
 
 @pytest.mark.parametrize("data", [None, [], {}, "x", {"Node": 1, "Services": []}])
 def test_not_an_answer(data: Any) -> None:
     """What is not an answer to the question is refused whole."""
     with pytest.raises(msgspec.ValidationError):
-        proxies_in(data, False, node="host1")
+        said(data, False, node="host1")
