@@ -113,7 +113,10 @@ async def test_node_comes_later(
         assert await watch.ids() == []
         await watch.stays()
         cluster.register_proxy("a", node=node)
-        assert await watch.ids(within=2) == ["a-sidecar-proxy"]
+        ids = await watch.ids(within=2)
+        if not ids:  # the node alone was there first: nothing is lacking any more
+            ids = await watch.ids(within=2)
+        assert ids == ["a-sidecar-proxy"]
     assert caplog.text.count("is not in the catalog, or the ACL token lacks") == 1
 
 
