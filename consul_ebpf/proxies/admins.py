@@ -168,7 +168,9 @@ class _Namespace:
 
     def _wait(self, proxy: Proxy, why: str) -> None:
         address = host_port(*(proxy.admin or self._default))
-        conflict = f"Envoy's admin address {address} {why}; set another (admin)"
+        conflict = (
+            f"Envoy's admin address {address} {why}; set another (admin), or its netns"
+        )
         self._placed.append(replace(proxy, conflict=conflict))
 
     def _whose(self, host: str, port: int) -> str:

@@ -65,7 +65,7 @@ def test_fault_89_two_that_ask_for_one_address() -> None:
     assert ports(told) == {"a": 19000}
     assert told.proxies[1].conflict == (
         "Envoy's admin address 0.0.0.0:19000 is that of proxy 'a' (catalog node n), in"
-        " the same network namespace; set another (admin)"
+        " the same network namespace; set another (admin), or its netns"
     )
     assert told.remembered == {"a": Admin(at)}
     b = replace(b, admin=DEFAULT)

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import tempfile
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from consul_ebpf.config.schema import Credentials, ProxyEntry
 from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
@@ -197,3 +200,54 @@ async def test_fault_87_who_gives_up_waiting_costs_nobody_else(tmp_path: Path) -
     assert [each for each in done if each is True] == [True] * 4
     for number in (1, 2, 4, 5):
         assert await RegisteredWorkloads(tmp_path).owns(f"web-{number}")
+
+
+TEXT = st.text(st.characters(), max_size=8) | st.sampled_from(
+    ["", "\ud800", "/a\0b", "/run/x", "127.64.0.1", "127.0.0.1:1", "login", "static"]
+)
+CREDENTIALS = st.builds(
+    Credentials,
+    type=st.sampled_from(["", "static", "login"]),
+    token_file=TEXT,
+    auth_method=TEXT,
+    bearer_token_file=TEXT,
+    namespace=TEXT,
+    meta=st.dictionaries(TEXT, TEXT, max_size=2),
+    token_ttl=st.floats(),
+)
+ENTRIES = st.builds(
+    ProxyEntry,
+    id=TEXT,
+    node=TEXT,
+    namespace=st.just("default") | TEXT,
+    service=TEXT,
+    vip=st.just("") | TEXT,
+    admin=st.just("") | TEXT,
+    netns=st.just("") | TEXT,
+    credentials=st.just(Credentials()) | CREDENTIALS,
+)
+
+
+@given(st.lists(ENTRIES, max_size=4))
+def test_fault_88_what_is_taken_can_be_read_again(entries: list[ProxyEntry]) -> None:
+    """Whatever is asked for is refused in one line, or there after a restart."""
+
+    async def put(directory: Path) -> None:
+        source = RegisteredWorkloads(directory)
+        taken, said = {}, []
+        for entry in entries:
+            try:
+                await source.put(entry)
+            except ConfigError as error:
+                said.append(str(error))
+            else:
+                taken[entry.id] = entry.node
+        assert all(map(str.isprintable, said))
+        again = RegisteredWorkloads(directory)
+        async with aclosing(cast("Any", again.watch())) as watching:
+            found = await anext(watching)
+        assert taken == {each.id: each.node for each in found}
+        assert again.lacking == ()
+
+    with tempfile.TemporaryDirectory() as name:
+        asyncio.run(put(Path(name)))
