@@ -191,6 +191,11 @@ class Proxy:
     """Why no bootstrap may be made of it now: what it asks for is another's. What it
     has meanwhile stays."""
 
+    @property
+    def has_own(self) -> bool:
+        """Whether it has a place or credentials that only its own entry knows."""
+        return bool(self.netns or self.cgroup or self.credentials)
+
 
 @dataclass(frozen=True, slots=True)
 class PlacedProxy:

@@ -29,6 +29,8 @@ class Admin:
 
     address: Address
     netns: str = ""
+    own: bool = False
+    """Whether the proxy had a place or credentials of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def tell_apart(
         found.update((proxy.id, proxy) for proxy in namespace.place())
     told = tuple(found[proxy.id] for proxy in asked)
     now = {
-        proxy.id: Admin(proxy.admin, proxy.netns)
+        proxy.id: Admin(proxy.admin, proxy.netns, own=proxy.has_own)
         for proxy in told
         if proxy.admin and not proxy.conflict
     }

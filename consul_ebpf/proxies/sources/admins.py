@@ -19,6 +19,7 @@ from consul_ebpf.model.seams import Lacks, WorkloadSource
 from consul_ebpf.model.values import Proxy, host_port
 from consul_ebpf.proxies.admins import Address, Admin, tell_apart
 from consul_ebpf.proxies.kept import Kept
+from consul_ebpf.proxies.sources.precedence import of_catalog
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class _Record(msgspec.Struct, frozen=True):
 
     admin: str
     netns: str = ""
+    own: bool = False
 
 
 class AdminMemory:
@@ -54,14 +56,15 @@ class AdminMemory:
                 address, port = parse_endpoint(record.admin)
             except ValueError:
                 continue
-            found[proxy_id] = Admin((str(address), port), record.netns)
+            at = str(address), port
+            found[proxy_id] = Admin(at, record.netns, own=record.own)
         return found
 
     def save(self, remembered: Mapping[str, Admin]) -> None:
         """Keep it; a failure is logged, once."""
         self._kept.save(
             {
-                proxy_id: _Record(host_port(*admin.address), admin.netns)
+                proxy_id: _Record(host_port(*admin.address), admin.netns, admin.own)
                 for proxy_id, admin in remembered.items()
             }
         )
@@ -100,7 +103,10 @@ class AdminWorkloads:
         remembered: Mapping[str, Admin] = await asyncio.to_thread(self._memory.load)
         source = cast("Any", self._source.watch())
         async with aclosing(source):
-            async for proxies in source:
+            async for named_now in source:
+                proxies, held = _without_the_bereft(
+                    named_now, remembered if self.lacking else {}
+                )
                 told = await asyncio.to_thread(
                     partial(
                         tell_apart,
@@ -114,12 +120,33 @@ class AdminWorkloads:
                 )
                 await asyncio.to_thread(self._memory.save, told.remembered)
                 remembered = told.remembered
-                problems.report(
+                conflicts = [
                     f"{named(proxy)}: {proxy.conflict}"
                     for proxy in told.proxies
                     if proxy.conflict
-                )
+                ]
+                problems.report([*conflicts, *held])
                 yield told.proxies
+
+
+def _without_the_bereft(
+    proxies: tuple[Proxy, ...], remembered: Mapping[str, Admin]
+) -> tuple[tuple[Proxy, ...], list[str]]:
+    """Leave out who had a place or credentials of its own and is the catalog's now.
+
+    A source that cannot tell now may have named it with them: it is not to be unbound,
+    or given the host's token, for the catalog naming it, too.
+    """
+    bereft = {
+        proxy
+        for proxy in proxies
+        if of_catalog(proxy.owner)
+        and proxy.id in remembered
+        and remembered[proxy.id].own
+    }
+    why = "waits: it had a place or credentials of its own, and who gave them to it"
+    lines = [f"{named(proxy)}: {why} cannot be read now" for proxy in bereft]
+    return tuple(proxy for proxy in proxies if proxy not in bereft), lines
 
 
 def is_busy(address: Address) -> bool:

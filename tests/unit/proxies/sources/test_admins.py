@@ -66,6 +66,33 @@ async def test_who_only_looks_writes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / ADMINS_FILE).exists()
 
 
+class Lacking(FakeWorkloads):
+    """Says what it lacks, as it is told."""
+
+    lacking: tuple[str, ...] = ()
+
+
+async def test_fault_86_nobody_is_bereft_while_a_source_cannot_tell(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Named by the catalog alone, a proxy that had its own waits; others do not."""
+    mine, other = Proxy("mine", "n", netns="/run/netns/mine"), Proxy("other", "n")
+    source = Lacking([mine, other])
+    async with aclosing(cast("Any", workloads(source, tmp_path).watch())) as watch:
+        assert [each.id for each in await anext(watch)] == ["mine", "other"]
+    catalogs = Proxy("mine", "n", owner="catalog node n")
+    source = Lacking([catalogs, other])
+    source.lacking = ("registered.json was damaged",)
+    async with aclosing(cast("Any", workloads(source, tmp_path).watch())) as watch:
+        assert [each.id for each in await anext(watch)] == ["other"]
+        assert caplog.text.count("proxy 'mine' (catalog node n): waits: it had a") == 1
+        source.set([mine])
+        assert [each.id for each in await anext(watch)] == ["mine"]
+        source.lacking = ()
+        source.set([catalogs, other])  # nobody else names it: it is the catalog's now
+        assert [each.id for each in await anext(watch)] == ["mine", "other"]
+
+
 def test_a_port_that_is_listened_on_is_busy() -> None:
     """One that nobody has, or whose connections are ending, is not."""
     with socket.create_server((HOST, 0)) as listening:
