@@ -48,7 +48,8 @@ from consul_ebpf.model.values import KernelState, PooledServer, Vip
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.params import CentralConfig
 from consul_ebpf.servers.known import KnownServers
-from consul_ebpf.servers.pool import VIP_NETWORK, ServerPool
+from consul_ebpf.servers.pool import ServerPool
+from consul_ebpf.servers.sanity import VIP_NETWORK
 from consul_ebpf.tokens.keeper import TokenKeeper
 
 logger = logging.getLogger(__name__)

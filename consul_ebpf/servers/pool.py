@@ -4,24 +4,24 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from types import TracebackType
 from typing import Self
 
+from consul_ebpf.base.boundary import reason
 from consul_ebpf.base.events import event
 from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.reasons import Reasons
-from consul_ebpf.model.errors import ConsulEbpfError
-from consul_ebpf.model.seams import HealthProbe, Rechecks, ServerSource
+from consul_ebpf.base.tasks import for_each, keep_running
+from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
+from consul_ebpf.model.seams import Health, HealthProbe, Rechecks, ServerSource
 from consul_ebpf.model.values import PooledServer, Server, ServerState
 from consul_ebpf.servers import membership
-from consul_ebpf.servers.sanity import sane
+from consul_ebpf.servers.sanity import VIP_NETWORK, sane
 
 logger = logging.getLogger(__name__)
-
-VIP_NETWORK = IPv4Network("127.64.0.0/10")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,9 @@ class ServerPool:
 
     `async for servers in pool:` yields the newest whole value, for any number of
     subscribers; a slow one misses what was in between. The pool runs while somebody
-    iterates, or inside `async with pool:`. What makes it stop is raised to both.
+    iterates, or inside `async with pool:`. Only a configuration that cannot be used
+    makes it stop, and is raised to both: whatever else a source or a probe raises is
+    logged, and that source or that one probe started again.
 
     The first value comes when each listed server was probed once. A value is never
     empty, and once a server was ready, one is (see `membership` for the rules).
@@ -74,7 +76,7 @@ class ServerPool:
         self._users = 0
         self._runner: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._probers: dict[str, asyncio.Task[None]] = {}
+        self._watched: Latest[Collection[str]] = Latest()
         self._verdicts: dict[str, str] = {}  # newest, in words
         self._reasons = Reasons(logger, "list_refused")
         self._panicking = False
@@ -139,19 +141,21 @@ class ServerPool:
         error: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._follow(tasks), name="server source")
+                follow = keep_running("servers", self._follow, fatal=(ConfigError,))
+                tasks.create_task(follow, name="server source")
+                probes = for_each(self._watched, self._watch_health, name="probe of")
+                tasks.create_task(probes, name="probes")
         except BaseExceptionGroup as group:
             error = group.exceptions[0]
             raise error from None
         finally:
             self._cell.set(_End(error))
-            self._probers.clear()
             self._verdicts.clear()
             await self._probe.aclose()
 
-    async def _follow(self, tasks: asyncio.TaskGroup) -> None:
+    async def _follow(self) -> None:
         """Take each new list from the source."""
-        self._settle(tasks)
+        self._settle()
         async for servers in self._source.watch():
             self._answered = True
             kept, rejected = sane(servers, self._settings.vip_network)
@@ -160,38 +164,40 @@ class ServerPool:
             self._members = membership.with_list(
                 self._members, kept, self._now(), self._settings
             )
-            self._settle(tasks)
+            self._settle()
         raise ConsulEbpfError(f"server source {self._source!r} ended; it never should")
 
-    async def _watch_health(self, id_: str, tasks: asyncio.TaskGroup) -> None:
-        """Probe one server for as long as it is a member."""
-        while member := self._members.get(id_):
+    async def _watch_health(self, id_: str) -> None:
+        """Probe one server, until cancelled."""
+        while True:
             begun = self._now()
-            health = await self._probe.check(member.server)
-            self._members = membership.with_verdict(
-                self._members,
-                member.server,
-                health.alive,
-                self._now(),
-                self._settings,
-            )
-            self._verdicts[id_] = health.reason
-            self._settle(tasks)
+            if member := self._members.get(id_):
+                await self._look(id_, member.server)
             # Jitter, so that a host's probes do not fall into step with others'.
             pause = self._settings.interval * random.uniform(0.9, 1.1)  # noqa: S311
             await asyncio.sleep(begun + pause - self._now())
 
-    def _settle(self, tasks: asyncio.TaskGroup) -> None:
+    async def _look(self, id_: str, server: Server) -> None:
+        try:
+            health = await self._probe.check(server)
+        except Exception as error:
+            # It goes on to whoever starts this anew; the server was not seen to work.
+            self._judge(id_, server, Health(alive=False, reason=reason(error)))
+            raise
+        self._judge(id_, server, health)
+
+    def _judge(self, id_: str, server: Server, health: Health) -> None:
+        self._members = membership.with_verdict(
+            self._members, server, health.alive, self._now(), self._settings
+        )
+        self._verdicts[id_] = health.reason
+        self._settle()
+
+    def _settle(self) -> None:
         """Probe exactly the members, and publish them."""
-        for id_ in self._probers.keys() - self._members.keys():
-            # It ends by itself too, but only after its pause or its deadline.
-            self._probers.pop(id_).cancel()
-            self._verdicts.pop(id_, None)
-        for id_ in self._members:
-            if id_ not in self._probers:
-                self._probers[id_] = tasks.create_task(
-                    self._watch_health(id_, tasks), name=f"probe of {id_}"
-                )
+        for id_ in self._verdicts.keys() - self._members.keys():
+            del self._verdicts[id_]
+        self._watched.set(frozenset(self._members))
         if self._cell.value is None and membership.untested(self._members):
             return  # a plan for the first of three servers would be thrown away
         servers = membership.pooled(self._members, self._now(), self._settings)

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from consul_ebpf.model.values import MAX_SERVERS, Server, host_port
 
+VIP_NETWORK = IPv4Network("127.64.0.0/10")
+"""Where the VIPs are by default."""
+
 THIS_NETWORK = IPv4Network("0.0.0.0/8")
 
 
@@ -21,8 +24,12 @@ class Sane(NamedTuple):
     rejected: tuple[str, ...]
 
 
-def sane(servers: Iterable[Server], vip_network: IPv4Network) -> Sane:
+def sane(
+    servers: Iterable[Server], vip_network: IPv4Network, *, loopback: bool = True
+) -> Sane:
     """Keep the servers a connect may be sent to.
+
+    `loopback` says whether one may be on this host: whoever lists it is here, too.
 
     A server with one good and one bad address keeps the good one. Of two with the
     same id or endpoint the first by id stays, and of too many the first by id, so
@@ -37,7 +44,7 @@ def sane(servers: Iterable[Server], vip_network: IPv4Network) -> Sane:
             continue
         v4, v6 = server.ipv4, server.ipv6
         for address in (v4, v6):
-            if address and (fault := _fault(address, vip_network)):
+            if address and (fault := _fault(address, vip_network, loopback)):
                 where = host_port(address, server.port)
                 rejected.append(f"{_named(server)}: {where} {fault}")
                 v4 = None if address is v4 else v4
@@ -57,7 +64,9 @@ def sane(servers: Iterable[Server], vip_network: IPv4Network) -> Sane:
     return Sane(tuple(kept[:MAX_SERVERS]), tuple(rejected))
 
 
-def _fault(address: IPv4Address | IPv6Address, vip_network: IPv4Network) -> str:
+def _fault(
+    address: IPv4Address | IPv6Address, vip_network: IPv4Network, loopback: bool
+) -> str:
     """Say what is wrong with an address, empty if nothing is."""
     v4 = address if isinstance(address, IPv4Address) else address.ipv4_mapped
     faults = {
@@ -67,6 +76,12 @@ def _fault(address: IPv4Address | IPv6Address, vip_network: IPv4Network) -> str:
         "is an IPv4-mapped address: list it as IPv4": v4 not in {None, address},
         "is the unspecified address": address.is_unspecified
         or (v4 is not None and v4 in THIS_NETWORK),
+        "is on this host, and whoever lists it is not": (
+            not loopback and (v4 or address).is_loopback
+        ),
+        "has a zone, which means something on one host only": (
+            isinstance(address, IPv6Address) and bool(address.scope_id)
+        ),
         "is a multicast address": address.is_multicast,
         "is a link-local address": address.is_link_local,
         # 240.0.0.0/4, with the broadcast address and Consul's own virtual addresses

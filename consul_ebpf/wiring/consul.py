@@ -191,7 +191,12 @@ class Parts:
 
         factory, explain = self.channels
         return WatchSource(
-            resolver, factory, grpc_port=consul.grpc_port, token=token, explain=explain
+            resolver,
+            factory,
+            grpc_port=consul.grpc_port,
+            token=token,
+            explain=explain,
+            vip_network=IPv4Network(self._config.kernel.vip_cidr),
         )
 
     def probe(self) -> HealthProbe:

@@ -1,7 +1,7 @@
 """What the gRPC client makes of servers that misbehave. Real ones, on loopback."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -11,60 +11,14 @@ import pytest
 from consul_ebpf.client import dataplane, watch_servers
 from consul_ebpf.client.calls import CallError, ServerCalls
 from consul_ebpf.client.channels import insecure_channel
-from consul_ebpf.client.messages import (
-    BootstrapParamsResponse,
-    WatchServersResponse,
-)
+from consul_ebpf.client.messages import BootstrapParamsResponse
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.values import Proxy, Server
+from tests.lab.answering import list_of, serving
 
 SECRET = "5e17eca7-0000-0000-0000-000000000000"
 PARAMS = f"/hashicorp.consul.{dataplane.METHOD}"
 PROXY = Proxy(id="web", node="n")
-
-Unary = Callable[[Any], Awaitable[bytes]]
-
-
-class _Answers(grpc.GenericRpcHandler):  # type: ignore[misc] # untyped
-    def __init__(self, unary: Unary, lists: list[bytes]) -> None:
-        self.unary = unary
-        self.lists = lists
-
-    def service(self, details: grpc.HandlerCallDetails) -> Any:
-        if details.method == watch_servers.METHOD:
-
-            async def stream(_: bytes, __: Any) -> AsyncIterator[bytes]:
-                for each in self.lists:
-                    yield each
-                await asyncio.sleep(60)
-
-            return grpc.unary_stream_rpc_method_handler(stream)
-
-        async def call(_: bytes, context: Any) -> bytes:
-            return await self.unary(context)
-
-        return grpc.unary_unary_rpc_method_handler(call)
-
-
-@asynccontextmanager
-async def serving(
-    answer: bytes | Unary = b"", lists: list[bytes] | None = None
-) -> AsyncIterator[Server]:
-    """Answer every unary call so, and WatchServers with these lists."""
-
-    async def says(_: Any) -> bytes:
-        assert isinstance(answer, bytes)
-        return answer
-
-    server = grpc.aio.server()
-    unary = says if isinstance(answer, bytes) else answer
-    server.add_generic_rpc_handlers([_Answers(unary, lists or [])])
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield Server.at("127.0.0.1", port)
-    finally:
-        await server.stop(None)
 
 
 @asynccontextmanager
@@ -156,28 +110,19 @@ async def test_fault_114_a_channel_closed_under_a_call_is_an_error() -> None:
             await call
 
 
-def of(*servers: tuple[str, str]) -> bytes:
-    """Return a list as a server sends it."""
-    message = WatchServersResponse()
-    for id_, address in servers:
-        message.servers.add(id=id_, address=address)
-    data: bytes = message.SerializeToString()
-    return data
-
-
 @pytest.mark.parametrize(
     "strange",
     [
         b"\xff\xff\xff",
         b"\x0a\x04\x0a\x02\xff\xfe",
-        of(*[(str(i), "10.0.0.1") for i in range(20_000)]),
+        list_of(*[(str(i), "10.0.0.1") for i in range(20_000)]),
         b"\x0a" + b"x" * (2 << 20),
     ],
     ids=["garbage", "not UTF-8", "20,000 servers", "two megabytes"],
 )
 async def test_fault_114_a_list_that_is_none_is_an_error(strange: bytes) -> None:
     """What came before it stands."""
-    async with serving(lists=[of(("a", "10.0.0.1")), strange]) as server:
+    async with serving(lists=[list_of(("a", "10.0.0.1")), strange]) as server:
         answers = watch_servers.watch_servers(insecure_channel, server, SECRET)
         async with aclosing(answers) as lists:
             first = await anext(lists)

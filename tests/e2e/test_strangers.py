@@ -58,7 +58,7 @@ def test_fault_115_nothing_goes_to_an_address_nobody_configured(
     config: dict[str, Any] = {
         "consul": {
             "source": source,
-            "addresses": cluster.addresses,
+            "addresses": list(cluster.addresses),
             "grpc_port": GRPC_TLS_PORT,
             "datacenter": "dc1",
             "tls": {"ca_certs": ca},

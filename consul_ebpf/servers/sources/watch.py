@@ -5,7 +5,9 @@ import logging
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from ipaddress import IPv4Network
 
+from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.base.retry import growing
 from consul_ebpf.base.timing import done
@@ -13,10 +15,10 @@ from consul_ebpf.client.channels import ChannelFactory, target_of
 from consul_ebpf.client.rpc import CallError
 from consul_ebpf.client.token import TokenSource, no_token
 from consul_ebpf.client.watch_servers import Listed, watch_servers
-from consul_ebpf.model.errors import ConfigError, ConsulError, TokenPendingError
+from consul_ebpf.model.errors import ConsulEbpfError, ConsulError, TokenPendingError
 from consul_ebpf.model.values import Server
+from consul_ebpf.servers.sanity import VIP_NETWORK, sane
 from consul_ebpf.servers.sources.names import Resolver
-from consul_ebpf.servers.sources.static import parse_server
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ class WatchSource:
         grpc_port: of every server; the lists do not say.
         token: any that is valid; asked for at each try.
         explain: says why there is no connection to a target, where it is known.
+        vip_network: no server can be in there.
     """
 
     def __init__(
@@ -60,12 +63,16 @@ class WatchSource:
         grpc_port: int = 8502,
         token: TokenSource = no_token,
         explain: Callable[[str], str] = lambda _: "",
+        vip_network: IPv4Network = VIP_NETWORK,
     ) -> None:
         self._resolver = resolver
         self._channels = channels
         self._grpc_port = grpc_port
         self._token = token
         self._explain = explain
+        self._vip_network = vip_network
+        self._left_out = Reasons(logger, "list_refused")
+        self._bad_seeds = Reasons(logger, "list_refused")
 
     def __repr__(self) -> str:
         return f"<WatchSource {self._resolver!r}>"
@@ -78,14 +85,14 @@ class WatchSource:
         untried: list[Server] = []
         while True:
             if not untried:
-                seeds, _, wrong = await self._resolver.resolve()
-                failed.note(*wrong)
+                seeds = await self._seeds(failed)
                 untried = [*known, *seeds]
             server = untried[0] if untried else None
             try:
                 token = await asyncio.to_thread(self._token)
-            except TokenPendingError:
-                server, failed.pause = None, PENDING
+            except ConsulEbpfError as error:
+                server = None
+                failed.without_token(error)
             if server is not None:
                 del untried[0]
                 async with aclosing(self._lists_of(server, token, failed)) as lists:
@@ -96,10 +103,22 @@ class WatchSource:
                         if servers != last:
                             last = servers
                             yield servers
+                if failed.doubtful:
+                    untried = [*untried[1:], *untried[:1]]
             if seeds and not last:
                 last = seeds
                 yield seeds
             await asyncio.sleep(failed.pause)
+
+    async def _seeds(self, failed: "_Failures") -> tuple[Server, ...]:
+        """Resolve the seeds; looked at before anybody connects there with the token."""
+        found, _, wrong = await self._resolver.resolve()
+        failed.note(*wrong)
+        seeds, rejected = sane(found, self._vip_network)
+        self._bad_seeds.report(rejected)
+        if not seeds:
+            failed.note("no seed leads to an address that a server can have")
+        return seeds
 
     async def _lists_of(
         self, server: Server, token: str | None, failed: "_Failures"
@@ -107,29 +126,46 @@ class WatchSource:
         """Yield one server's lists until something is wrong with it."""
         try:
             async for listed in _prompt(watch_servers(self._channels, server, token)):
-                servers = self._read(listed)
+                servers = self._read(server, listed)
                 if servers:  # the first list may be empty: it does not know yet
                     failed.over()
                     done("discovery")
                     yield servers
         except ConsulError as error:
+            failed.doubtful = isinstance(error, _DoubtfulError)
             code = error.code if isinstance(error, CallError) else ""
             advice = f": {ADVICE[code]}" if code in ADVICE else ""
             why = self._explain(target_of(server))
             failed.note(why or f"{error}{advice}")
 
-    def _read(self, listed: tuple[Listed, ...]) -> tuple[Server, ...]:
-        servers = []
+    def _read(self, who: Server, listed: tuple[Listed, ...]) -> tuple[Server, ...]:
+        """Return the servers of a list that can be servers, sorted by id.
+
+        Raises:
+            ConsulError: it lists some, and none of them can be one.
+        """
+        servers, rejected = [], []
         for each in listed:
             try:
-                at = parse_server(each.address, self._grpc_port)
-            except ConfigError as error:
-                logger.debug("a server of the list skipped: %s", error)
+                # The list says no ports: what holds one is no address.
+                at = Server.at(each.address, self._grpc_port)
+            except ValueError:
+                name = one_line(f"server {each.id} left out: {each.address!r}", 200)
+                rejected.append(f"{name} is no IP address")
                 continue
             servers.append(
                 Server(each.id, at.port, at.ipv4, at.ipv6, version=each.version)
             )
-        return tuple(sorted(servers, key=lambda each: each.id))
+        here = who.address.is_loopback
+        kept, faults = sane(servers, self._vip_network, loopback=here)
+        self._left_out.report([*rejected, *faults])
+        if listed and not kept:
+            raise _DoubtfulError(f"{who.endpoint}: lists no address a server can have")
+        return kept
+
+
+class _DoubtfulError(ConsulError):
+    """A server answers, and others are likely to know better."""
 
 
 class _Failures:
@@ -139,6 +175,8 @@ class _Failures:
         self._reasons = Reasons(logger, "source_failed")
         self._count = 0
         self.pause = 0.0
+        self.doubtful = False
+        """Whether the newest one says that others know better."""
 
     def note(self, *reasons: str) -> None:
         for why in reasons:
@@ -150,6 +188,12 @@ class _Failures:
                 logger.debug("WatchServers: %s", why)
         longest = growing(self._count, LEAST, MOST, factor=1.5)
         self.pause = random.uniform(LEAST, longest)  # noqa: S311
+
+    def without_token(self, error: ConsulEbpfError) -> None:
+        if isinstance(error, TokenPendingError):
+            self.pause = PENDING
+        else:
+            self.note(str(error))
 
     def over(self) -> None:
         self._count = 0

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
+from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.seams import Health
 from consul_ebpf.model.values import PooledServer, Server, ServerState
 from consul_ebpf.servers.pool import PoolSettings, ServerPool
@@ -217,11 +217,16 @@ class BrokenSource:
 
 
 class BrokenProbe(FakeProbe):
-    """Raises, which a probe never should."""
+    """Raises for one server, which a probe never should."""
+
+    def __init__(self, broken: str) -> None:
+        super().__init__()
+        self.broken = broken
 
     async def check(self, server: Server) -> Health:
-        await asyncio.sleep(5)
-        raise ZeroDivisionError
+        if server.id == self.broken:
+            raise ZeroDivisionError
+        return await super().check(server)
 
 
 async def consume(pool: ServerPool) -> None:
@@ -252,16 +257,37 @@ async def test_a_failing_source_fails_its_subscribers_and_its_owner() -> None:
         await consume(pool)
 
 
-async def test_a_source_that_ends_is_a_failure() -> None:
-    """It would leave a pool that never learns of anything."""
-    with pytest.raises(ConsulEbpfError, match="ended; it never should"):
-        await consume(ServerPool(BrokenSource(None), FakeProbe()))
+@pytest.mark.parametrize("fault", [ZeroDivisionError("x\x1b[2J"), None])
+async def test_fault_119_a_source_that_raises_or_ends_is_started_again(
+    fault: Exception | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Meanwhile its servers are probed; the log says it once, in printable text."""
+    probe = FakeProbe()
+    async with ServerPool(BrokenSource(fault), probe) as pool:
+        await until(pool, {A.id: READY})
+        await asyncio.sleep(30)
+        probe.kill(A.id)
+        before = probe.checks[A.id]
+        await asyncio.sleep(10)
+        assert probe.checks[A.id] >= before + 9
+    said = [each for each in caplog.messages if each.startswith("servers: ")]
+    assert 1 == len(said)
+    assert said[0].isprintable()
 
 
-async def test_a_probe_that_raises_is_a_failure() -> None:
-    """A mistake in somebody's probe must not look like a dead server."""
-    with pytest.raises(ZeroDivisionError):
-        await consume(ServerPool(FakeServerSource([A]), BrokenProbe()))
+async def test_fault_119_a_probe_that_raises_is_a_failed_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is told once with its traceback, and goes on; the other servers' do, too."""
+    probe = BrokenProbe(A.id)
+    async with ServerPool(FakeServerSource([A, B]), probe) as pool:
+        await until(pool, {A.id: FAILING, B.id: READY})
+        await asyncio.sleep(30)
+        assert probe.checks[B.id] >= 28
+        probe.broken = ""
+        await until(pool, {A.id: READY, B.id: READY})
+    told = [each for each in caplog.records if "ZeroDivisionError" in each.getMessage()]
+    assert 1 == len([each for each in told if each.exc_info])
 
 
 @pytest.mark.parametrize("moment", [0, 0.5, 1.0, 1.7, 30.0])
