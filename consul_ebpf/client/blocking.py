@@ -50,8 +50,15 @@ IDLE_INTERVAL = 1.0
 LARGE = 64 * 1024
 """Bytes of an answer that is decoded beside the event loop."""
 
+LEADERLESS_INTERVAL = 5.0
+"""Seconds between looks at one address after the other while none knows a leader."""
+
 PENDING = 0.2
 """Seconds between looks whether there is an ACL token now."""
+
+
+class LeaderlessError(ConsulError):
+    """An answer from a server that knows no leader: another address may know better."""
 
 
 async def watch_query(
@@ -135,6 +142,8 @@ class _Watch:
         self.index = 0
         self.earliest = 0.0
         self.failing = False
+        self.leaderless = 0
+        """Answers in a row of no use or without a leader."""
         # The window doubles once each address had its turn.
         self.backoff = wait_random_exponential(
             multiplier=0.5, min=0.5, max=60, exp_base=2 ** (1 / len(turns))
@@ -154,6 +163,8 @@ class _Watch:
             else:
                 answer = self.decode(data)
             index = int(raw)
+        if not turn.consul.known_leader and self.leaderless < len(self.turns) - 1:
+            raise LeaderlessError(f"{at}: it knows no leader")
         if self.index:
             done("discovery")
         else:
@@ -164,6 +175,15 @@ class _Watch:
         self.earliest = begun + interval
         # Backwards (a restored snapshot, another server): ask afresh. The data is good.
         self.index = index if index >= self.index else 0
+        if turn.consul.known_leader:
+            self.leaderless = 0
+        elif len(self.turns) > 1:
+            # Nobody has a leader. Look round soon; do not block at this one.
+            turn.not_before = begun + LEADERLESS_INTERVAL
+            self.turns = self.turns[1:] + self.turns[:1]
+            self.turns.sort(key=lambda turn: turn.not_before)
+            self.index = 0
+            self.earliest = max(turn.not_before, self.turns[0].not_before)
         if self.failing:
             self.failing = False
             logger.info("%s: Consul at %s answers again", self.what, turn.address)
@@ -180,7 +200,10 @@ class _Watch:
             return PENDING
         now = asyncio.get_running_loop().time()
         pause = max(self.backoff(state), getattr(error, "retry_after", None) or 0.0)
+        if isinstance(error, LeaderlessError):
+            pause = 0.0  # it answers, and is the next best
         self.turns[0].not_before = now + pause
+        self.leaderless += 1
         self.turns = self.turns[1:] + self.turns[:1]
         self.turns.sort(key=lambda turn: turn.not_before)
         self.index = 0

@@ -58,10 +58,16 @@ _FIELDS: dict[str, dict[str, tuple[int, str]]] = {
     "acl.LoginResponse": {"token": (1, ".hashicorp.consul.acl.LoginToken")},
     "acl.LogoutRequest": {"token": (1, "string"), "datacenter": (2, "string")},
     "acl.LogoutResponse": {},
+    # As google.rpc.Status and google.protobuf.Any are on the wire.
+    "peerstream.Detail": {"type_url": (1, "string"), "value": (2, "bytes")},
+    "peerstream.Status": {
+        "details": (3, "repeated .hashicorp.consul.peerstream.Detail")
+    },
+    "peerstream.LeaderAddress": {"address": (1, "string")},
 }
 """Message, below `hashicorp.consul.`, to its fields' numbers and types."""
 
-_PACKAGES = ("dataplane", "serverdiscovery", "acl")
+_PACKAGES = ("dataplane", "serverdiscovery", "acl", "peerstream")
 
 
 def _add_field(message: DescriptorProto, name: str, number: int, kind: str) -> None:
@@ -81,6 +87,8 @@ def _add_field(message: DescriptorProto, name: str, number: int, kind: str) -> N
         kind = f"{pair.name}"
     if kind == "string":
         field.type = FieldDescriptorProto.TYPE_STRING
+    elif kind == "bytes":
+        field.type = FieldDescriptorProto.TYPE_BYTES
     elif kind == "bool":
         field.type = FieldDescriptorProto.TYPE_BOOL
     else:
@@ -124,6 +132,8 @@ WatchServersResponse = _class("serverdiscovery.WatchServersResponse")
 LoginRequest = _class("acl.LoginRequest")
 LoginResponse = _class("acl.LoginResponse")
 LogoutRequest = _class("acl.LogoutRequest")
+Status = _class("peerstream.Status")
+LeaderAddress = _class("peerstream.LeaderAddress")
 LogoutResponse = _class("acl.LogoutResponse")
 # Not Consul's own: what gRPC's health protocol says, which a proxy in front may speak.
 HealthRequest: Any = HealthCheckRequest

@@ -29,13 +29,17 @@ UNREADABLE = "INTERNAL"
 class CallError(ConsulError):
     """A call to one server failed.
 
-    `code`: gRPC's name of the status; `details`: what the server said, one line.
+    `code`: gRPC's name of the status; `details`: what the server said, one line;
+    `info`: what it said for machines, the bytes of a google.rpc.Status.
     """
 
-    def __init__(self, message: str, code: str, details: str = "") -> None:
+    def __init__(
+        self, message: str, code: str, details: str = "", info: bytes = b""
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.details = details
+        self.info = info
 
 
 async def ask(
@@ -127,7 +131,12 @@ def _failures(who: str, *secrets: str) -> Iterator[None]:
             code = error.code().name
             details = one_line(_hidden(error.details() or "", secrets), SHOWN)
             line = f"{who}: {code} {details}".strip()
-            raise CallError(line, code, details) from None
+            raise CallError(line, code, details, _info(error)) from None
+
+
+def _info(error: grpc.aio.AioRpcError) -> bytes:
+    found = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
+    return found if isinstance(found, bytes) else b""
 
 
 def _hidden(text: str, secrets: tuple[str, ...]) -> str:

@@ -53,6 +53,8 @@ class Health:
 
     alive: bool
     reason: str
+    leader: bool | None = None
+    """Whether the server knows the cluster's leader, or is it; None: not known."""
 
 
 class HealthProbe(Protocol):

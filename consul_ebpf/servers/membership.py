@@ -17,6 +17,9 @@ The rules, all of which live here:
    `drain_keep` seconds. Listed again before that, it is back as if it had never left.
 8. A server is dead while `fall` failures in a row stand against it and another server
    answers: it is not us who cannot see.
+9. A server that has known no leader for `leader_grace` seconds is failing for as long
+   as another one that answers knows one: it was cut off from its peers, and what it
+   serves grows old. It is not dead: connections to it stay.
 """
 
 from collections.abc import Iterable, Mapping
@@ -39,6 +42,8 @@ class Rules:
     """Seconds to show one of those as failing, so that others hear of its death."""
     shrink_grace: float = 30.0
     """Seconds before the servers a list lost all at once begin to drain."""
+    leader_grace: float = 30.0
+    """Seconds a server may be without a leader: an election takes a few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,10 @@ class Member:
     """None while listed."""
     fell: float = float("-inf")
     """Clock reading when it became failing."""
+    leader: bool | None = None
+    """Whether it knows the leader, as it said last; None: it does not say."""
+    lost: float = float("inf")
+    """Clock reading since when it has known none."""
 
     @property
     def answers(self) -> bool:
@@ -140,7 +149,13 @@ def _endpoints(server: Server) -> tuple[object, ...]:
 
 
 def with_verdict(
-    members: Members, server: Server, alive: bool, now: float, rules: Rules
+    members: Members,
+    server: Server,
+    alive: bool,
+    now: float,
+    rules: Rules,
+    *,
+    leader: bool | None = None,
 ) -> Members:
     """Take one probe's verdict; one on a server that has moved or gone is dropped."""
     member = members.get(server.id)
@@ -153,7 +168,11 @@ def with_verdict(
         up = alive
     elif streak >= rules.rise:
         up = True
-    after = {**members, server.id: replace(member, streak=streak, up=up)}
+    if not alive:
+        leader = member.leader  # it did not say
+    lost = min(member.lost, now) if leader is False else float("inf")
+    member = replace(member, streak=streak, up=up, leader=leader, lost=lost)
+    after = {**members, server.id: member}
     return settled(after, now, rules)
 
 
@@ -172,6 +191,16 @@ def settled(members: Members, now: float, rules: Rules) -> Members:
         or (member.up and now < member.gone.left + rules.drain_keep)
         or (member.up is False and now < member.fell + rules.dead_keep)
     }
+
+
+def leaderless(members: Members, now: float, rules: Rules) -> frozenset[str]:
+    """Return the ids of those without a leader for long, while another has one."""
+    led = (each.answers and each.leader and not each.gone for each in members.values())
+    if not any(led):
+        return frozenset()
+    return frozenset(
+        id_ for id_, each in members.items() if now >= each.lost + rules.leader_grace
+    )
 
 
 def panicking(members: Members, rules: Rules) -> bool:
@@ -195,14 +224,19 @@ def untested(members: Members) -> bool:
 def pooled(members: Members, now: float, rules: Rules) -> tuple[PooledServer, ...]:
     """Show the members as their state, sorted by id, at most `MAX_SERVERS`."""
     elsewhere = _listed_ready(members)
+    lost = leaderless(members, now, rules)
     seen = any(member.answers for member in members.values())
     states = [
         PooledServer(
             member.server,
-            _state(member, now, elsewhere=elsewhere),
+            (
+                ServerState.FAILING
+                if id_ in lost
+                else _state(member, now, elsewhere=elsewhere)
+            ),
             dead=seen and not member.up and member.streak <= -rules.fall,
         )
-        for member in members.values()
+        for id_, member in members.items()
         if member.up is not None
     ]
     # Those that left are surplus to a full list; which is first matters only then.

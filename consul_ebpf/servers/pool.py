@@ -34,6 +34,9 @@ class PoolSettings(membership.Rules):
     """No server can be in here: its connects would come back to it."""
 
 
+NO_LEADER = "it has no leader: cut off from the other servers"
+
+
 @dataclass(frozen=True, slots=True)
 class _End:
     """The last thing subscribers see."""
@@ -188,7 +191,12 @@ class ServerPool:
 
     def _judge(self, id_: str, server: Server, health: Health) -> None:
         self._members = membership.with_verdict(
-            self._members, server, health.alive, self._now(), self._settings
+            self._members,
+            server,
+            health.alive,
+            self._now(),
+            self._settings,
+            leader=health.leader,
         )
         self._verdicts[id_] = health.reason
         self._settle()
@@ -210,6 +218,7 @@ class ServerPool:
 
     def _log_changes(self, servers: tuple[PooledServer, ...]) -> None:
         before = {pooled.server.id: pooled for pooled in self._servers}
+        lost = membership.leaderless(self._members, self._now(), self._settings)
         for pooled in servers:
             server, state = pooled.server, pooled.state
             was = before.pop(server.id, None)
@@ -217,13 +226,14 @@ class ServerPool:
                 continue
             failing = state is ServerState.FAILING
             left = was is not None and was.state is ServerState.DRAINING
+            why = NO_LEADER if server.id in lost else self._verdicts.get(server.id)
             logger.log(
                 logging.WARNING if failing and not left else logging.INFO,
                 "server %s is %s%s%s",
                 _named(server),
                 state.value,
                 f", was {was.state.value}" if was else "",
-                f" ({self._verdicts.get(server.id)})" if failing else "",
+                f" ({why})" if failing else "",
                 extra=event("server_failing") if failing else None,
             )
         for pooled in before.values():

@@ -5,6 +5,7 @@ Only an answer in gRPC counts: a server that hangs still accepts TCP connections
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from consul_ebpf.base.boundary import reason
 from consul_ebpf.base.timing import observe
@@ -14,6 +15,7 @@ from consul_ebpf.client.channels import (
     insecure_channel,
     target_of,
 )
+from consul_ebpf.client.leader import knows_leader
 from consul_ebpf.client.messages import HealthRequest, HealthResponse
 from consul_ebpf.client.rpc import CallError, ask, message
 from consul_ebpf.model.seams import Health
@@ -42,6 +44,10 @@ IDLE = 30.0
 """Seconds after which the channel of a server that is no longer probed is closed."""
 
 
+LEADER_SECONDS = 5.0
+"""From one look whether a server knows its leader to the next."""
+
+
 class _Link:
     """One server's channel and what was learned over it."""
 
@@ -50,6 +56,8 @@ class _Link:
         self.has_health = True
         self.misses = 0
         self.used = 0.0
+        self.leader: bool | None = None
+        self.next_leader_look = 0.0
 
 
 class GrpcProbe:
@@ -100,10 +108,12 @@ class GrpcProbe:
         link.misses = link.misses + 1 if code == "DEADLINE_EXCEEDED" else 0
         if not health.alive:
             link.has_health = True  # it may come back as a newer one
+            link.next_leader_look = 0.0
             if why := self._explain(target):
                 health = Health(alive=False, reason=why)
         else:
             observe("probe", asyncio.get_running_loop().time() - now)
+            health = replace(health, leader=await self._leader(link, server.endpoint))
         if link.misses >= MISSES_PER_CHANNEL and self._links.get(target) is link:
             del self._links[target]
             await link.channel.close()
@@ -129,6 +139,14 @@ class GrpcProbe:
         except CallError as error:
             return _judge(error), error.code
         return Health(alive=True, reason="OK"), "OK"
+
+    async def _leader(self, link: _Link, who: str) -> bool | None:
+        """Look for it now and then: it says how long it was so, not who is next."""
+        now = asyncio.get_running_loop().time()
+        if now >= link.next_leader_look:
+            link.next_leader_look = now + LEADER_SECONDS
+            link.leader = await knows_leader(link.channel, who, self._timeout)
+        return link.leader
 
     async def _close_idle(self, now: float) -> None:
         idle = [t for t, link in self._links.items() if link.used < now - IDLE]

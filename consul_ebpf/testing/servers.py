@@ -35,6 +35,7 @@ class FakeProbe:
         self._timeout = timeout
         self._dead: set[str] = set()
         self._hung: set[str] = set()
+        self._leaders: dict[str, bool] = {}
         self.checks: Counter[str] = Counter()
         """How often each server id was probed."""
         self.closed = False
@@ -52,6 +53,10 @@ class FakeProbe:
         self._dead.difference_update(ids)
         self._hung.difference_update(ids)
 
+    def lead(self, *ids: str, leader: bool) -> None:
+        """Let these servers know the cluster's leader, or none; before, nobody says."""
+        self._leaders.update(dict.fromkeys(ids, leader))
+
     async def check(self, server: Server) -> Health:
         """Probe once."""
         self.closed = False
@@ -62,7 +67,8 @@ class FakeProbe:
         await asyncio.sleep(0)
         if server.id in self._dead:
             return Health(alive=False, reason="UNAVAILABLE: connection refused")
-        return Health(alive=True, reason="SERVING")
+        leader = self._leaders.get(server.id)
+        return Health(alive=True, reason="SERVING", leader=leader)
 
     async def aclose(self) -> None:
         """Note that it was closed; a check opens it again."""

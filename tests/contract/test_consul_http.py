@@ -436,6 +436,26 @@ async def test_fault_10_a_watch_goes_on_to_the_address_that_answers() -> None:
     assert "10.0.0.1:9000" == found.endpoint
 
 
+async def test_fault_118_an_agent_without_a_leader_gives_way(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """X-Consul-KnownLeader says so; the next address is asked at once."""
+
+    async def cut_off(_: web.Request) -> web.StreamResponse:
+        return answer(X_Consul_Index="5", X_Consul_KnownLeader="false")
+
+    async def well(_: web.Request) -> web.StreamResponse:
+        known = '[{"Node": "a", "Address": "10.0.0.1"}]'
+        return answer(known, X_Consul_Index="5", X_Consul_KnownLeader="true")
+
+    async with server(cut_off) as first, server(well) as second:
+        async with aclosing(CatalogSource([first, second]).watch()) as watch:
+            assert ["10.0.0.1:8502"] == [each.endpoint for each in await anext(watch)]
+        async with aclosing(CatalogSource([first]).watch()) as watch:
+            assert () == await anext(watch)
+    assert f"Consul at {first}: it knows no leader" in caplog.text
+
+
 async def test_a_watch_that_is_left_closes_its_connections() -> None:
     """Cancelled in the middle of a blocking query."""
     waiting = asyncio.Event()

@@ -4,9 +4,12 @@ import asyncio
 from contextlib import aclosing
 from typing import Any
 
+import grpc
 import pytest
 
 from consul_ebpf.client.channels import insecure_channel, target_of
+from consul_ebpf.client.leader import LEADER_ADDRESS
+from consul_ebpf.client.messages import LeaderAddress, Status
 from consul_ebpf.client.token import StaticToken
 from consul_ebpf.model.values import Server
 from consul_ebpf.servers.sources.names import Resolver
@@ -93,6 +96,52 @@ async def test_fault_117_seeds_are_looked_at_too() -> None:
                 async with asyncio.timeout(2):
                     await anext(lists)
     assert [] == dialled.targets
+
+
+def refusing(leader: str) -> Any:
+    """Refuse a peering's stream as a follower does that knows this leader."""
+    address = LeaderAddress(address=leader).SerializeToString()
+    status = Status()
+    url = f"type.googleapis.com{LEADER_ADDRESS}"
+    status.details.add(type_url=url, value=address)
+    details = (("grpc-status-details-bin", status.SerializeToString()),)
+
+    async def refuse(context: Any) -> bytes:
+        code = grpc.StatusCode.FAILED_PRECONDITION
+        await context.abort(code, "a follower", trailing_metadata=details)
+        return b""
+
+    return refuse
+
+
+async def test_fault_116_a_server_without_a_leader_is_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """For the next one of its own list; one that has a leader is not left."""
+    async with serving(
+        refusing(""), [list_of(("a", SEED), ("b", "10.0.0.2"))]
+    ) as server:
+        dialled = Dialled(server)
+        resolver = Resolver([SEED], 8502, 60)
+        lost = WatchSource(resolver, dialled, leaderless=0.6)
+        async with aclosing(lost.watch()) as lists:
+            assert 2 == len(await anext(lists))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(3):
+                    await anext(lists)
+    assert "ipv4:10.0.0.2:8502" in dialled.targets
+    said = f"WatchServers: {SEED}:8502 has no leader; asking another server"
+    assert 1 == caplog.messages.count(said)
+
+    async with serving(refusing("10.0.0.3:8300"), [list_of(("a", SEED))]) as server:
+        dialled = Dialled(server)
+        led = WatchSource(Resolver([SEED], 8502, 60), dialled, leaderless=0.6)
+        async with aclosing(led.watch()) as lists:
+            assert 1 == len(await anext(lists))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(2):
+                    await anext(lists)
+    assert 2 == len(dialled.targets), "its list, and whether it has a leader"
 
 
 async def test_a_server_on_this_host_may_list_another() -> None:

@@ -3,15 +3,17 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from ipaddress import IPv4Network
+from typing import Any
 
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.base.retry import growing
 from consul_ebpf.base.timing import done
 from consul_ebpf.client.channels import ChannelFactory, target_of
+from consul_ebpf.client.leader import knows_leader
 from consul_ebpf.client.rpc import CallError
 from consul_ebpf.client.token import TokenSource, no_token
 from consul_ebpf.client.watch_servers import Listed, watch_servers
@@ -27,6 +29,12 @@ FIRST = 5.0
 
 LEAST, MOST = 0.5, 60.0
 """Seconds of the pause after a failure; it grows by half each time."""
+
+LOOKS = 6
+"""Times that a server which has no leader is asked whether it has one again."""
+
+LEADERLESS_SECONDS = 30.0
+"""A server that has known no leader for this long is left: an election takes a few."""
 
 PENDING = 0.2
 """Seconds between looks whether there is an ACL token now."""
@@ -53,6 +61,7 @@ class WatchSource:
         token: any that is valid; asked for at each try.
         explain: says why there is no connection to a target, where it is known.
         vip_network: no server can be in there.
+        leaderless: seconds without a leader after which a server is left.
     """
 
     def __init__(
@@ -64,6 +73,7 @@ class WatchSource:
         token: TokenSource = no_token,
         explain: Callable[[str], str] = lambda _: "",
         vip_network: IPv4Network = VIP_NETWORK,
+        leaderless: float = LEADERLESS_SECONDS,
     ) -> None:
         self._resolver = resolver
         self._channels = channels
@@ -71,8 +81,11 @@ class WatchSource:
         self._token = token
         self._explain = explain
         self._vip_network = vip_network
+        self._patience = leaderless
         self._left_out = Reasons(logger, "list_refused")
         self._bad_seeds = Reasons(logger, "list_refused")
+        self._no_leader = Reasons(logger, "source_failed")
+        self._leaderless: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<WatchSource {self._resolver!r}>"
@@ -125,7 +138,8 @@ class WatchSource:
     ) -> AsyncGenerator[tuple[Server, ...], None]:
         """Yield one server's lists until something is wrong with it."""
         try:
-            async for listed in _prompt(watch_servers(self._channels, server, token)):
+            lists = _prompt(watch_servers(self._channels, server, token))
+            async for listed in self._while_led(server, lists):
                 servers = self._read(server, listed)
                 if servers:  # the first list may be empty: it does not know yet
                     failed.over()
@@ -133,10 +147,65 @@ class WatchSource:
                     yield servers
         except ConsulError as error:
             failed.doubtful = isinstance(error, _DoubtfulError)
+            if server.endpoint in self._leaderless and failed.doubtful:
+                failed.pause = random.uniform(LEAST, 2 * LEAST)  # noqa: S311
+                return  # it was said
             code = error.code if isinstance(error, CallError) else ""
             advice = f": {ADVICE[code]}" if code in ADVICE else ""
             why = self._explain(target_of(server))
             failed.note(why or f"{error}{advice}")
+
+    async def _while_led(
+        self, server: Server, lists: AsyncGenerator[tuple[Listed, ...], None]
+    ) -> AsyncGenerator[tuple[Listed, ...], None]:
+        """Yield the lists until the server has known no leader for long.
+
+        Then it is cut off from the others, and its list is not about to change.
+        """
+        lost = asyncio.create_task(self._lose_leader(server))
+        try:
+            async with aclosing(lists):
+                while True:
+                    newest = asyncio.ensure_future(anext(lists))
+                    if not await _first(newest, lost):
+                        await lost  # raises what went wrong there
+                        self._say_leader(server, leader=False)
+                        raise _DoubtfulError(f"{server.endpoint}: it has no leader")
+                    yield await newest
+        finally:
+            lost.cancel()
+            await asyncio.wait([lost])
+
+    async def _lose_leader(self, server: Server) -> None:
+        """Return when the server has had no leader for too long."""
+        loop = asyncio.get_running_loop()
+        channel = self._channels(target_of(server))
+        since: float | None = None
+        try:
+            while True:
+                await asyncio.sleep(self._patience / LOOKS)
+                knows = await knows_leader(channel, server.endpoint, FIRST)
+                if knows is not False:
+                    since = None
+                    if knows:
+                        self._say_leader(server, leader=True)
+                    continue
+                since = loop.time() if since is None else since
+                if loop.time() >= since + self._patience:
+                    return
+        finally:
+            await channel.close()
+
+    def _say_leader(self, server: Server, *, leader: bool) -> None:
+        """Say once of each server that it has no leader, until it has one again."""
+        if leader:
+            self._leaderless.discard(server.endpoint)
+        else:
+            self._leaderless.add(server.endpoint)
+        self._no_leader.report(
+            f"WatchServers: {each} has no leader; asking another server"
+            for each in self._leaderless
+        )
 
     def _read(self, who: Server, listed: tuple[Listed, ...]) -> tuple[Server, ...]:
         """Return the servers of a list that can be servers, sorted by id.
@@ -201,14 +270,27 @@ class _Failures:
 
 
 async def _prompt(
-    stream: AsyncIterator[tuple[Listed, ...]],
-) -> AsyncIterator[tuple[Listed, ...]]:
+    stream: AsyncGenerator[tuple[Listed, ...], None],
+) -> AsyncGenerator[tuple[Listed, ...], None]:
     """Demand the first list soon; then wait as long as it takes."""
+    async with aclosing(stream):
+        try:
+            async with asyncio.timeout(FIRST):
+                first = await anext(stream)
+        except TimeoutError:
+            raise ConsulError(f"no list of servers within {FIRST:g} s") from None
+        yield first
+        async for each in stream:
+            yield each
+
+
+async def _first(wanted: asyncio.Future[Any], other: asyncio.Future[Any]) -> bool:
+    """Wait for one of two; False: the other came first, and `wanted` is cancelled."""
     try:
-        async with asyncio.timeout(FIRST):
-            first = await anext(stream)
-    except TimeoutError:
-        raise ConsulError(f"no list of servers within {FIRST:g} s") from None
-    yield first
-    async for each in stream:
-        yield each
+        await asyncio.wait({wanted, other}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        done = wanted.done()
+        if not done:
+            wanted.cancel()
+            await asyncio.wait([wanted])
+    return done

@@ -179,6 +179,57 @@ async def test_fault_113_whatever_a_decoder_raises_is_consuls_fault(
     assert caplog.messages[0].isprintable()
 
 
+def leaders(known: Callable[[str], bool], log: list[tuple[float, str]]) -> Any:
+    """Return a query of addresses that know a leader or none; it blocks as Consul."""
+
+    async def query(
+        consul: ConsulHttp, index: int | None, wait: str
+    ) -> tuple[str, Any]:
+        where = repr(consul).removesuffix(":8500>")[-1]
+        log.append((round(now(), 1), where))
+        if index is not None:
+            await asyncio.sleep(float(wait.removesuffix("s")))
+        consul.http.known_leader = known(where)
+        return "5", where
+
+    return query
+
+
+async def test_fault_118_an_answer_without_a_leader_gives_way() -> None:
+    """To an address that knows one; what the first one says is not taken."""
+    log: list[tuple[float, str]] = []
+    query = leaders(lambda where: where != "1", log)
+    watch = watch_query(THREE, query, str, what="the things", wait=60)
+    assert [(0.0, "2"), (60.1, "2")] == await take(2, watch)
+    assert ["1", "2", "2"] == [where for _, where in log]
+
+
+async def test_fault_118_without_any_leader_each_answer_is_taken() -> None:
+    """One after the other is asked, not in a hurry, until somebody knows one."""
+    log: list[tuple[float, str]] = []
+    query = leaders(lambda where: where == "3" and now() > 20, log)
+    watch = watch_query(THREE, query, str, what="the things", wait=60)
+    taken = await take(7, watch)
+    assert ["3", "1", "2", "3", "1", "2", "3"] == [where for _, where in taken]
+    assert ["1", "2", "3"] == [where for _, where in log[:3]]
+    assert [0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0] == [at for at, _ in taken]
+
+
+async def test_fault_118_a_leader_that_is_lost_while_blocking_is_looked_for() -> None:
+    """At the other addresses, as soon as the query returns."""
+    log: list[tuple[float, str]] = []
+    query = leaders(lambda where: where != "1" or now() < 90, log)
+    watch = watch_query(THREE, query, str, what="the things", wait=60)
+    assert ["1", "1", "2"] == [where for _, where in await take(3, watch)]
+
+
+async def test_fault_118_the_only_address_is_used_as_it_is() -> None:
+    """There is nobody better to ask."""
+    query = leaders(lambda _: False, [])
+    watch = watch_query(ONE, query, str, what="the things", wait=60)
+    assert [(0.0, "1"), (60.1, "1")] == await take(2, watch)
+
+
 async def test_a_mistake_in_a_query_is_not_retried() -> None:
     """Only Consul's failures are."""
     with pytest.raises(ZeroDivisionError):

@@ -275,6 +275,44 @@ async def test_fault_119_a_source_that_raises_or_ends_is_started_again(
     assert said[0].isprintable()
 
 
+async def test_fault_116_a_server_without_a_leader_for_long_is_failing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """But neither dead nor for good, and only while another one has a leader."""
+    probe = FakeProbe()
+    async with ServerPool(FakeServerSource([A, B, C]), probe) as pool:
+        probe.lead(A.id, B.id, leader=True)
+        await until(pool, {A.id: READY, B.id: READY, C.id: READY})
+        begun = now()
+        probe.lead(C.id, leader=False)
+        at = await until(pool, {A.id: READY, B.id: READY, C.id: FAILING})
+        assert 29 < at - begun < 33
+        assert not any(each.dead for each in pool.servers)
+        assert any("it has no leader" in each for each in caplog.messages)
+        probe.lead(A.id, B.id, leader=False)
+        await until(pool, {A.id: READY, B.id: READY, C.id: READY})
+        await asyncio.sleep(300)
+        assert {A.id: READY, B.id: READY, C.id: READY} == states(pool.servers)
+        probe.lead(A.id, leader=True)
+        await until(pool, {A.id: READY, B.id: FAILING, C.id: FAILING})
+        probe.lead(B.id, C.id, leader=True)
+        await until(pool, {A.id: READY, B.id: READY, C.id: READY})
+
+
+async def test_fault_116_an_election_changes_nothing() -> None:
+    """It takes some seconds; then there is a leader again."""
+    probe = FakeProbe()
+    async with ServerPool(FakeServerSource([A, B]), probe) as pool:
+        probe.lead(A.id, leader=True)
+        probe.lead(B.id, leader=False)
+        await asyncio.sleep(20)
+        probe.lead(B.id, leader=True)
+        await asyncio.sleep(3)
+        probe.lead(B.id, leader=False)
+        await asyncio.sleep(20)
+        assert {A.id: READY, B.id: READY} == states(pool.servers)
+
+
 async def test_fault_119_a_probe_that_raises_is_a_failed_one(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

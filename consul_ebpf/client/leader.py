@@ -1,0 +1,44 @@
+"""Whether a server knows the cluster's leader, asked of that server alone.
+
+No call says so by itself. But a server that is not the leader refuses every stream of
+cluster peering, and names the leader while it knows one; the leader itself takes the
+call and finds our empty first message wrong. Both are answered at once, from memory,
+without an ACL token, and change nothing.
+"""
+
+from consul_ebpf.client.channels import Channel
+from consul_ebpf.client.messages import LeaderAddress, Status
+from consul_ebpf.client.rpc import CallError, ask
+from consul_ebpf.model.errors import ConsulError
+
+METHOD = "/hashicorp.consul.internal.peerstream.PeerStreamService/StreamResources"
+
+LEADER_ADDRESS = "/hashicorp.consul.internal.peerstream.LeaderAddress"
+"""The end of the type's URL in the refusal's details."""
+
+
+async def knows_leader(channel: Channel, who: str, seconds: float) -> bool | None:
+    """Return whether the server has a leader, or is it; None: that cannot be told.
+
+    An old Consul, or one with peering turned off, does not know the call.
+    """
+    try:
+        await ask(channel, METHOD, b"", len, who=who, seconds=seconds)
+    except CallError as error:
+        if error.code == "INVALID_ARGUMENT":
+            return True
+        return _named(error.info) if error.code == "FAILED_PRECONDITION" else None
+    except ConsulError:
+        return None
+    return None
+
+
+def _named(info: bytes) -> bool | None:
+    """Whether the details of a refusal name the leader; None: they do not say."""
+    try:
+        for detail in Status.FromString(info).details:
+            if detail.type_url.endswith(LEADER_ADDRESS):
+                return bool(LeaderAddress.FromString(detail.value).address)
+    except Exception:  # noqa: BLE001  # whatever it is, it says nothing of a leader
+        return None
+    return None
