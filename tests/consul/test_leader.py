@@ -26,15 +26,18 @@ pytestmark = [pytest.mark.consul, pytest.mark.kernel, pytest.mark.timeout(300)]
 GRACE = 6.0
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cgroups() -> Iterator[list[Path]]:
     with ExitStack() as stack:
         yield [stack.enter_context(scratch_cgroup()) for _ in range(3)]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster(consul_bin: Path, cgroups: list[Path]) -> Iterator[ConsulCluster]:
-    """With ACLs: whether there is a leader is asked without a token."""
+    """With ACLs: whether there is a leader is asked without a token.
+
+    Each test has its own: autopilot removes a server that was cut off.
+    """
     with ConsulCluster(consul_bin, acl=True, cgroups=cgroups) as cluster:
         yield cluster
 
