@@ -264,6 +264,27 @@ def test_a_token_that_is_deleted_and_a_proxy_that_goes(
         cluster.deregister("late")
 
 
+@pytest.mark.parametrize("secured", ["0s"], indirect=True)
+def test_fault_94_a_deleted_token_that_never_expires(
+    secured: Secured, envoy_bin: Path
+) -> None:
+    """Its Envoy is back with a new one by itself, and that is the only one."""
+    cluster = secured.cluster
+    with Mesh(cluster, envoy_bin, proxies=PROXIES, config=secured.config()) as mesh:
+        first = next(iter(mesh.start_envoys(20)))
+        time.sleep(10)
+        deleted = token_of(mesh, first)
+        cluster.call("DELETE", f"/v1/acl/token/{accessor(secured, first)}")
+        begun = time.monotonic()
+        wait_until(lambda: token_of(mesh, first) != deleted, "a new token", 90)
+        print(f"a new token after {time.monotonic() - begun:.1f} s")
+        mesh.envoys[first].wait_connected(30, port=GRPC_TLS_PORT)
+        time.sleep(30)
+        assert mesh.controller.log().count(f"proxy {first}: logged in") == 2
+        assert mesh.envoys[first].connected_state
+        assert len(ids(secured)) == PROXIES + 1
+
+
 def token_of(mesh: Mesh, proxy: str) -> str:
     text = (mesh.controller.bootstraps / proxy / "token.json").read_text()
     (secret,) = re.findall(r"[0-9a-f-]{36}", text)
