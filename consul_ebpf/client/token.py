@@ -27,7 +27,8 @@ def no_token() -> None:
 
 def is_token(text: str) -> bool:
     """Whether a text can be a token: one word of printable ASCII."""
-    return bool(text) and text.isascii() and text.isprintable() and " " not in text
+    fits = 0 < len(text) <= MAX_TOKEN_BYTES
+    return fits and text.isascii() and text.isprintable() and " " not in text
 
 
 def token_in(data: bytes) -> str:

@@ -164,14 +164,20 @@ class TokenKeeper:
     async def _settle(self, tasks: asyncio.TaskGroup) -> None:
         """Have a task for each wanted key, and none for others."""
         wanted = dict(self._wanted)
-        for key, (credentials, task) in list(self._tasks.items()):
-            if wanted.get(key) != credentials:
-                task.cancel()
-                await asyncio.wait([task])
-                del self._tasks[key]
-                self._renewals.pop(key, None)
-                self._secrets.pop(key, None)
-                self._waiting.pop(key, None)
+        ending = {
+            key: task
+            for key, (credentials, task) in self._tasks.items()
+            if wanted.get(key) != credentials
+        }
+        for task in ending.values():
+            task.cancel()
+        if ending:  # all at once: a login under way is given a moment
+            await asyncio.wait(ending.values())
+        for key in ending:
+            del self._tasks[key]
+            self._renewals.pop(key, None)
+            self._secrets.pop(key, None)
+            self._waiting.pop(key, None)
         gone = []
         for key, session in self._sessions.current.items():
             how = wanted[key].login if key in wanted else None

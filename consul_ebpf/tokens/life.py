@@ -6,6 +6,9 @@ RENEW_AT = 0.6
 """Part of its life after which a token is replaced: time is left for a Consul that is
 away, and for the proxies to move to the new one."""
 
+SHORTEST = 5.0
+"""Seconds from one login to the next, whatever somebody says of a token's life."""
+
 FLOOR = 60.0
 """Seconds: no lifetime shorter than this is learned from refusals. Who has such tokens
 says so in `token_ttl`; what dies sooner was mostly deleted by somebody."""
@@ -32,8 +35,8 @@ def renew_in(now: float, made: float, lifetime: Lifetime, spread: float) -> floa
     """
     if not lifetime.ends:
         return float("inf")
-    due = made + lifetime.seconds * (RENEW_AT - 0.1 * spread)
-    return max(0.0, due - now)
+    after = max(SHORTEST, lifetime.seconds * (RENEW_AT - 0.1 * spread))
+    return max(0.0, made + after - now)
 
 
 class Learned:

@@ -273,6 +273,24 @@ async def test_a_login_that_nobody_wants_any_more_is_logged_out(tmp_path: Path) 
         assert [each.secret for each in keeper.retired.value or ()] == ["secret-1"]
 
 
+async def test_many_that_go_at_once_hold_nobody_up(tmp_path: Path) -> None:
+    """Each is given a moment to end its login, all the same one."""
+
+    class StuckAcl(FakeAcl):
+        async def login(self, how: Login) -> str:
+            if how.bearer_token_file:
+                await asyncio.sleep(1000)
+            return await super().login(how)
+
+    async with keeping(StuckAcl(FOREVER), tmp_path) as keeper:
+        keeper.want([Proxy(f"web-{n}", "host1", credentials=OWN) for n in range(50)])
+        await asyncio.sleep(1)
+        begun = clock()
+        keeper.want([Proxy("new", "host1", credentials=Credentials(login=LOGIN))])
+        await secret(keeper, "new")
+        assert clock() - begun < 5
+
+
 async def test_credentials_that_say_nothing(tmp_path: Path) -> None:
     """The proxy waits, with what is missing."""
     async with keeping(FakeAcl(), tmp_path, Credentials()) as keeper:

@@ -14,6 +14,7 @@ def test_when_a_token_is_replaced() -> None:
     assert renew_in(0, 0, minute, 0) == pytest.approx(60)
     assert renew_in(0, 0, minute, 1) == pytest.approx(50)
     assert renew_in(70, 0, minute, 0) == 0
+    assert renew_in(0, 0, Lifetime(0.001), 0) >= 5
     assert renew_in(0, 0, UNKNOWN, 0.5) == renew_in(0, 0, FOREVER, 0.5) == math.inf
 
 
