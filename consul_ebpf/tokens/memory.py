@@ -49,6 +49,8 @@ class Retired:
     """Whose it was: a proxy's id, or empty for the whole host."""
     how: Login
     secret: str = field(repr=False)
+    used: bool = True
+    """Whether an Envoy may have been given it; an earlier version wrote no others."""
 
 
 class _Content(msgspec.Struct, frozen=True):

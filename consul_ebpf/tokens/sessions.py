@@ -66,8 +66,7 @@ class Sessions:
     async def give_up(self, key: str) -> None:
         """Have a key's new token logged out that did not come into use, if any."""
         if key in self._new:
-            session = self._new.pop(key)
-            self._retired += (Retired(key, session.how, session.secret),)
+            self._retired += (_unused(key, self._new.pop(key)),)
             await self._save()
 
     async def retire(self, keys: list[str]) -> None:
@@ -94,8 +93,12 @@ class Sessions:
         while self._dirty:
             self._dirty = False
             retired = self._retired
-            new = (Retired(k, s.how, s.secret) for k, s in self._new.items())
+            new = (_unused(key, session) for key, session in self._new.items())
             await asyncio.to_thread(
                 self._memory.save, dict(self._current), (*retired, *new)
             )
             self.retired.set(retired)
+
+
+def _unused(key: str, session: Session) -> Retired:
+    return Retired(key, session.how, session.secret, used=False)

@@ -1,11 +1,13 @@
 """What is on disk is what is in memory, whoever saves and whenever it ends."""
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from consul_ebpf.model.lifetime import UNKNOWN
 from consul_ebpf.model.values import Login
 from consul_ebpf.tokens.memory import Retired, Session, TokenMemory
 from consul_ebpf.tokens.sessions import Sessions
@@ -98,12 +100,32 @@ async def test_a_crash_before_the_new_one_is_used(tmp_path: Path) -> None:
     again = Sessions(TokenMemory(tmp_path))
     await again.load()
     assert again.current["web"].secret == "old"
-    assert [each.secret for each in again.retired.value or ()] == ["new"]
+    (unused,) = again.retired.value or ()
+    assert (unused.secret, unused.used) == ("new", False)
     await sessions.promote("web", new)
     again = Sessions(TokenMemory(tmp_path))
     await again.load()
     assert again.current["web"].secret == "new"
-    assert [each.secret for each in again.retired.value or ()] == ["old"]
+    (used,) = again.retired.value or ()
+    assert (used.secret, used.used) == ("old", True)
+
+
+async def test_a_file_of_the_version_before(tmp_path: Path) -> None:
+    """Is read: what it has retired was used, and a lifetime of null is not known."""
+    login = {"auth_method": "jwt", "meta": [["pod", "x"]]}
+    content = {
+        "sessions": {
+            "web": {"how": login, "secret": "now", "made": 1.5, "lifetime": None}
+        },
+        "retired": [{"key": "web", "how": login, "secret": "old"}],
+    }
+    (tmp_path / "tokens.json").write_text(
+        json.dumps({"version": 1, "content": content, "checksum": ""})
+    )
+    sessions = Sessions(TokenMemory(tmp_path))
+    await sessions.load()
+    assert sessions.current["web"].life == UNKNOWN
+    assert [each.used for each in sessions.retired.value or ()] == [True]
 
 
 async def test_nobody_hears_of_a_retired_token_before_the_disk(tmp_path: Path) -> None:
