@@ -29,6 +29,15 @@ READERS = 2
 FORBIDDEN = 403
 """The HTTP status for a token that is not known."""
 
+GONE = {
+    "FAILED_PRECONDITION",  # its ACL system is off
+    "INVALID_ARGUMENT",
+    "NOT_FOUND",
+    "PERMISSION_DENIED",  # no login made it
+    "UNAUTHENTICATED",
+}
+"""Refusals of a log-out after which there is nothing left to log out."""
+
 
 class ConsulAcl:
     """Consul itself: over gRPC where a server is known, else over HTTP.
@@ -97,8 +106,9 @@ class ConsulAcl:
                 await grpc_acl.logout(self._calls, secret, how.datacenter)
             else:
                 await self._over_http(how, None, secret)
-        except CallError:
-            return  # it has expired, or was deleted: that is what was wanted
+        except CallError as error:
+            if error.code not in GONE:
+                raise
         except ConsulError as error:
             if error.status != FORBIDDEN:
                 raise
