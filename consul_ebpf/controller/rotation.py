@@ -7,12 +7,14 @@ destroyed: there is no moment at which a stream has none.
 """
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consul_ebpf.base.events import event
 from consul_ebpf.base.latest import Latest
+from consul_ebpf.base.tasks import keep_running
 from consul_ebpf.base.threads import finish
 from consul_ebpf.controller.outcomes import Converged, Served
 from consul_ebpf.model.errors import KernelError, UnsupportedError
@@ -103,7 +105,9 @@ class Rotator:
                 for each in retired:
                     if each not in under_way:
                         under_way.add(each)
-                        tasks.create_task(self._rotate(each))
+                        name = f"rotation of {named(each.key)}"
+                        rotate = functools.partial(self._rotate, each)
+                        tasks.create_task(keep_running(name, rotate), name=name)
 
     def doubt(self, again: Sequence[Vip]) -> None:
         """Have the tokens looked at of proxies that connected anew."""
@@ -118,8 +122,10 @@ class Rotator:
         async for written in self.written.changes():
             vips = written.vips(retired.key)
             holding = written.holding(retired.key, retired.secret)
-            # Each as soon as its file holds another one, whatever the others do.
-            if again := vips - holding if before is None else (before & vips) - holding:
+            # Each as soon as its file holds another one, whatever the others do; none
+            # for a token that no Envoy ever had.
+            again = (vips if before is None else before & vips) - holding
+            if retired.used and again:
                 await asyncio.sleep(SETTLE)
                 moved += await self._move(sorted(again))
             before = holding
