@@ -30,9 +30,9 @@ class Session:
     @property
     def life(self) -> Lifetime:
         """How long it lives from then."""
-        if self.lifetime is None:
+        if self.lifetime is None or self.lifetime < 0:
             return UNKNOWN
-        return Lifetime(self.lifetime) if self.lifetime > 0 else FOREVER
+        return Lifetime(self.lifetime) if self.lifetime else FOREVER
 
     def living(self, life: Lifetime) -> "Session":
         """Return it with another lifetime."""

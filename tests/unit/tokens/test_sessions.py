@@ -7,7 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from consul_ebpf.model.lifetime import UNKNOWN
+import pytest
+
+from consul_ebpf.model.lifetime import FOREVER, UNKNOWN, Lifetime
 from consul_ebpf.model.values import Login
 from consul_ebpf.tokens.memory import Retired, Session, TokenMemory
 from consul_ebpf.tokens.sessions import Sessions
@@ -108,6 +110,18 @@ async def test_a_crash_before_the_new_one_is_used(tmp_path: Path) -> None:
     assert again.current["web"].secret == "new"
     (used,) = again.retired.value or ()
     assert (used.secret, used.used) == ("old", True)
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "life"),
+    [(None, UNKNOWN), (-1, UNKNOWN), (0, FOREVER), (60, Lifetime(60))],
+)
+def test_a_lifetime_in_the_file(lifetime: float | None, life: Lifetime) -> None:
+    """None is not known, 0 for ever: the version before takes both for not known."""
+    session = Session(HOW, "s", 0, lifetime)
+    assert session.life == life
+    if lifetime is None or lifetime >= 0:
+        assert session.living(life) == session
 
 
 async def test_a_file_of_the_version_before(tmp_path: Path) -> None:
