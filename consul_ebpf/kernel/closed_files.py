@@ -26,6 +26,9 @@ SECONDS = 5.0
 LOOK_SECONDS = 10.0
 """Between looks at a file in a closed directory: each costs a process."""
 
+NEEDED = "CAP_DAC_READ_SEARCH, or leave the file to the controller's user"
+"""What the helper lacks that may not read a file either."""
+
 MAX_SEEN = 4096
 """Files whose last look is remembered."""
 
@@ -94,5 +97,6 @@ class ClosedFiles:
             raise FileError(path, answer["message"] or "cannot be read")
         told: dict[str, Any] = answer["answer"]
         if "why" in told:
-            raise FileError(path, told["why"], missing=told["missing"])
+            lacks = f": grant {NEEDED}" if told["denied"] else ""
+            raise FileError(path, told["why"] + lacks, missing=told["missing"])
         return told

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from consul_ebpf.base.reading import FileError
+
 PER_SECOND = 200.0
 """Sockets destroyed in a second: a server's proxies do not all return at once, and of
 two hundred of them each has left a dead server within a second."""
@@ -54,13 +56,17 @@ def _destroy(doomed: "list[tuple[int, list[tuple[str, int]]]]") -> int:
     return sockets.destroy(peers, PER_SECOND)
 
 
+def _refused(error: "FileError") -> "dict[str, Any]":
+    return {"why": error.why, "missing": error.missing, "denied": error.denied}
+
+
 def _fingerprint(path: str) -> "dict[str, Any]":
     from consul_ebpf.base import reading  # noqa: PLC0415
 
     try:
         return {"fingerprint": reading.fingerprint(path)}
     except reading.FileError as error:
-        return {"why": error.why, "missing": error.missing}
+        return _refused(error)
 
 
 def _read(path: str, limit: int) -> "dict[str, Any]":
@@ -69,7 +75,7 @@ def _read(path: str, limit: int) -> "dict[str, Any]":
     try:
         content = reading.read_file(path, limit)
     except reading.FileError as error:
-        return {"why": error.why, "missing": error.missing}
+        return _refused(error)
     data = binascii.b2a_base64(content.data, newline=False).decode()
     return {"fingerprint": content.fingerprint, "data": data}
 

@@ -97,6 +97,16 @@ def test_fault_93_the_helper_refuses_what_the_reader_refuses(
     assert there.value.missing == here.value.missing
 
 
+def test_a_helper_that_may_not_either_says_what_it_lacks(path: Path) -> None:
+    """By the capability's name."""
+    helper = Helper.start(())
+    try:
+        with pytest.raises(FileError, match="denied: grant CAP_DAC_READ_SEARCH"):
+            OnlyHelper(helper).read(path, 100)
+    finally:
+        helper.close()
+
+
 _WITHOUT = """
 import sys
 from consul_ebpf.base.reading import FileError
