@@ -344,6 +344,12 @@ def test_not_utf8(tmp_path: Path) -> None:
         ("[[proxies]]\nid = 'a'\nvip = '127.127.255.255'", "is not a host's address"),
         ("[[proxies]]\nid = 'a'\nvip = '::1'", "proxies[0].vip: ::1 must be IPv4"),
         ("[[proxies]]\nid = 'a'\nadmin = ':1'", "proxies[0].admin: "),
+        ("[workloads]\nadmins = { web = '127.0.0.1' }", "workloads.admins.'web': "),
+        ("[[proxies]]\nid = 'a'\nnetns = \"/a\\u0000b\"", "proxies[0].netns: "),
+        (
+            "[consul.credentials]\ntype = 'static'\ntoken_file = \"/a\\u0000b\"",
+            "consul.credentials.token_file: holds a control character",
+        ),
     ],
 )
 def test_fault_28_impossible(tmp_path: Path, text: str, said: str) -> None:
