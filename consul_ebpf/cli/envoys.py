@@ -50,6 +50,12 @@ def envoy(
         _wait(config, proxy_id, "bootstrap", seconds)
     executable = config.envoy.executable
     argv = [executable, "-c", str(bootstrap), *options(config, arguments), *arguments]
+    if config.consul.tls.cert and tells_keys(argv):
+        say(
+            "warning: at this log level Envoy writes the private key of consul.tls.cert"
+            " to its log; keep that log to yourself",
+            err=True,
+        )
     sys.stdout.flush()
     try:
         os.execvp(executable, argv)  # noqa: S606  # nothing of ours stays
@@ -80,6 +86,16 @@ def envoy(
 def wait(config: Config, proxy_id: str, condition: str, seconds: float | None) -> None:
     """Wait until a proxy is programmed, has its bootstrap, or is connected."""
     _wait(config, proxy_id, condition, seconds)
+
+
+def tells_keys(argv: Sequence[str]) -> bool:
+    """Whether Envoy logs the files of TLS that it takes, with what is in them.
+
+    Naming the key's file instead would cost a further inotify instance.
+    """
+    # The level follows its option, is a part of it, or is that of one component.
+    levels = " ".join(argv[2:]).replace("=", " ").replace(":", " ").replace(",", " ")
+    return not {"debug", "trace", "-ldebug", "-ltrace"}.isdisjoint(levels.split())
 
 
 def options(config: Config, given: Sequence[str]) -> list[str]:
