@@ -16,6 +16,8 @@ async def to_end(task: "asyncio.Future[T]") -> T:
         while not task.done():
             with contextlib.suppress(asyncio.CancelledError):  # cancelled once more
                 await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # nobody else will look at it
         raise
 
 

@@ -8,11 +8,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 
 from consul_ebpf.base.timing import timed
 from consul_ebpf.controller.inputs import Inputs
+from consul_ebpf.controller.kernel_table import KernelTable, Planned
 from consul_ebpf.controller.outcomes import (
     Converged,
     Outcome,
@@ -27,14 +28,22 @@ from consul_ebpf.controller.writing import Writer
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.seams import Applied, BootstrapRenderer, MapBackend
-from consul_ebpf.model.values import PooledServer, ServerState, Table, Vip
-from consul_ebpf.planning.plan import plan
-from consul_ebpf.planning.slots import assign_slots, given_last
+from consul_ebpf.model.values import PooledServer, ServerState, Vip
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.vips import ProxyKey
 from consul_ebpf.servers.known import KnownServers
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A round whose plan is made and that is still to be programmed."""
+
+    inputs: Inputs
+    placement: Placement
+    planned: Planned
+    begun: float
 
 
 class Converger:
@@ -56,24 +65,22 @@ class Converger:
         port: int,
         seed: str,
     ) -> None:
-        self._backend = backend
+        self.kernel = KernelTable(backend, seed)
+        """What the kernel holds; server states are written beside the rounds."""
         self._writer = Writer(renderer, files)
         self._files = files
         self._memory = memory
         self._known = known
         self._problems = problems
         self._vips = network, port
-        self._seed = seed
-        self._table = Table()
         self._remembered: Mapping[ProxyKey, Vip] = {}
-        self._newest_slot = -1
         self._reporter = Reporter()
         self._telling = threading.Lock()
         self.missing: tuple[str, ...] = ()
         """What the controller lacks to serve all; the runner knows."""
 
     def __repr__(self) -> str:
-        return f"<Converger {self._backend!r}>"
+        return f"<Converger {self.kernel!r}>"
 
     def resume(self) -> Inputs:
         """Read what an earlier process left, in the kernel and on disk.
@@ -81,18 +88,17 @@ class Converger:
         Returns the servers it knew as ready inputs: with Consul away they are the
         last known good list, and new proxies are served from it.
         """
-        self._table = self._backend.read().table
+        table = self.kernel.resume().table
         self._remembered = self._memory.load()
         known = tuple(
-            PooledServer(entry.server, entry.state)
-            for entry in self._table.servers.values()
+            PooledServer(entry.server, entry.state) for entry in table.servers.values()
         )
         return Inputs(servers=known or None)
 
     def converge(
         self, inputs: Inputs, step: Callable[[], None] = lambda: None
     ) -> Converged:
-        """Plan, program, render.
+        """Plan, program, render: `prepare`, `program` and `complete`.
 
         Args:
             inputs: what to make true.
@@ -101,21 +107,51 @@ class Converger:
         Raises:
             KernelError: the kernel refused a write; call again to converge.
         """
+        prepared = self.prepare(inputs)
+        step()
+        applied = self.program(prepared)
+        step()
+        return self.complete(prepared, applied, step)
+
+    def prepare(self, inputs: Inputs) -> Prepared:
+        """Say who is to have which VIP and prefer which server; the kernel waits."""
         begun = time.perf_counter()
         placement = place(
-            inputs, self._remembered, self._table, self._backend.capacity, self._vips
+            inputs,
+            self._remembered,
+            self.kernel.table,
+            self.kernel.capacity,
+            self._vips,
         )
         self._memory.save(placement.remembered)  # writes only what changed
         self._remembered = placement.remembered
-        step()
-        applied = self._program(placement, inputs)
-        step()
+        bound = {each.vip: binding for each, binding in placement.bound.items()}
+        bound |= placement.kept
+        planned = self.kernel.prepare(inputs.servers or (), bound)
+        return Prepared(inputs, placement, planned, begun)
+
+    def program(self, prepared: Prepared) -> Applied:
+        """Write what differs into the kernel: short, and the only part that does.
+
+        Raises:
+            KernelError: the kernel refused a write; prepare and program again.
+        """
+        return self.kernel.program(prepared.planned)
+
+    def complete(
+        self,
+        prepared: Prepared,
+        applied: Applied,
+        step: Callable[[], None] = lambda: None,
+    ) -> Converged:
+        """Write the files of what was programmed; return what it all came to."""
+        inputs, placement = prepared.inputs, prepared.placement
         if self._known is not None:
             self._known.save(inputs.servers or ())
         outcomes = self._outcomes(placement, inputs, step)
         pruning = "" if inputs.lacking else self._prune(placement)
         self._reporter.report(outcomes, pruning)
-        states = [each.state for each in self._table.servers.values()]
+        states = [each.state for each in self.kernel.table.servers.values()]
         done = Converged(
             servers=states.count(ServerState.READY),
             proxies=len(placement.bound),
@@ -126,7 +162,7 @@ class Converger:
             kept=tuple(placement.kept),
         )
         self.tell(done)
-        self._log(applied, done, time.perf_counter() - begun)
+        self._log(applied, done, time.perf_counter() - prepared.begun)
         return done
 
     def tell(self, done: Converged) -> None:
@@ -136,31 +172,11 @@ class Converger:
             if self._problems is not None:
                 self._problems.save(problems_of(done.outcomes, done.missing))
 
-    def _program(self, placement: Placement, inputs: Inputs) -> Applied:
-        """Plan, and write what differs into the kernel."""
-        bindings = {each.vip: bound for each, bound in placement.bound.items()}
-        bindings |= placement.kept
-        slotted = assign_slots(
-            inputs.servers or (), self._table.servers, self._newest_slot
-        )
-        with timed("plan"):
-            preferences = plan(bindings, slotted, self._table.vips, self._seed)
-        table = Table(
-            slotted, preferences, {vip: each for vip, each in bindings.items() if each}
-        )
-        with timed("apply"):
-            applied = self._backend.apply(table)
-        self._newest_slot = given_last(
-            self._table.servers, table.servers, self._newest_slot
-        )
-        self._table = table
-        return applied
-
     def _outcomes(
         self, placement: Placement, inputs: Inputs, step: Callable[[], None]
     ) -> dict[str, Outcome]:
         """Write everybody's files; return what each proxy came to."""
-        lost = without_a_way(placement.bound, self._table.servers.values())
+        lost = without_a_way(placement.bound, self.kernel.table.servers.values())
         outcomes: dict[str, Outcome] = dict(placement.refused)
         with timed("render"):
             for each in placement.bound:
@@ -187,7 +203,7 @@ class Converger:
             logger.info(
                 "programmed %d servers (%d ready) and %d proxies in %.0f ms:"
                 " %d server rows, %d VIPs put, %d removed",
-                len(self._table.servers),
+                len(self.kernel.table.servers),
                 done.servers,
                 done.proxies,
                 seconds * 1000,

@@ -6,6 +6,7 @@ of its own (`base.tasks`): an error that nobody foresaw ends that one for a mome
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
 from collections.abc import Awaitable, Callable
@@ -20,7 +21,7 @@ from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.progress import Progress
 from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.base.tasks import keep_running
-from consul_ebpf.base.threads import finish
+from consul_ebpf.base.threads import finish, to_end
 from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.controller.cutting import Cutter
 from consul_ebpf.controller.following import ProxyFollower
@@ -154,6 +155,8 @@ class Runner:
         self._rotator: Rotator | None = None
         if keeper is not None:
             self._rotator = Rotator(keeper, self.read, self._tables.stay, cuts)
+        self._servers: Latest[tuple[PooledServer, ...]] = Latest()
+        """The pool's."""
         self._programmed: Latest[tuple[PooledServer, ...]] = Latest()
         """The servers as the kernel has them."""
         self._ids: dict[Vip, str] = {}
@@ -205,6 +208,7 @@ class Runner:
         """Return all that runs for ever, by name."""
         work: dict[str, Callable[[], Awaitable[None]]] = {
             "servers": self._follow_servers,
+            "server states": self._follow_states,
             "proxies": self._proxies.follow,
             "bindings": lambda: self._proxies.look_again(UPKEEP),
             "rounds": lambda: self._converge_each(tell),
@@ -228,8 +232,22 @@ class Runner:
 
     async def _follow_servers(self) -> None:
         async for servers in self._pool:
+            self._servers.set(servers)
             self._put(servers=servers)
         raise ConsulEbpfError("the pool of servers ended; it never should")
+
+    async def _follow_states(self) -> None:
+        """Write server states at once, whatever a round is doing meanwhile."""
+        async for servers in self._servers.changes():
+            with contextlib.suppress(KernelError):  # a round tries again, and says so
+                await self._write_states(servers)
+
+    async def _write_states(self, servers: tuple[PooledServer, ...]) -> None:
+        kernel = self._converger.kernel
+        await self._tables.use(
+            "writing server states", lambda _: kernel.follow_states(servers)
+        )
+        self._programmed.set(kernel.programmed(servers))
 
     async def _follow_tls(self) -> None:
         assert self._tls is not None  # noqa: S101  # else this is no work
@@ -314,14 +332,24 @@ class Runner:
         inputs = self._inputs.value or Inputs()
         if not inputs.complete or (self._tls is not None and inputs.tls is None):
             return None
-        done = await self._tables.use(
-            "a round", lambda step: self._converger.converge(inputs, step)
-        )
-        self._programmed.set(inputs.servers or ())
+        # To its end, even when cancelled: tables and files then agree.
+        done = await to_end(asyncio.ensure_future(self._round(inputs)))
+        self._programmed.set(self._converger.kernel.programmed(inputs.servers or ()))
         self._ids = {each.vip: each.proxy.id for each in done.placed}
         if self._rotator is not None:
             self._rotator.written.set(written_by(done))
         return done
+
+    async def _round(self, inputs: Inputs) -> Converged:
+        """Carry out these inputs; others may use the tables but for a short moment."""
+        converger = self._converger
+        with self._progress.working("planning a round"):
+            prepared = await finish(lambda: converger.prepare(inputs))
+        applied = await self._tables.use(
+            "a round", lambda _: converger.program(prepared)
+        )
+        with self._progress.working("writing files") as step:
+            return await finish(lambda: converger.complete(prepared, applied, step))
 
     def _note_refusal(self, state: RetryCallState) -> None:
         error = state.outcome and state.outcome.exception()

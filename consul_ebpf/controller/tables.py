@@ -1,4 +1,4 @@
-"""The kernel's tables for many users: one at a time, and none unnoticed when stuck."""
+"""The kernel's tables for many users: one writer at a time, none stuck unnoticed."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -19,6 +19,7 @@ class Tables:
         self._backend = backend
         self._progress = progress
         self._turn = asyncio.Lock()
+        self._reading = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"<Tables {self._backend!r}>"
@@ -36,7 +37,11 @@ class Tables:
 
     async def read(self) -> KernelState:
         """Read the tables and their counters."""
-        return await self.use("reading the tables", lambda _: self._backend.read())
+        # Beside the writers: a table of many proxies takes long to read, and a
+        # server's death must not wait for that.
+        async with self._reading:
+            with self._progress.working("reading the tables"):
+                return await finish(self._backend.read)
 
     async def stay(self, vips: Sequence[Vip]) -> None:
         """Make the next connect of each VIP go where its last one went."""

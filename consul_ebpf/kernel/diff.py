@@ -65,11 +65,17 @@ def diff(have: Table, want: Table) -> Changes:
             fill.append(entry)
         elif old.state is not entry.state:
             (ready if entry.state is ServerState.READY else unready).append(entry)
+    # The same objects: nothing to look through, however many proxies there are.
+    same = have.vips is want.vips and have.bindings is want.bindings
     return Changes(
         servers_fill=tuple(fill),
         servers_ready=tuple(ready),
-        vips_remove=tuple(vip for vip in have.vips if vip not in want.vips),
-        vips_put={
+        vips_remove=()
+        if same
+        else tuple(vip for vip in have.vips if vip not in want.vips),
+        vips_put={}
+        if same
+        else {
             vip: preference
             for vip, preference in want.vips.items()
             if have.vips.get(vip) != preference

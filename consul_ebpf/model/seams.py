@@ -105,7 +105,7 @@ class Applied:
 
 
 class MapBackend(Protocol):
-    """Holds the two tables. Blocking; one caller at a time."""
+    """Holds the two tables. Blocking; one caller at a time, and `read` beside it."""
 
     @property
     def capacity(self) -> int:
@@ -125,7 +125,11 @@ class MapBackend(Protocol):
         ...
 
     def read(self) -> KernelState:
-        """Read both tables and their counters."""
+        """Read both tables and their counters.
+
+        May be called while another call is under way; then what that writes may be
+        in the answer or not.
+        """
         ...
 
     def stay(self, vips: Iterable[Vip]) -> None:

@@ -19,7 +19,8 @@ SLOT_COUNT = 255
 _Endpoint = tuple[IPv4Address | None, IPv6Address | None, int]
 
 
-def _endpoint(server: Server) -> _Endpoint:
+def endpoint_of(server: Server) -> _Endpoint:
+    """Return what tells one server from another in the kernel's table."""
     return server.ipv4, server.ipv6, server.port
 
 
@@ -33,8 +34,8 @@ def assign_slots(
         last: the slots as they are, of this process or read from the kernel.
         newest: the slot given last; the search for a free one begins behind it.
     """
-    held = {_endpoint(entry.server): slot for slot, entry in last.items()}
-    members = {_endpoint(member.server): member for member in reversed(list(pool))}
+    held = {endpoint_of(entry.server): slot for slot, entry in last.items()}
+    members = {endpoint_of(member.server): member for member in reversed(list(pool))}
     free = iter([slot for slot in _order(last, newest) if slot not in last])
     none_ready = all(each.state is not ServerState.READY for each in members.values())
     assigned = {}

@@ -118,10 +118,11 @@ class MemoryMapBackend:
     def _carry(self, table: Table) -> None:
         """Keep the counters of what stays."""
         old = self._table
-        self._rows = {v: row for v, row in self._rows.items() if v in table.vips}
-        for vip, row in self._rows.items():
-            if old.vips[vip] != table.vips[vip]:
-                row.follow(old.vips[vip], table.vips[vip])
+        if old.vips is not table.vips:
+            self._rows = {v: row for v, row in self._rows.items() if v in table.vips}
+            for vip, row in self._rows.items():
+                if old.vips[vip] != table.vips[vip]:
+                    row.follow(old.vips[vip], table.vips[vip])
         for slot in set(old.servers) | set(table.servers):
             before, after = old.servers.get(slot), table.servers.get(slot)
             if not before or not after or _at(before.server) != _at(after.server):

@@ -212,6 +212,8 @@ class Host(RuleBasedStateMachine):
             return
         while True:
             try:
+                self.converger.kernel.follow_states(self.servers)  # they go first
+                self.check_kernel()
                 self.converger.converge(Inputs(self.servers, self.proxies))
             except KernelError:
                 continue
