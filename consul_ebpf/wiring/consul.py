@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from consul_ebpf.tokens.keeper import TokenKeeper
     from consul_ebpf.tokens.memory import TokenMemory
 
+REFUSALS = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
+"""Answers to a call that may mean that its token is gone."""
+
 LOOK_TIMEOUT = 5.0
 """Seconds that a command which looks gives the source of servers."""
 
@@ -231,6 +234,7 @@ class Parts:
         from consul_ebpf.client.dataplane import bootstrap_params  # noqa: PLC0415
         from consul_ebpf.client.rpc import CallError  # noqa: PLC0415
         from consul_ebpf.proxies.params import CentralConfig  # noqa: PLC0415
+        from consul_ebpf.tokens.keys import key_of  # noqa: PLC0415
 
         async def ask(proxy: Proxy, token: str) -> BootstrapParams | None:
             try:
@@ -238,6 +242,8 @@ class Parts:
             except CallError as error:
                 if error.code == "UNIMPLEMENTED":  # Consul before 1.13
                     return None
+                if error.code in REFUSALS:
+                    self.keeper.doubt(key_of(proxy))
                 raise
 
         bootstrap = self._config.bootstrap
