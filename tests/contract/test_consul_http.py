@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import logging
 import socket
+import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -241,16 +242,19 @@ async def test_fault_53_what_is_not_json_is_an_error(body: bytes) -> None:
     ids=["8 MB of zeros", "800 KB of zeros", "deep", "1,200 deep", "one text"],
 )
 async def test_fault_113_no_answer_blocks_the_loop(body: bytes) -> None:
-    """Whatever its size and shape; the limit here is generous, for shared machines."""
+    """Whatever its size and shape.
+
+    Measured by the processor's time between two turns of the loop: on a machine that
+    is busy with other things the time on the wall says nothing.
+    """
     longest = 0.0
 
     async def ticks() -> None:
         nonlocal longest
-        loop = asyncio.get_running_loop()
         while True:
-            before = loop.time()
+            before = time.process_time()
             await asyncio.sleep(0.001)
-            longest = max(longest, loop.time() - before)
+            longest = max(longest, time.process_time() - before)
 
     async def handler(_: web.Request) -> web.StreamResponse:
         return answer(body, X_Consul_Index="1")

@@ -177,11 +177,11 @@ def test_fault_113_a_name_with_terminal_codes_is_shown_escaped() -> None:
 )
 def test_fault_113_an_absurd_answer_is_refused_at_once(body: bytes) -> None:
     """It is an error, or each entry is skipped; neither takes long."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(ConsulError) as caught:
         servers_in(body, grpc_port=1, tls=False)
     assert str(caught.value).isprintable()
-    assert time.perf_counter() - begun < 0.5, "0.03 s where nothing else runs"
+    assert time.process_time() - begun < 0.5, "0.03 s where nothing else runs"
 
 
 values = st.recursive(
