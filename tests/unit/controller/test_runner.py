@@ -4,32 +4,37 @@ virtual; blocking work runs in real threads."""
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
+from consul_ebpf.base.progress import Progress
 from consul_ebpf.controller.outcomes import Converged
+from consul_ebpf.controller.problems import ProblemFile
 from consul_ebpf.controller.runner import Runner
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.model.errors import ConsulEbpfError, KernelError, KernelFeatureError
-from consul_ebpf.model.seams import Applied, WorkloadSource
+from consul_ebpf.model.seams import Applied, Doomed, Namespaces, WorkloadSource
 from consul_ebpf.model.values import (
     Credentials,
+    KernelState,
     Proxy,
     Server,
     ServerState,
     SlottedServer,
     Table,
     Vip,
+    VipCounters,
 )
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.servers.pool import ServerPool
 from consul_ebpf.testing import (
     FakeAcl,
+    FakeNamespaces,
     FakeProbe,
     FakeServerSource,
     FakeWorkloads,
@@ -42,6 +47,7 @@ pytestmark = pytest.mark.looptime(start=0)
 
 READY, FAILING = ServerState.READY, ServerState.FAILING
 SERVERS = [Server.at(f"10.0.0.{n}", 8502) for n in (1, 2, 3)]
+ONE = SERVERS[0].ipv4
 WEB, API, JOB = (Proxy(name, "host1", owner="test") for name in ("web", "api", "job"))
 
 
@@ -61,6 +67,8 @@ class Host:
         workloads: WorkloadSource | None = None,
         token_file: Path | None = None,
         source: FakeServerSource | None = None,
+        namespaces: Namespaces | None = None,
+        problems: ProblemFile | None = None,
     ) -> None:
         self.directory = directory
         self.source = source or FakeServerSource(servers)
@@ -68,6 +76,8 @@ class Host:
         self.workloads = FakeWorkloads(proxies)
         self.backend = backend or MemoryMapBackend()
         self.told: list[Converged] = []
+        self.pings = 0
+        self.progress = Progress(asyncio.get_running_loop().time)
         self._news = asyncio.Event()
         files = BootstrapFiles(directory)
         self.runner = Runner(
@@ -79,6 +89,9 @@ class Host:
             ),
             files=files,
             memory=VipMemory(directory),
+            problems=problems,
+            namespaces=namespaces,
+            progress=self.progress,
             keeper=TokenKeeper(
                 FakeAcl(),
                 TokenMemory(directory),
@@ -86,13 +99,16 @@ class Host:
             ),
         )
 
+    def ping(self) -> None:
+        self.pings += 1
+
     def tell(self, done: Converged) -> None:
         self.told.append(done)
         self._news.set()
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["Host"]:
-        self.task = asyncio.create_task(self.runner.run(self.tell))
+        self.task = asyncio.create_task(self.runner.run(self.tell, self.ping))
         try:
             yield self
         finally:
@@ -186,6 +202,43 @@ class Ending:
         yield self.more
         if self._error is not None:
             raise self._error
+
+
+class Lacking(FakeWorkloads):
+    """Cannot tell all proxies, while `lacking` says so."""
+
+    lacking: tuple[str, ...] = ()
+
+
+class SlowCuts(FakeNamespaces):
+    """Cuts take until `go`; `begun` is set when one begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+        self.go = threading.Event()
+        self.parts: list[int] = []
+
+    def destroy(self, doomed: Sequence[Doomed]) -> int:
+        self.parts.append(len(doomed))
+        self.begun.set()
+        assert self.go.wait(60)
+        return super().destroy(doomed)
+
+
+class Crowded(MemoryMapBackend):
+    """Each of its VIPs has thousands of connections to the first server."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def read(self) -> KernelState:
+        state = super().read()
+        slots = [s for s, row in state.table.servers.items() if row.server.ipv4 == ONE]
+        sockets = tuple((n, slot) for slot in slots for n in range(self.count))
+        vips = dict.fromkeys(state.vips, VipCounters(self.count, None, sockets))
+        return KernelState(state.table, state.servers, vips)
 
 
 class Unusable(MemoryMapBackend):
@@ -504,6 +557,127 @@ async def test_fault_82_what_cannot_go_on_ends_it(tmp_path: Path) -> None:
         with pytest.raises(KernelFeatureError, match="no such kernel"):
             await host.task
     assert not backend.closed
+
+
+async def test_fault_83_it_is_ready_in_time_without_consul(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With nothing; what is missing is said once, shown, and taken back."""
+    problems = ProblemFile(tmp_path)
+    host = Host(tmp_path, WEB, servers=None, problems=problems)
+    async with host.serving():
+        await asyncio.sleep(1.9)
+        assert [] == host.told
+        await asyncio.sleep(0.2)
+        (first,) = host.told
+        assert Converged(servers=0, proxies=0, refused=0) == first
+        line = "Consul has not answered yet: no server is known, so no proxy can be"
+        assert [line] == [each[: len(line)] for each in first.missing]
+        await asyncio.sleep(60)
+        assert list(first.missing) == problems.read().missing
+        assert 1 == caplog.text.count(line)
+        host.source.set(SERVERS)
+        await host.until_served(WEB)
+        await asyncio.sleep(2)
+        assert () == host.told[-1].missing
+        assert [] == problems.read().missing
+
+
+async def test_fault_83_what_else_is_missing_is_said(tmp_path: Path) -> None:
+    """Sources that have not answered, and what they cannot tell."""
+    workloads = Lacking(None)
+    workloads.lacking = ("a.toml cannot be read",)
+    async with Host(tmp_path, workloads=workloads).serving() as host:
+        await asyncio.sleep(2.1)
+        (done,) = host.told
+        asking = "the sources of proxies have not answered yet"
+        assert (asking, "a.toml cannot be read") == done.missing
+        workloads.set([WEB])
+        await host.until_served(WEB)
+        await asyncio.sleep(2)
+        assert ("a.toml cannot be read",) == host.told[-1].missing
+
+
+async def test_fault_83_the_last_known_servers_serve_meanwhile(tmp_path: Path) -> None:
+    """At once, as ever; that Consul has not answered is said in time."""
+    rows = {4: SlottedServer(4, SERVERS[0], READY)}
+    backend = MemoryMapBackend(table=Table(rows, {}))
+    host = Host(tmp_path, WEB, backend=backend, servers=None)
+    async with host.serving():
+        await host.until_served(WEB)
+        assert not host.told[-1].missing
+        await asyncio.sleep(3)
+        (line,) = host.told[-1].missing
+        assert line.startswith("Consul has not answered yet: the last known servers")
+
+
+async def test_fault_81_what_a_source_lacks_for_a_while_stays(tmp_path: Path) -> None:
+    """It goes when the source tells all, though the list is the same."""
+    workloads = Lacking((WEB, API))
+    async with Host(tmp_path, workloads=workloads).serving() as host:
+        await host.until_served(WEB, API)
+        before = host.table
+        workloads.lacking = ("api.toml cannot be read",)
+        workloads.set([WEB])
+        await asyncio.sleep(60)
+        assert {"web", "api"} == host.bootstraps()
+        assert before == host.table
+        workloads.lacking = ()
+        await host.until_served(WEB)
+
+
+async def test_fault_84_work_that_does_not_go_on_ends_the_ping(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half a minute after its last step; and it is there again when it ends."""
+    async with Host(tmp_path, WEB).serving() as host:
+        await host.until_served(WEB)
+        with host.progress.working("a round") as step:
+            for _ in range(10):
+                await asyncio.sleep(25)
+                step()
+            assert host.pings >= 120
+            await asyncio.sleep(40)
+            before = host.pings
+            await asyncio.sleep(60)
+            assert host.pings == before
+        assert 1 == caplog.text.count("a round has not gone on for 30 s")
+        await asyncio.sleep(20)
+        assert host.pings >= before + 9
+
+
+async def test_fault_84_a_round_is_noted_and_who_waits_for_it_is_not(
+    tmp_path: Path,
+) -> None:
+    """Else it would be the one that waits that seems to be stuck."""
+    backend = Slow()
+    async with Host(tmp_path, WEB, backend=backend).serving() as host:
+        await backend.begun.wait()
+        waiting = asyncio.create_task(host.runner.read())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert ["a round"] == host.progress.stuck(-1)
+        backend.go.set()
+        await waiting
+        await host.until_served(WEB)
+
+
+async def test_fault_84_a_cut_of_thousands_is_no_work_that_others_wait_for(
+    tmp_path: Path,
+) -> None:
+    """The upkeep goes on beside it, and new pods have their turn each second."""
+    backend, namespaces = Crowded(6_000), SlowCuts()
+    host = Host(tmp_path, WEB, backend=backend, namespaces=namespaces)
+    async with host.serving():
+        await host.until_served(WEB)
+        host.probe.kill(SERVERS[0].id)
+        await asyncio.to_thread(namespaces.begun.wait, 60)
+        backend.broken = ("a link was missing",)
+        await host.runner._tables.mend()
+        namespaces.go.set()
+        while len(namespaces.parts) < 30:
+            await asyncio.sleep(0.1)
+        assert 200 == max(namespaces.parts)
 
 
 async def test_cancelled_in_the_middle_of_a_write_it_finishes_that_round(

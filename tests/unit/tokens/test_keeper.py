@@ -460,3 +460,20 @@ async def test_nothing_shows_a_token(
         shown = f"{keeper!r} {keeper.tokens!r} {keeper.retired!r} {caplog.text}"
     assert "secret-" not in shown
     assert "the-bearer" not in shown
+
+
+async def test_fault_81_what_may_still_exist_is_not_logged_out(tmp_path: Path) -> None:
+    """While not all proxies are named, an earlier process's tokens stay."""
+    acl = FakeAcl(lifetime=3600)
+    async with keeping(acl, tmp_path) as keeper:
+        keeper.want([WEB])
+        first = await secret(keeper, "web")
+    async with keeping(acl, tmp_path) as keeper:
+        keeper.want([PLAIN], all_named=False)
+        await asyncio.sleep(30)
+        assert not keeper.retired.value
+        keeper.want([PLAIN, WEB], all_named=False)
+        assert await secret(keeper, "web") == first
+        keeper.want([PLAIN])
+        await asyncio.sleep(1)
+        assert [each.secret for each in keeper.retired.value or ()] == [first]

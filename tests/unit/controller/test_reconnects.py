@@ -1,0 +1,56 @@
+"""Who connected anew, and who went elsewhere, from one look to the next."""
+
+from ipaddress import IPv4Address
+
+from consul_ebpf.base.timing import counts
+from consul_ebpf.controller.reconnects import Moves
+from consul_ebpf.model.values import Server, ServerState, SlottedServer, Table, Vip
+from consul_ebpf.testing import MemoryMapBackend
+
+VIP, OTHER = (Vip(IPv4Address(f"127.64.0.{n}"), 8502) for n in (1, 2))
+ROWS = {
+    slot: SlottedServer(slot, Server.at(f"10.9.9.{slot}", 8502), ServerState.READY)
+    for slot in (0, 1)
+}
+IDS = {VIP: "reconnecting"}
+
+
+def test_the_first_look_only_remembers() -> None:
+    """What was before it is nobody's news."""
+    backend = MemoryMapBackend(table=Table(ROWS, {VIP: (0, 1)}))
+    backend.connect(VIP, 1)
+    moves = Moves()
+    assert moves.see(backend.read(), IDS) == ()
+    assert moves.see(backend.read(), IDS) == ()
+
+
+def test_a_new_connect_is_seen_once_and_a_move_counted() -> None:
+    """To the same server it is no move."""
+    backend = MemoryMapBackend(table=Table(ROWS, {VIP: (0, 1), OTHER: (1,)}))
+    backend.connect(VIP, 1)
+    moves = Moves()
+    moves.see(backend.read(), IDS)
+    backend.stay([VIP])
+    backend.connect(VIP, 2)
+    assert moves.see(backend.read(), IDS) == (VIP,)
+    assert counts("moved").get("reconnecting", 0) == 0
+    backend.connect(VIP, 3)
+    backend.connect(OTHER, 4)
+    assert set(moves.see(backend.read(), IDS)) == {VIP, OTHER}
+    assert counts("moved")["reconnecting"] == 1
+    assert counts("moved_from")["10.9.9.0:8502"] == 1
+    assert str(OTHER) not in counts("moved")  # its first connect
+    assert moves.see(backend.read(), IDS) == ()
+
+
+def test_a_vip_that_is_given_again_begins_anew() -> None:
+    """Its counters are another's."""
+    backend = MemoryMapBackend(table=Table(ROWS, {VIP: (0, 1)}))
+    moves = Moves()
+    backend.connect(VIP, 1)
+    moves.see(backend.read(), IDS)
+    backend.apply(Table(ROWS, {}))
+    moves.see(backend.read(), IDS)
+    backend.apply(Table(ROWS, {VIP: (1, 0)}))
+    backend.connect(VIP, 2)
+    assert moves.see(backend.read(), IDS) == ()
