@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         WorkloadSource,
     )
     from consul_ebpf.model.values import (
+        GRPC,
         Binding,
         BootstrapParams,
         Credentials,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
         Proxy,
         Server,
         ServerState,
+        Service,
         SlottedServer,
         Table,
         Vip,
@@ -108,6 +110,7 @@ __all__ = [  # noqa: RUF022  # grouped as a reader looks for them
     "Credentials",
     "Doomed",
     "FOREVER",
+    "GRPC",
     "Health",
     "KernelState",
     "Lifetime",
@@ -118,6 +121,7 @@ __all__ = [  # noqa: RUF022  # grouped as a reader looks for them
     "Proxy",
     "Server",
     "ServerState",
+    "Service",
     "SlottedServer",
     "Table",
     "UNKNOWN",

@@ -22,7 +22,7 @@ from consul_ebpf.model.values import (
     Vip,
 )
 from consul_ebpf.planning.plan import plan
-from consul_ebpf.planning.slots import assign_slots, endpoint_of, given_last
+from consul_ebpf.planning.slots import assign_slots, given_last
 
 Bound = Mapping[Vip, Binding]
 """The VIPs to program, each with whose it is."""
@@ -132,10 +132,8 @@ class KernelTable:
 
     def programmed(self, servers: Iterable[PooledServer]) -> tuple[PooledServer, ...]:
         """Return those of the servers that the kernel holds in just that state."""
-        held = {(endpoint_of(e.server), e.state) for e in self._table.servers.values()}
-        return tuple(
-            each for each in servers if (endpoint_of(each.server), each.state) in held
-        )
+        held = {(e.endpoint, e.state) for e in self._table.servers.values()}
+        return tuple(each for each in servers if (each.endpoint, each.state) in held)
 
     def _cuts_off(self, rows: Mapping[int, SlottedServer]) -> bool:
         """Whether a VIP that has a ready server would have none."""

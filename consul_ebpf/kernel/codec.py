@@ -73,19 +73,19 @@ def encode_server(
 
     `empty` keeps the address and says the row is not in use yet.
     """
-    server = entry.server
+    ipv4, ipv6, port = entry.endpoint
     counters = SERVER.unpack(have)[4:] if have else (0, 0)
     return SERVER.pack(
-        server.ipv6.packed if server.ipv6 else _NO_IPV6,
-        server.ipv4.packed if server.ipv4 else _NO_IPV4,
-        server.port.to_bytes(2, "big"),
+        ipv6.packed if ipv6 else _NO_IPV6,
+        ipv4.packed if ipv4 else _NO_IPV4,
+        port.to_bytes(2, "big"),
         0 if empty else _STATES[entry.state],
         *counters,
     )
 
 
 def decode_server(slot: int, data: bytes) -> SlottedServer | None:
-    """Decode a row; None if it is not in use. The kernel knows no server ids."""
+    """Decode a row; None if it is not in use. It knows neither id nor service."""
     ipv6, ipv4, port, number, _connects, _failures = SERVER.unpack(data)
     state = _STATE_OF.get(number)
     if state is None or (ipv6 == _NO_IPV6 and ipv4 == _NO_IPV4):

@@ -49,11 +49,6 @@ class Changes:
         )
 
 
-def _same_endpoint(one: SlottedServer, other: SlottedServer) -> bool:
-    a, b = one.server, other.server
-    return (a.ipv4, a.ipv6, a.port) == (b.ipv4, b.ipv6, b.port)
-
-
 def diff(have: Table, want: Table) -> Changes:
     """Compute the changes; everything equal is left out."""
     fill: list[SlottedServer] = []
@@ -61,7 +56,7 @@ def diff(have: Table, want: Table) -> Changes:
     unready: list[SlottedServer] = []
     for slot, entry in want.servers.items():
         old = have.servers.get(slot)
-        if old is None or not _same_endpoint(old, entry):
+        if old is None or old.endpoint != entry.endpoint:
             fill.append(entry)
         elif old.state is not entry.state:
             (ready if entry.state is ServerState.READY else unready).append(entry)

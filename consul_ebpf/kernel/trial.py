@@ -30,6 +30,7 @@ from consul_ebpf.kernel.tables import (
 )
 from consul_ebpf.model.errors import KernelError, NotRunningError
 from consul_ebpf.model.values import (
+    GRPC,
     Binding,
     Server,
     ServerState,
@@ -96,7 +97,7 @@ class Trial:
         slots = [
             slot
             for slot, entry in rows.items()
-            if _endpoint(entry.server) == _endpoint(server)
+            if entry.endpoint == GRPC.endpoint_of(server)
             and entry.state is ServerState.READY
         ]
         if not slots:
@@ -265,7 +266,3 @@ def _own_netns() -> int:
         except OSError:  # before Linux 5.14: anybody's, for this moment
             return 0
     return int(struct.unpack("=Q", packed)[0])
-
-
-def _endpoint(server: Server) -> tuple[object, ...]:
-    return server.ipv4, server.ipv6, server.port

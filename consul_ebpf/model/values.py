@@ -76,15 +76,44 @@ class Server:
         )
 
 
+Endpoint = tuple[IPv4Address | None, IPv6Address | None, int]
+"""Both addresses and the port: what the kernel knows of a row of the server table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a server is connected to for; a row of the server table is of one service.
+
+    `port` is the same at every server; 0: each server's own gRPC port. The kernel knows
+    no names of services, so two services of one server have two ports.
+    """
+
+    name: str
+    port: int = 0
+
+    def endpoint_of(self, server: Server) -> Endpoint:
+        """Return where this service is at a server."""
+        return server.ipv4, server.ipv6, self.port or server.port
+
+
+GRPC = Service("grpc")
+
+
 @dataclass(frozen=True, slots=True)
 class PooledServer:
-    """A server and what the pool thinks of it."""
+    """A server, and what the pool thinks of a service of it."""
 
     server: Server
     state: ServerState
     dead: bool = False
     """Proven dead: its probes failed often enough in a row while another server's
     succeeded. Only then may its old connections be cut."""
+    service: Service = GRPC
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What its row says."""
+        return self.service.endpoint_of(self.server)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -223,11 +252,21 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class SlottedServer:
-    """A pooled server in its slot of the kernel's server table."""
+    """A service of a pooled server, in its slot of the kernel's server table.
+
+    Read from the kernel, `server.port` is the row's and `service` is `GRPC`, whichever
+    service it is.
+    """
 
     slot: int
     server: Server
     state: ServerState
+    service: Service = GRPC
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What its row says."""
+        return self.service.endpoint_of(self.server)
 
 
 Preference = tuple[int, ...]

@@ -41,7 +41,7 @@ def plan(
 
     Args:
         vips: the VIPs to serve, in any order.
-        servers: the server table; draining ones get no preference.
+        servers: the rows of one service; draining ones get no preference.
         last: the preferences as they are, of this process or read from the kernel.
         seed: differs from host to host and stays over restarts (the machine's id).
     """

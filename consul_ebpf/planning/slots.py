@@ -1,52 +1,45 @@
-"""PURE: which slot of the kernel's server table each server has.
+"""PURE: which slot of the kernel's server table each service of each server has.
 
-Rules: a server keeps its slot as long as it is in the pool, whatever its state; a
-free slot is given again as late as possible, so that a reader that is still looking
-at the old server has long finished.
+Rules: it keeps its slot as long as it is in the pool, whatever its state; a free slot
+is given again as late as possible, so that a reader that is still looking at the old
+server has long finished.
 
-If no server of the pool is ready, those that were keep that state: a controller that
-starts where no probe gets through must not cut off what an earlier one programmed.
+If a service is ready at no server of the pool, those where it was keep that state: a
+controller that starts where no probe gets through must not cut off what an earlier one
+programmed.
 """
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv6Address
 
-from consul_ebpf.model.values import PooledServer, Server, ServerState, SlottedServer
+from consul_ebpf.model.values import PooledServer, ServerState, SlottedServer
 
 SLOT_COUNT = 255
 """Slots there are to give: 0..254; 255 means none."""
-
-_Endpoint = tuple[IPv4Address | None, IPv6Address | None, int]
-
-
-def endpoint_of(server: Server) -> _Endpoint:
-    """Return what tells one server from another in the kernel's table."""
-    return server.ipv4, server.ipv6, server.port
 
 
 def assign_slots(
     pool: Iterable[PooledServer], last: Mapping[int, SlottedServer], newest: int = -1
 ) -> dict[int, SlottedServer]:
-    """Give each pooled server a slot.
+    """Give each member of the pool, a server and a service, a slot.
 
     Args:
-        pool: at most `SLOT_COUNT` servers; of two at one endpoint the first counts.
+        pool: at most `SLOT_COUNT` members; of two at one endpoint the first counts.
         last: the slots as they are, of this process or read from the kernel.
         newest: the slot given last; the search for a free one begins behind it.
     """
-    held = {endpoint_of(entry.server): slot for slot, entry in last.items()}
-    members = {endpoint_of(member.server): member for member in reversed(list(pool))}
+    held = {entry.endpoint: slot for slot, entry in last.items()}
+    members = {member.endpoint: member for member in reversed(list(pool))}
     free = iter([slot for slot in _order(last, newest) if slot not in last])
-    none_ready = all(each.state is not ServerState.READY for each in members.values())
+    ready = {m.service for m in members.values() if m.state is ServerState.READY}
     assigned = {}
     for endpoint, member in reversed(members.items()):
         slot, state = held.get(endpoint), member.state
         if slot is None:
             slot = next(free, None)
-        elif none_ready:
+        elif member.service not in ready:
             state = last[slot].state
         if slot is not None:
-            assigned[slot] = SlottedServer(slot, member.server, state)
+            assigned[slot] = SlottedServer(slot, member.server, state, member.service)
     return dict(sorted(assigned.items()))
 
 

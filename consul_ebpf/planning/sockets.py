@@ -6,7 +6,7 @@ Only sockets that went through a VIP are in the kernel's rings, so no others are
 from collections.abc import Collection, Iterable
 
 from consul_ebpf.model.seams import Doomed
-from consul_ebpf.model.values import KernelState, Server, Vip
+from consul_ebpf.model.values import GRPC, KernelState, Server, Vip
 
 
 def doomed(state: KernelState, dead: Collection[Server]) -> tuple[Doomed, ...]:
@@ -15,9 +15,9 @@ def doomed(state: KernelState, dead: Collection[Server]) -> tuple[Doomed, ...]:
     By its endpoint in the kernel's row: a slot may have got another server since, and
     whoever destroys compares the peer once more.
     """
-    endpoints = {_endpoint(server) for server in dead}
+    endpoints = {GRPC.endpoint_of(server) for server in dead}
     found = sockets_of(state, state.vips)
-    return tuple(each for each in found if _endpoint(each.server) in endpoints)
+    return tuple(each for each in found if GRPC.endpoint_of(each.server) in endpoints)
 
 
 def sockets_of(state: KernelState, vips: Iterable[Vip]) -> tuple[Doomed, ...]:
@@ -30,7 +30,3 @@ def sockets_of(state: KernelState, vips: Iterable[Vip]) -> tuple[Doomed, ...]:
         for cookie, slot in state.vips[vip].sockets
         if slot in rows
     )
-
-
-def _endpoint(server: Server) -> tuple[object, ...]:
-    return server.ipv4, server.ipv6, server.port

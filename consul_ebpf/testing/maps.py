@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from consul_ebpf.kernel.diff import diff
 from consul_ebpf.model.errors import TableFullError
@@ -14,6 +14,7 @@ from consul_ebpf.model.values import (
     Server,
     ServerCounters,
     ServerState,
+    SlottedServer,
     Table,
     Vip,
     VipCounters,
@@ -125,7 +126,7 @@ class MemoryMapBackend:
                     row.follow(old.vips[vip], table.vips[vip])
         for slot in set(old.servers) | set(table.servers):
             before, after = old.servers.get(slot), table.servers.get(slot)
-            if not before or not after or _at(before.server) != _at(after.server):
+            if not before or not after or before.endpoint != after.endpoint:
                 del self._connects[slot], self._failures[slot]
 
     def connect(self, vip: Vip, cookie: int = 0) -> int | None:
@@ -157,14 +158,12 @@ class MemoryMapBackend:
         return None
 
     def read(self) -> KernelState:
-        """Return the tables; like the kernel, without the servers' names and ids."""
-        rows = {
-            slot: replace(
-                entry,
-                server=replace(entry.server, id=f"slot {slot}", name="", version=""),
-            )
-            for slot, entry in self._table.servers.items()
-        }
+        """Return the tables; like the kernel, with nothing else of a server's row."""
+        rows = {}
+        for slot, entry in self._table.servers.items():
+            ipv4, ipv6, port = entry.endpoint
+            server = Server(f"slot {slot}", port, ipv4, ipv6)
+            rows[slot] = SlottedServer(slot, server, entry.state)
         return KernelState(
             table=Table(rows, dict(self._table.vips), dict(self._table.bindings)),
             servers={
@@ -191,7 +190,3 @@ class MemoryMapBackend:
 
 
 _NEW = _Row()
-
-
-def _at(server: Server) -> tuple[object, ...]:
-    return server.ipv4, server.ipv6, server.port

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Address
 
@@ -15,6 +15,7 @@ from consul_ebpf import (
     Preference,
     Server,
     ServerState,
+    Service,
     SlottedServer,
     Table,
     TableFullError,
@@ -116,6 +117,23 @@ def test_what_is_applied_is_read_back(backend: MapBackend) -> None:
     )
     backend.apply(table)
     assert backend.read().table == table
+
+
+def test_another_service_of_a_server_is_read_back_by_its_port(
+    backend: MapBackend,
+) -> None:
+    """A row of its own; the kernel has no name for the service."""
+    server = Server.at("10.0.0.1", 8502)
+    dns = SlottedServer(1, server, FAILING, Service("dns", 8600))
+    table = Table({0: SlottedServer(0, server, READY), 1: dns}, vips(1, (0,)))
+    assert backend.apply(table) == Applied(servers=2, vips_put=1)
+    assert backend.apply(table) == Applied()
+    read = backend.read().table.servers
+    assert [8502, 8600] == [read[slot].server.port for slot in (0, 1)]
+    assert dns.endpoint == read[1].endpoint
+    elsewhere = replace(dns, service=Service("dns", 53))
+    changed = replace(table, servers={**table.servers, 1: elsewhere})
+    assert backend.apply(changed) == Applied(servers=1)
 
 
 def test_only_what_differs_is_written(backend: MapBackend) -> None:

@@ -6,10 +6,18 @@ from ipaddress import IPv4Address, IPv6Address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_ebpf.model.values import PooledServer, Server, ServerState, SlottedServer
+from consul_ebpf.model.values import (
+    PooledServer,
+    Server,
+    ServerState,
+    Service,
+    SlottedServer,
+)
 from consul_ebpf.planning.slots import SLOT_COUNT, assign_slots, given_last
 
 READY, FAILING, DRAINING = ServerState.READY, ServerState.FAILING, ServerState.DRAINING
+
+DNS = Service("dns", 8600)
 
 NUMBERS = st.lists(st.integers(1, 40), unique=True)
 
@@ -20,6 +28,10 @@ def member(number: int, state: ServerState = READY) -> PooledServer:
 
 def pool(*numbers: int) -> list[PooledServer]:
     return [member(number) for number in numbers]
+
+
+def dns(number: int, state: ServerState = READY) -> PooledServer:
+    return replace(member(number, state), service=DNS)
 
 
 def by_endpoint(slots: dict[int, SlottedServer]) -> dict[str, int]:
@@ -120,6 +132,40 @@ def test_servers_stay_ready_when_suddenly_none_is() -> None:
     assert [READY, READY] == [entry.state for entry in none_ready.values()]
     one_ready = assign_slots([member(1, FAILING), member(2)], none_ready)
     assert [FAILING, READY] == [entry.state for entry in one_ready.values()]
+
+
+def test_two_services_of_one_server_have_a_slot_each() -> None:
+    """Whichever comes or goes, the other keeps its own."""
+    both = assign_slots([member(1), dns(1), dns(2), member(2)], {})
+    assert [8502, 8600, 8600, 8502] == [both[n].endpoint[2] for n in range(4)]
+    one = assign_slots([dns(2), dns(1, FAILING), member(2)], both)
+    assert {n: both[n].endpoint for n in (1, 2, 3)} == {
+        n: entry.endpoint for n, entry in one.items()
+    }
+    again = assign_slots([member(1), dns(1), member(2), dns(2)], one, newest=3)
+    assert {1, 2, 3, 4} == set(again)
+    assert (member(1).server, 8502) == (again[4].server, again[4].endpoint[2])
+
+
+def test_a_service_read_from_the_kernel_is_known_by_its_port() -> None:
+    """The kernel knows no services; a restart moves no row, and says which it is."""
+    last = {
+        5: SlottedServer(5, Server("slot 5", 8600, IPv4Address("10.0.0.1")), READY),
+        6: SlottedServer(6, Server("slot 6", 8502, IPv4Address("10.0.0.1")), READY),
+    }
+    assert {
+        5: SlottedServer(5, member(1).server, READY, DNS),
+        6: SlottedServer(6, member(1).server, READY),
+    } == assign_slots([member(1), dns(1)], last)
+
+
+def test_a_service_stays_ready_when_suddenly_it_is_nowhere() -> None:
+    """Another service that is ready says nothing of it."""
+    last = assign_slots([member(1), dns(1)], {})
+    no_dns = assign_slots([member(1), dns(1, FAILING)], last)
+    assert [READY, READY] == [entry.state for entry in no_dns.values()]
+    no_grpc = assign_slots([member(1, FAILING), dns(1), dns(2, FAILING)], last)
+    assert [READY, READY, FAILING] == [entry.state for entry in no_grpc.values()]
 
 
 def test_the_slot_given_last_is_known_after_a_wrap_around() -> None:
