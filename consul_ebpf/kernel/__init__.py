@@ -1,7 +1,8 @@
 """The kernel's side: tables, pins, links, and the child that loads the program.
 
-`codec.py` says what the bytes are, `libbpf.py` makes the system calls, `maps.py` and
-`tables.py` make, open and read tables, `pins.py` keeps the directory in bpffs.
+`program.py` says what is loaded: a source, its hooks and tables. `codec.py` says what
+the bytes are, `libbpf.py` makes the system calls, `maps.py` and `tables.py` make, open
+and read tables, `pins.py` keeps the directory in bpffs.
 `loader_child.py` runs in a short-lived child and is the only importer of BCC
 (`loader.py` is the parent's side of it); `install.py` puts a version in place
 (`installed.py`), `links.py` attaches it, `watchdog.py` puts back what others take away.

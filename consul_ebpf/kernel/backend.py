@@ -9,9 +9,10 @@ from typing import Self
 from consul_ebpf.base.boundary import boundary
 from consul_ebpf.kernel import codec, host, libbpf, unprivileged
 from consul_ebpf.kernel.diff import Changes, diff
-from consul_ebpf.kernel.install import Program, install
+from consul_ebpf.kernel.install import install
 from consul_ebpf.kernel.installed import Installed
 from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.kernel.program import CONNECT
 from consul_ebpf.kernel.tables import read_tables, slot_key
 from consul_ebpf.kernel.watchdog import mend
 from consul_ebpf.model.errors import KernelError, TableFullError
@@ -73,13 +74,13 @@ class BccMapBackend:
         with ExitStack() as undo, boundary(KernelError, f"attaching by {bpffs} failed"):
             directory = host.find_cgroup(cgroup)
             host.ensure_bpffs(Path(bpffs))
-            pins = Pins(Path(bpffs))
+            pins = Pins(Path(bpffs), CONNECT.sized(vips=max_proxies))
             pins.lock()
             undo.callback(pins.unlock)
             defines = codec.defines(
                 IPv4Network(vip_cidr), vip_port, retry_window, max_proxies
             )
-            opened = cls(pins, install(pins, Program(directory, defines, max_proxies)))
+            opened = cls(pins, install(pins, directory, defines))
             undo.pop_all()
         return opened
 

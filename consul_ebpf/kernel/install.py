@@ -14,6 +14,7 @@ the next start goes on from there.
 import errno
 import logging
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,9 @@ from consul_ebpf.base.events import event
 from consul_ebpf.kernel import libbpf
 from consul_ebpf.kernel.installed import Installed
 from consul_ebpf.kernel.links import attach
-from consul_ebpf.kernel.loader import load_program, source_path
-from consul_ebpf.kernel.pins import Pins, open_links
+from consul_ebpf.kernel.loader import load_program
+from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.kernel.program import Program
 from consul_ebpf.kernel.tables import (
     Rows,
     Tables,
@@ -37,15 +39,6 @@ from consul_ebpf.kernel.tables import (
 from consul_ebpf.model.errors import KernelError, PrivilegeError
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Program:
-    """What is to be installed where."""
-
-    cgroup: Path
-    defines: dict[str, int]
-    max_vips: int
 
 
 @dataclass
@@ -80,8 +73,13 @@ class _Left:
         return all(self.live[n].info.id == t.info.id for n, t in self.tables.items())
 
 
-def install(pins: Pins, program: Program) -> Installed:
-    """Install the program; `pins` are locked.
+def install(pins: Pins, cgroup: Path, defines: Mapping[str, int]) -> Installed:
+    """Install the program whose pins these are.
+
+    Args:
+        pins: locked.
+        cgroup: where to attach it.
+        defines: constants that it is compiled with, by name.
 
     Raises:
         UnsupportedError: a privilege or a kernel feature is missing.
@@ -91,15 +89,15 @@ def install(pins: Pins, program: Program) -> Installed:
     with ExitStack() as stack:
         stack.callback(pins.discard_staging)
         staging = pins.new_staging()
-        left = _look(pins, program.max_vips)
+        left = _look(pins)
         stack.callback(left.close)
-        tables, carried = _tables(pins, left, program.max_vips)
+        tables, carried = _tables(pins, left)
         undo = stack.enter_context(ExitStack())
         undo.callback(close_tables, tables)
         at = pins.current if left.usable else staging
-        programs = load(program, at, staging)
+        programs = load(pins.program, defines, at, staging)
         undo.callback(_close, programs)
-        links = _links(program.cgroup, programs, left)
+        links = _links(pins.program, cgroup, programs, left)
         undo.callback(_close, links)
         _place(pins, left, links)
         for name, link in links.items():
@@ -108,17 +106,17 @@ def install(pins: Pins, program: Program) -> Installed:
             carry(left.source, tables, carried)  # what was counted meanwhile
         pins.remove_old()
         undo.pop_all()
-        return Installed(program.cgroup, tables, programs, links)
+        return Installed(cgroup, tables, programs, links)
 
 
-def _look(pins: Pins, max_vips: int) -> _Left:
-    directory = pins.found()
+def _look(pins: Pins) -> _Left:
+    program, directory = pins.program, pins.found()
     left = _Left(None, usable=False, damaged=False, live=None, links={})
     if directory is None:
         return left
-    left.links = open_links(directory)
+    left.links = pins.open_links(directory)
     try:
-        left.tables = open_tables(directory)
+        left.tables = open_tables(program, directory)
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
@@ -131,37 +129,39 @@ def _look(pins: Pins, max_vips: int) -> _Left:
             extra=event("state_ignored"),
         )
     if left.tables is not None:
-        size = left.tables["vips"].info.max_entries
         left.usable = (
             directory == pins.current
-            and of_this_layout(left.tables)
-            and size == max_vips
+            and of_this_layout(program, left.tables)
+            and all(
+                table.info.max_entries == program.tables[name].entries
+                for name, table in left.tables.items()
+            )
         )
-    left.live = _live(left.links)
+    left.live = _live(program, left.links)
     return left
 
 
-def _live(links: dict[str, int]) -> Tables | None:
+def _live(program: Program, links: dict[str, int]) -> Tables | None:
     """Open the tables in use by the program that is attached."""
     for link in links.values():
         try:
-            program = libbpf.program_fd(libbpf.link_info(link).program_id)
+            loaded = libbpf.program_fd(libbpf.link_info(link).program_id)
         except OSError:
             continue
         try:
-            if tables := tables_of(program):
+            if tables := tables_of(program, loaded):
                 return tables
         finally:
-            os.close(program)
+            os.close(loaded)
     return None
 
 
-def _tables(pins: Pins, left: _Left, max_vips: int) -> tuple[Tables, Rows]:
+def _tables(pins: Pins, left: _Left) -> tuple[Tables, Rows]:
     """Open the tables to use, or make them; return them and the rows carried over."""
     if left.usable:
-        return open_tables(pins.current), {}
+        return open_tables(pins.program, pins.current), {}
     try:
-        tables = make_tables(pins.staging, max_vips)
+        tables = make_tables(pins.program, pins.staging)
     except OSError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
             raise PrivilegeError(
@@ -181,40 +181,37 @@ def _tables(pins: Pins, left: _Left, max_vips: int) -> tuple[Tables, Rows]:
         raise
 
 
-def load(program: Program, tables: Path, staging: Path) -> dict[str, int]:
-    """Load the program for the tables pinned in a directory; returns descriptors.
+def load(
+    program: Program, defines: Mapping[str, int], tables: Path, staging: Path
+) -> dict[str, int]:
+    """Load a program for the tables pinned in a directory; returns descriptors.
 
     Its pins, below `staging`, are for handing it over only.
     """
     handed = staging / "programs"
     handed.mkdir(mode=0o700)
-    load_program(
-        {
-            "source": str(source_path()),
-            "defines": program.defines,
-            "tables": str(tables),
-            "programs": str(handed),
-        }
-    )
+    load_program(program, defines, tables, handed)
     programs = {}
-    for name in libbpf.HOOKS:
+    for name in program.hooks:
         programs[name] = libbpf.obj_get(handed / name)
         (handed / name).unlink()
     handed.rmdir()
     return programs
 
 
-def _links(cgroup: Path, programs: dict[str, int], left: _Left) -> dict[str, int]:
+def _links(
+    program: Program, cgroup: Path, programs: dict[str, int], left: _Left
+) -> dict[str, int]:
     """Return a link at the cgroup for each hook: the one there is, or a new one."""
     links: dict[str, int] = {}
     wanted = cgroup.stat().st_ino
     try:
-        for name, program in programs.items():
+        for name, loaded in programs.items():
             link = left.links.get(name)
             if link is not None and libbpf.link_info(link).cgroup_id == wanted:
                 links[name] = left.links.pop(name)
             else:
-                links[name] = attach(program, name, cgroup)
+                links[name] = attach(loaded, name, program.hooks[name], cgroup)
     except BaseException:
         _close(links)
         raise
@@ -228,7 +225,7 @@ def _place(pins: Pins, left: _Left, links: dict[str, int]) -> None:
             libbpf.obj_pin(link, pins.staging / name)
         pins.publish(keep_old=left.damaged)
         return
-    there = open_links(pins.current)
+    there = pins.open_links(pins.current)
     ids = {name: libbpf.link_info(fd).id for name, fd in there.items()}
     _close(there)
     for name, link in links.items():

@@ -15,8 +15,7 @@ from pathlib import Path
 from consul_ebpf.base.steps import step
 from consul_ebpf.model.errors import KernelFeatureError
 
-HOOKS = {"connect4": 10, "connect6": 11}
-"""Name of a hook -> enum bpf_attach_type (BPF_CGROUP_INET4_CONNECT and so on)."""
+HASH, ARRAY = 1, 2  # enum bpf_map_type
 
 MAX_PROGRAMS = 64
 """Most programs at one hook of one cgroup (BPF_CGROUP_MAX_PROGS)."""
@@ -156,15 +155,16 @@ def wait_for_readers() -> None:
 
 @dataclass(frozen=True, slots=True)
 class MapShape:
-    """What a map is to be: its kind (enum bpf_map_type), sizes in bytes, flags."""
+    """What a map is to be: its kind (`HASH`, `ARRAY`), sizes in bytes, rows, flags."""
 
     kind: int
     key: int
     value: int
+    entries: int
     flags: int = 0
 
 
-def map_create(name: str, shape: MapShape, entries: int) -> int:
+def map_create(name: str, shape: MapShape) -> int:
     """Make a map."""
     step(f"create {name}")
     options = _MapCreateOpts(size=ctypes.sizeof(_MapCreateOpts), map_flags=shape.flags)
@@ -173,7 +173,7 @@ def map_create(name: str, shape: MapShape, entries: int) -> int:
         name.encode(),
         shape.key,
         shape.value,
-        entries,
+        shape.entries,
         ctypes.byref(options),
     )
     return checked(result, f"make the table {name}")

@@ -11,10 +11,11 @@ from consul_ebpf.model.errors import ConsulEbpfError, KernelError, KernelFeature
 _ALLOW_MULTI = 2  # BPF_F_ALLOW_MULTI; links attach with it
 
 
-def attach(program: int, hook: str, cgroup: Path) -> int:
+def attach(program: int, hook: str, kind: int, cgroup: Path) -> int:
     """Attach a program by a new link; returns the link's descriptor.
 
-    Needs no capability: the program was loaded with them.
+    `kind` is the hook's enum bpf_attach_type. Needs no capability: the program was
+    loaded with them.
 
     Raises:
         KernelFeatureError: the kernel knows no cgroup links (before 5.7).
@@ -27,14 +28,14 @@ def attach(program: int, hook: str, cgroup: Path) -> int:
             f"{hook} cannot be attached at {cgroup}: {error.strerror}"
         ) from error
     try:
-        return libbpf.link_create(program, directory, libbpf.HOOKS[hook])
+        return libbpf.link_create(program, directory, kind)
     except OSError as error:
-        raise _explain(error, hook, cgroup) from error
+        raise _explain(error, hook, kind, cgroup) from error
     finally:
         os.close(directory)
 
 
-def _explain(error: OSError, hook: str, cgroup: Path) -> ConsulEbpfError:
+def _explain(error: OSError, hook: str, kind: int, cgroup: Path) -> ConsulEbpfError:
     refused = f"{hook} cannot be attached at {cgroup}"
     if error.errno == errno.EINVAL:
         return KernelFeatureError(
@@ -42,7 +43,7 @@ def _explain(error: OSError, hook: str, cgroup: Path) -> ConsulEbpfError:
             f"newer with CONFIG_CGROUP_BPF, and this is {os.uname().release}"
         )
     if error.errno == errno.EPERM:
-        in_the_way = "; ".join(_exclusive(hook, cgroup))
+        in_the_way = "; ".join(_exclusive(kind, cgroup))
         if in_the_way:
             return KernelError(
                 f"{refused}: {in_the_way} lets no other program in: have its owner "
@@ -50,7 +51,7 @@ def _explain(error: OSError, hook: str, cgroup: Path) -> ConsulEbpfError:
                 "outside of that one"
             )
     if error.errno == errno.E2BIG:
-        there = _programs(hook, cgroup)[0]
+        there = _programs(kind, cgroup)[0]
         return KernelError(
             f"{refused}: {len(there) or libbpf.MAX_PROGRAMS} programs are attached "
             f"there, as many as the kernel allows ({', '.join(there[:3])}, ...): "
@@ -59,17 +60,17 @@ def _explain(error: OSError, hook: str, cgroup: Path) -> ConsulEbpfError:
     return KernelError(f"{refused}: {error.strerror}")
 
 
-def _exclusive(hook: str, cgroup: Path) -> Iterator[str]:
+def _exclusive(kind: int, cgroup: Path) -> Iterator[str]:
     """Name the programs here and above that were attached for themselves alone."""
     for directory in _up(cgroup):
-        names, flags = _programs(hook, directory)
+        names, flags = _programs(kind, directory)
         if names and not flags & _ALLOW_MULTI:
             yield f"{', '.join(names)}, attached at {directory} with flags {flags},"
 
 
-def programs_at(hook: str, cgroup: Path) -> list[str]:
-    """Name the programs that run for a cgroup: attached to it or above it."""
-    return [name for directory in _up(cgroup) for name in _programs(hook, directory)[0]]
+def programs_at(kind: int, cgroup: Path) -> list[str]:
+    """Name the programs that a hook runs for a cgroup: attached to it or above it."""
+    return [name for directory in _up(cgroup) for name in _programs(kind, directory)[0]]
 
 
 def _up(cgroup: Path) -> Iterator[Path]:
@@ -81,14 +82,14 @@ def _up(cgroup: Path) -> Iterator[Path]:
             return
 
 
-def _programs(hook: str, cgroup: Path) -> tuple[list[str], int]:
+def _programs(kind: int, cgroup: Path) -> tuple[list[str], int]:
     """Name what is attached at a cgroup itself, and the attach flags."""
     try:
         fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return [], 0
     try:
-        ids, flags = libbpf.programs_at(fd, libbpf.HOOKS[hook])
+        ids, flags = libbpf.programs_at(fd, kind)
     except OSError:  # without CAP_NET_ADMIN
         return [], 0
     finally:

@@ -8,14 +8,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import consul_ebpf
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.steps import step
-from consul_ebpf.kernel import capabilities, libbpf
+from consul_ebpf.kernel import capabilities
+from consul_ebpf.kernel.program import Program
 from consul_ebpf.model.errors import (
     ConsulEbpfError,
     KernelError,
@@ -25,7 +25,6 @@ from consul_ebpf.model.errors import (
 
 log = logging.getLogger(__name__)
 
-_PACKAGE = Path(consul_ebpf.__file__).parent
 LOAD_SECONDS = 60.0
 """After which a load has failed; it takes under one."""
 
@@ -36,21 +35,22 @@ _NO_BCC = {"import", "gone", "crash"}
 """Answers of an interpreter after which another one is tried."""
 
 
-def source_path() -> Path:
-    """Return the program's C source: beside the package, or in it when installed."""
-    inside = _PACKAGE / "bpf" / "connect.c"
-    return inside if inside.exists() else _PACKAGE.parent / "bpf" / "connect.c"
-
-
 def load_program(
-    job: dict[str, Any],
+    program: Program,
+    defines: Mapping[str, int],
+    tables: Path,
+    handed: Path,
+    *,
     pythons: Iterable[str] | None = None,
     seconds: float = LOAD_SECONDS,
 ) -> None:
-    """Compile and load the program.
+    """Compile and load a program.
 
     Args:
-        job: as loader_child.py takes it, but for the hooks.
+        program: which.
+        defines: constants that it is compiled with, by name.
+        tables: directory in bpffs in which its tables are pinned.
+        handed: directory in bpffs to pin its functions in, by the hooks' names.
         pythons: interpreters to try; None: those of `interpreters`.
         seconds: that it may take.
 
@@ -60,7 +60,14 @@ def load_program(
         KernelError: anything else the kernel refused.
     """
     step("load the program")
-    answer, stderr = _ask_loader({**job, "hooks": libbpf.HOOKS}, pythons, seconds)
+    job = {
+        "source": str(program.source),
+        "defines": dict(defines),
+        "hooks": dict(program.hooks),
+        "tables": {name: str(tables / name) for name in program.tables},
+        "programs": str(handed),
+    }
+    answer, stderr = _ask_loader(job, pythons, seconds)
     if answer:
         raise explain(answer, stderr, capabilities.effective())
 

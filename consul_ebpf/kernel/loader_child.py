@@ -6,7 +6,7 @@ version only; answers one JSON object on standard output. A job has these keys:
     source    path of the C source; the stub headers are beside it
     defines   constants that it is compiled with, by name
     hooks     numbers of the hooks (enum bpf_attach_type), by the functions' names
-    tables    directory in bpffs in which the tables are pinned that it is to use
+    tables    paths of the pins of the tables it is to use, by the tables' names
     programs  directory to pin the programs in, by their functions' names
 
 BCC maps LLVM (over 70 MB) into whoever imports it and writes compile errors to
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 PROG_TYPE_CGROUP_SOCK_ADDR = 18
 PR_SET_PDEATHSIG = 1
-TABLES = ("servers", "vips")
 
 
 def compile_source(job: "dict[str, Any]") -> "Any":
@@ -37,7 +36,7 @@ def compile_source(job: "dict[str, Any]") -> "Any":
     import bcc  # noqa: PLC0415  # the one import of BCC, and only in this child
 
     flags = ["-D{}={}ULL".format(*define) for define in job["defines"].items()]
-    flags += ['-DPIN_{}="{}/{}"'.format(n.upper(), job["tables"], n) for n in TABLES]
+    flags += [f'-DPIN_{n.upper()}="{p}"' for n, p in job["tables"].items()]
     flags.append("-I" + directory)
     with open(job["source"], encoding="utf-8") as source:  # noqa: PTH123
         return bcc.BPF(text=source.read(), cflags=flags)

@@ -1,4 +1,4 @@
-"""Our directory in bpffs: where things are pinned, and who may write.
+"""A program's directory in bpffs: where things are pinned, and who may write.
 
     <bpffs>/consul-ebpf/            locked (flock) by the one writer of this host
         v<LAYOUT>/                  published by rename: whole or not there
@@ -15,15 +15,16 @@ import fcntl
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from consul_ebpf.base.boundary import boundary
 from consul_ebpf.base.steps import step
 from consul_ebpf.kernel import host, libbpf
-from consul_ebpf.kernel.codec import LAYOUT
 from consul_ebpf.kernel.maps import Map
 from consul_ebpf.kernel.ownership import check_owner, close_to_others
+from consul_ebpf.kernel.program import CONNECT, Program
 from consul_ebpf.kernel.tables import open_tables
 from consul_ebpf.model.errors import (
     AlreadyRunningError,
@@ -34,19 +35,18 @@ from consul_ebpf.model.errors import (
     PrivilegeError,
 )
 
-DIRECTORY = "consul-ebpf"
-
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Pins:
     """Paths below one bpffs, and the lock on them."""
 
-    def __init__(self, bpffs: Path) -> None:
-        """Name the paths; touches nothing."""
+    def __init__(self, bpffs: Path, program: Program = CONNECT) -> None:
+        """Name the paths of a program; touches nothing."""
         self.bpffs = bpffs
-        self.root = bpffs / DIRECTORY
-        self.current = self.root / f"v{LAYOUT}"
+        self.program = program
+        self.root = bpffs / program.name
+        self.current = self.root / f"v{program.layout}"
         self.staging = self.root / "staging"
         self.retired = self.root / "retired"
         self.aside = self.root / "aside"
@@ -146,7 +146,7 @@ class Pins:
 
     def discard_staging(self) -> None:
         """Remove the staging directory, if there is one."""
-        _remove(self.staging)
+        self._remove(self.staging)
 
     def publish(self, *, keep_old: bool = False) -> None:
         """Make the staging directory the current one.
@@ -156,7 +156,7 @@ class Pins:
         """
         if self.current.is_dir():
             old = self.aside if keep_old else self.retired
-            _remove(old)
+            self._remove(old)
             step(f"rename to {old.name}")
             self.current.rename(old)
         step("publish")
@@ -174,10 +174,10 @@ class Pins:
         """Remove what the current directory took the place of."""
         for left in self.current.glob("*-new"):  # of a start that was killed
             left.unlink()
-        for name in libbpf.HOOKS:
+        for name in self.program.hooks:
             (self.aside / name).unlink(missing_ok=True)
         for directory in (self.retired, *self._others()):
-            _remove(directory)
+            self._remove(directory)
 
     @boundary(KernelError, "the pinned tables cannot be opened")
     def open_tables(self) -> dict[str, Map]:
@@ -189,7 +189,7 @@ class Pins:
         """
         directory = self._find()
         try:
-            return open_tables(directory)
+            return open_tables(self.program, directory)
         except FileNotFoundError as error:
             raise NotRunningError(
                 f"no tables are pinned at {directory}: start the controller (run)"
@@ -220,10 +220,18 @@ class Pins:
     def links(self) -> Mapping[str, libbpf.LinkInfo]:
         """Return what the pinned links say of themselves, by hook."""
         infos = {}
-        for name, fd in open_links(self.found()).items():
+        for name, fd in self.open_links(self.found()).items():
             infos[name] = libbpf.link_info(fd)
             os.close(fd)
         return infos
+
+    def open_links(self, directory: Path | None) -> dict[str, int]:
+        """Open the links pinned in a directory, by hook; those that are there."""
+        links: dict[str, int] = {}
+        for name in self.program.hooks if directory is not None else ():
+            with suppress(OSError):
+                links[name] = libbpf.obj_get(directory / name)  # type: ignore[operator]
+        return links
 
     @boundary(KernelError, "the pins cannot be removed")
     def remove(self) -> bool:
@@ -236,30 +244,17 @@ class Pins:
             return False
         found = False
         for directory in self.root.iterdir():
-            _remove(directory)
+            self._remove(directory)
             found = True
         self.root.rmdir()
         return found
 
-
-def open_links(directory: Path | None) -> dict[str, int]:
-    """Open the links pinned in a directory, by hook; those that are there."""
-    links: dict[str, int] = {}
-    for name in libbpf.HOOKS if directory is not None else ():
-        try:
-            fd = libbpf.obj_get(directory / name)  # type: ignore[operator]
-        except OSError:
-            continue
-        links[name] = fd
-    return links
-
-
-def _remove(directory: Path) -> None:
-    """Remove a directory of pins, if it is there; the links first."""
-    if not directory.is_dir():
-        return
-    step(f"remove {directory.name}")
-    for name in libbpf.HOOKS:
-        (directory / name).unlink(missing_ok=True)
-    step(f"remove the rest of {directory.name}")
-    shutil.rmtree(directory)
+    def _remove(self, directory: Path) -> None:
+        """Remove a directory of pins, if it is there; the links first."""
+        if not directory.is_dir():
+            return
+        step(f"remove {directory.name}")
+        for name in self.program.hooks:
+            (directory / name).unlink(missing_ok=True)
+        step(f"remove the rest of {directory.name}")
+        shutil.rmtree(directory)

@@ -1,4 +1,4 @@
-"""The two tables as maps: made, opened and checked, read, carried to a new layout."""
+"""A program's tables as maps: made, opened, checked, carried to a new layout, read."""
 
 import sys
 from collections.abc import Mapping
@@ -6,34 +6,23 @@ from pathlib import Path
 
 from consul_ebpf.kernel import codec, libbpf
 from consul_ebpf.kernel.maps import Map
+from consul_ebpf.kernel.program import Program, TableShape
 from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.values import KernelState, Table
 
 Tables = dict[str, Map]
-"""By name: `servers` and `vips`."""
+"""By name."""
 
 Rows = dict[str, dict[bytes, bytes]]
 """All rows of each table, by key."""
 
-_HASH, _ARRAY = 1, 2  # enum bpf_map_type
-_NO_PREALLOC = 1  # memory as it is used, not for all VIPs at once
 
-SHAPES = {
-    "servers": libbpf.MapShape(_ARRAY, 4, codec.SERVER.size),
-    "vips": libbpf.MapShape(_HASH, codec.VIP_KEY.size, codec.VIP.size, _NO_PREALLOC),
-}
-
-FIRST_ROWS = {"servers": 32, "vips": 64}
-"""Bytes of a row in layout 1: no layout has smaller ones."""
-
-
-def make_tables(directory: Path, max_vips: int) -> Tables:
+def make_tables(program: Program, directory: Path) -> Tables:
     """Make empty tables and pin them."""
     tables: Tables = {}
-    entries = {"servers": codec.SLOTS, "vips": max_vips}
     try:
-        for name, shape in SHAPES.items():
-            tables[name] = Map(libbpf.map_create(name, shape, entries[name]))
+        for name, shape in program.tables.items():
+            tables[name] = Map(libbpf.map_create(name, shape))
             libbpf.obj_pin(tables[name].fd, directory / name)
     except BaseException:
         close_tables(tables)
@@ -41,7 +30,7 @@ def make_tables(directory: Path, max_vips: int) -> Tables:
     return tables
 
 
-def open_tables(directory: Path) -> Tables:
+def open_tables(program: Program, directory: Path) -> Tables:
     """Open pinned tables, of this layout or another.
 
     Raises:
@@ -50,33 +39,34 @@ def open_tables(directory: Path) -> Tables:
     """
     tables: Tables = {}
     try:
-        for name in SHAPES:
+        for name, shape in program.tables.items():
             tables[name] = Map.pinned(directory / name)
-            _check(name, tables[name].info)
+            _check(name, shape, tables[name].info)
     except BaseException:
         close_tables(tables)
         raise
     return tables
 
 
-def _check(name: str, info: libbpf.MapInfo) -> None:
+def _check(name: str, shape: TableShape, info: libbpf.MapInfo) -> None:
     """Raise ValueError if a map is not that table."""
-    shape, wrong = SHAPES[name], ""
+    wrong = ""
     if info.type != shape.kind:
         wrong = f"it is of type {info.type}"
     elif info.key_size != shape.key:
         wrong = f"its keys have {info.key_size} bytes"
-    elif info.value_size < FIRST_ROWS[name]:
+    elif info.value_size < shape.first_value:
         wrong = f"its rows have {info.value_size} bytes"
-    elif name == "servers" and info.max_entries != codec.SLOTS:
+    elif shape.kind == libbpf.ARRAY and info.max_entries != shape.entries:
         wrong = f"it has {info.max_entries} rows"
     if wrong:
         raise ValueError(f"{name} is not our table: {wrong}")
 
 
-def of_this_layout(tables: Mapping[str, Map]) -> bool:
-    """Whether this version's program can use them."""
-    return all(tables[name].info.value_size == SHAPES[name].value for name in SHAPES)
+def of_this_layout(program: Program, tables: Mapping[str, Map]) -> bool:
+    """Whether this version of the program can use them."""
+    shapes = program.tables
+    return all(tables[name].info.value_size == shapes[name].value for name in shapes)
 
 
 def close_tables(tables: Mapping[str, Map]) -> None:
@@ -85,18 +75,18 @@ def close_tables(tables: Mapping[str, Map]) -> None:
         opened.close()
 
 
-def tables_of(program: int) -> Tables | None:
-    """Open the tables a program really uses, whatever is pinned; by their ids.
+def tables_of(program: Program, loaded: int) -> Tables | None:
+    """Open the tables a loaded program really uses, whatever is pinned; by their ids.
 
     None if they are not to be had: CAP_SYS_ADMIN is needed.
     """
     tables: Tables = {}
     try:
-        for number in libbpf.program_info(program).maps:
+        for number in libbpf.program_info(loaded).maps:
             opened = Map(libbpf.map_fd(number))
             tables[opened.info.name] = opened
-        for name in SHAPES:
-            _check(name, tables[name].info)
+        for name, shape in program.tables.items():
+            _check(name, shape, tables[name].info)
     except (OSError, KeyError, ValueError):
         close_tables(tables)
         return None
@@ -112,14 +102,15 @@ def carry(old: Mapping[str, Map], new: Mapping[str, Map], carried: Rows) -> Rows
     Raises:
         ConfigError: they do not fit.
     """
-    rows: Rows = {name: dict(old[name].items()) for name in SHAPES}
-    room = new["vips"].info.max_entries
-    if len(rows["vips"]) > room:
-        raise ConfigError(
-            f"kernel.max_proxies is {room}, but {len(rows['vips'])} proxies are in the "
-            "table now: raise it, or remove the table with the detach command first"
-        )
+    rows: Rows = {name: dict(old[name].items()) for name in new}
     for name, table in new.items():
+        room = table.info.max_entries
+        if len(rows[name]) > room:
+            raise ConfigError(
+                f"kernel.max_proxies is {room}, but {len(rows[name])} proxies are in "
+                "the table now: raise it, or remove the table with the detach command "
+                "first"
+            )
         before, size = carried.get(name, {}), table.info.value_size
         table.update_many(
             (key, codec.fit(row, size))
@@ -141,7 +132,7 @@ def slot_key(slot: int) -> bytes:
 
 
 def read_tables(tables: Mapping[str, Map]) -> KernelState:
-    """Read opened tables, of whatever layout; raises OSError."""
+    """Read `CONNECT`'s opened tables, of whatever layout; raises OSError."""
     rows, counts = {}, {}
     for slot in range(codec.SLOTS):
         data = tables["servers"].lookup(slot_key(slot)) or codec.EMPTY_SERVER

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from consul_ebpf.base.boundary import boundary
 from consul_ebpf.kernel import codec, host, libbpf, sockets
-from consul_ebpf.kernel.install import Program, load
+from consul_ebpf.kernel.install import load
 from consul_ebpf.kernel.links import attach, programs_at
 from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.kernel.program import CONNECT
 from consul_ebpf.kernel.tables import (
     Tables,
     close_tables,
@@ -136,9 +137,8 @@ class Trial:
 
     def others(self) -> list[str]:
         """Name the other programs that run for our cgroup at our hooks."""
-        found = [
-            name for hook in libbpf.HOOKS for name in programs_at(hook, self.cgroup)
-        ]
+        kinds = CONNECT.hooks.values()
+        found = [name for kind in kinds for name in programs_at(kind, self.cgroup)]
         return [
             name for name in found if " ".join(name.split()[:2]) not in self._programs
         ]
@@ -178,7 +178,7 @@ def _live(stack: ExitStack, place: Place) -> Trial | None:
         stack.callback(close_tables, tables)
         links = pins.links().values()
         cgroup = host.cgroup_path(max((each.cgroup_id for each in links), default=0))
-        if cgroup is not None and not of_this_layout(tables):
+        if cgroup is not None and not of_this_layout(CONNECT, tables):
             raise KernelError("another version's program is attached: restart it first")
         if cgroup is not None:
             return Trial(tables, place, cgroup, {each.program_id for each in links})
@@ -190,11 +190,11 @@ def _own(stack: ExitStack, place: Place, servers: Sequence[Server]) -> Trial:
     directory = place.bpffs / f"consul-ebpf-doctor-{os.getpid()}"
     directory.mkdir(mode=0o700)
     try:
-        tables = make_tables(directory, _OWN_TABLE)
+        program = CONNECT.sized(vips=_OWN_TABLE)
+        tables = make_tables(program, directory)
         stack.callback(close_tables, tables)
         defines = codec.defines(place.network, place.port, 1.0, _OWN_TABLE)
-        program = Program(place.cgroup, defines, _OWN_TABLE)
-        programs = load(program, directory, directory)
+        programs = load(program, defines, directory, directory)
     finally:
         shutil.rmtree(directory)
     for descriptor in programs.values():
@@ -203,7 +203,8 @@ def _own(stack: ExitStack, place: Place, servers: Sequence[Server]) -> Trial:
         row = codec.encode_server(SlottedServer(slot, server, ServerState.READY))
         tables["servers"].update(slot_key(slot), row)
     for hook, descriptor in programs.items():
-        stack.callback(os.close, attach(descriptor, hook, place.cgroup))
+        link = attach(descriptor, hook, program.hooks[hook], place.cgroup)
+        stack.callback(os.close, link)
     ids = {libbpf.program_info(descriptor).id for descriptor in programs.values()}
     return Trial(tables, place, place.cgroup, ids)
 

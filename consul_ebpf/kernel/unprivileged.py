@@ -16,7 +16,6 @@ from consul_ebpf.model.errors import KernelError
 
 _CHOICES = ("", "bpf", "sys_admin")  # the least first
 _WHY = "this kernel refuses every bpf() call without it"
-_ARRAY = 2
 
 
 def to_keep(table: int) -> Mapping[str, str]:
@@ -46,7 +45,7 @@ def to_keep_here() -> Mapping[str, str]:
         KernelError: no table can be made, so that cannot be told.
     """
     try:
-        table = libbpf.map_create("probe", libbpf.MapShape(_ARRAY, 4, 4), 1)
+        table = libbpf.map_create("probe", libbpf.MapShape(libbpf.ARRAY, 4, 4, 1))
     except OSError as error:
         raise KernelError(f"no table can be made: {error.strerror}") from error
     try:

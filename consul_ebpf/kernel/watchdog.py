@@ -37,8 +37,8 @@ def mend(pins: Pins, installed: Installed) -> tuple[str, ...]:
     return tuple(mended)
 
 
-def _attached(_: Pins, installed: Installed) -> Iterator[str]:
-    """Keep both hooks attached, with our program."""
+def _attached(pins: Pins, installed: Installed) -> Iterator[str]:
+    """Keep every hook attached, with our program."""
     cgroup = installed.cgroup
     try:
         wanted = cgroup.stat().st_ino
@@ -51,7 +51,8 @@ def _attached(_: Pins, installed: Installed) -> Iterator[str]:
         info = libbpf.link_info(link)
         program = installed.programs[hook]
         if info.cgroup_id != wanted:
-            installed.links[hook] = attach(program, hook, cgroup)
+            kind = pins.program.hooks[hook]
+            installed.links[hook] = attach(program, hook, kind, cgroup)
             os.close(link)
             yield f"{hook} was no longer attached at {cgroup}: attached it again"
         elif info.program_id != libbpf.program_info(program).id:

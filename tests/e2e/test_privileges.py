@@ -17,6 +17,7 @@ import pytest
 
 from consul_ebpf.kernel import capabilities, libbpf
 from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.kernel.program import CONNECT
 from tests.kernel.conftest import Kernel, connect
 from tests.lab.controller import COMMAND, ControllerProcess, toml
 from tests.lab.endpoint import ask
@@ -275,7 +276,7 @@ def test_fault_38_no_place_for_pins_is_refused_before_anything_is_attached(
     assert str(kernel.bpffs) in said
     assert len(said.splitlines()) == 1
     cgroup = os.open(kernel.cgroup, os.O_RDONLY)
-    for hook in libbpf.HOOKS.values():
+    for hook in CONNECT.hooks.values():
         assert libbpf.programs_at(cgroup, hook) == ([], 0)
     os.close(cgroup)
 

@@ -29,7 +29,8 @@ from consul_ebpf import (
     Vip,
 )
 from consul_ebpf.kernel import codec
-from consul_ebpf.kernel.tables import SHAPES, slot_key
+from consul_ebpf.kernel.program import CONNECT
+from consul_ebpf.kernel.tables import slot_key
 from consul_ebpf.proxies.memory import VIPS_FILE, VipMemory
 from consul_ebpf.proxies.sources.drop_ins import DropIns
 from consul_ebpf.servers.known import SERVERS_FILE, KnownServers
@@ -222,12 +223,12 @@ def scribble(backend: BccMapBackend, chance: random.Random) -> None:
     tables: dict[str, Any] = backend._installed.tables
     for slot in range(codec.SLOTS):
         tables["servers"].update(
-            slot_key(slot), chance.randbytes(SHAPES["servers"].value)
+            slot_key(slot), chance.randbytes(CONNECT.tables["servers"].value)
         )
     for _ in range(60):
         key = codec.encode_key(
             Vip(IPv4Address(chance.getrandbits(32)), chance.getrandbits(16))
         )
-        tables["vips"].update(key, chance.randbytes(SHAPES["vips"].value))
+        tables["vips"].update(key, chance.randbytes(CONNECT.tables["vips"].value))
     key = codec.encode_key(Vip(IPv4Address("127.64.0.1"), 8502))
-    tables["vips"].update(key, chance.randbytes(SHAPES["vips"].value))
+    tables["vips"].update(key, chance.randbytes(CONNECT.tables["vips"].value))

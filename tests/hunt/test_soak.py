@@ -16,6 +16,7 @@ import pytest
 
 from consul_ebpf.kernel import libbpf
 from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.kernel.program import CONNECT
 from tests.lab.consul import ConsulCluster
 from tests.lab.long import SEED, seconds
 from tests.lab.mesh import Mesh
@@ -141,7 +142,7 @@ class Soak:
 
     def link_detached(self) -> None:
         def detach() -> None:
-            hook = self.chance.choice(list(libbpf.HOOKS))
+            hook = self.chance.choice(list(CONNECT.hooks))
             link = libbpf.obj_get(Pins(self.mesh.bpffs).current / hook)
             assert libbpf.lib().bpf_link_detach(link) == 0
             os.close(link)

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +17,9 @@ import pytest
 from consul_ebpf import Server, Table, Vip
 from consul_ebpf.kernel import libbpf
 from consul_ebpf.kernel.links import attach
-from consul_ebpf.kernel.loader import load_program, source_path
+from consul_ebpf.kernel.loader import load_program
 from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.kernel.program import CONNECT
 from consul_ebpf.kernel.tables import close_tables, make_tables
 from tests.kernel.conftest import VIP, Kernel, rows
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup
@@ -45,22 +47,16 @@ def empty(tmp_path: Path) -> Iterator[Kernel]:
     """An empty program, attached in a cgroup of its own."""
     source = tmp_path / "connect.c"
     shutil.copy(Path(__file__).with_name("empty.c"), source)
-    shutil.copy(source_path().with_name("tables.h"), tmp_path)
-    shutil.copytree(source_path().with_name("stub"), tmp_path / "stub")
+    shutil.copy(CONNECT.source.with_name("tables.h"), tmp_path)
+    shutil.copytree(CONNECT.source.with_name("stub"), tmp_path / "stub")
+    program = replace(CONNECT, source=source).sized(vips=1)
     with scratch_cgroup() as cgroup, scratch_bpffs() as bpffs:
         pins = Pins(bpffs)
         pins.current.mkdir(parents=True)
-        close_tables(make_tables(pins.current, 1))
-        load_program(
-            {
-                "source": str(source),
-                "defines": {"MAX_VIPS": 1},
-                "tables": str(pins.current),
-                "programs": str(bpffs),
-            }
-        )
-        for hook in libbpf.HOOKS:
-            link = attach(libbpf.obj_get(bpffs / hook), hook, cgroup)
+        close_tables(make_tables(program, pins.current))
+        load_program(program, {"MAX_VIPS": 1}, pins.current, bpffs)
+        for hook, kind in program.hooks.items():
+            link = attach(libbpf.obj_get(bpffs / hook), hook, kind, cgroup)
             libbpf.obj_pin(link, pins.current / hook)
             os.close(link)
         yield Kernel(cgroup, bpffs)

@@ -19,6 +19,7 @@ import pytest
 
 from consul_ebpf.kernel import libbpf
 from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.kernel.program import CONNECT
 from tests.kernel import scenario
 from tests.kernel.conftest import Kernel, connect, listening
 from tests.kernel.scenario import SERVERS, TABLES, VIPS
@@ -69,7 +70,7 @@ def attached(kernel: Kernel) -> list[int]:
     cgroup = os.open(kernel.cgroup, os.O_RDONLY)
     try:
         return [
-            len(libbpf.programs_at(cgroup, kind)[0]) for kind in libbpf.HOOKS.values()
+            len(libbpf.programs_at(cgroup, kind)[0]) for kind in CONNECT.hooks.values()
         ]
     finally:
         os.close(cgroup)
@@ -100,7 +101,7 @@ def converges(kernel: Kernel, env: dict[str, str] | None = None) -> None:
     assert directory is not None
     assert {path.name for path in directory.iterdir()} == {
         *("servers", "vips"),
-        *libbpf.HOOKS,
+        *CONNECT.hooks,
     }
 
 

@@ -28,6 +28,7 @@ from consul_ebpf import (
 from consul_ebpf.kernel import codec, libbpf
 from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.pods import cgroup_of
+from consul_ebpf.kernel.program import CONNECT
 from tests.kernel.conftest import VIP, Kernel, connect, endpoint, rows, table
 from tests.kernel.test_redirect import peers
 
@@ -132,7 +133,7 @@ def test_a_link_that_was_never_published_is_let_go(
     left = Pins(kernel.bpffs).current / "connect4-new"
     program = libbpf.program_fd(Pins(kernel.bpffs).links()["connect4"].program_id)
     cgroup = os.open(kernel.cgroup, os.O_RDONLY)
-    link = libbpf.link_create(program, cgroup, libbpf.HOOKS["connect4"])
+    link = libbpf.link_create(program, cgroup, CONNECT.hooks["connect4"])
     libbpf.obj_pin(link, left)
     for fd in (program, cgroup, link):
         os.close(fd)
@@ -314,8 +315,8 @@ def test_fault_45_the_lock_lasts_as_long_as_any_descriptor_of_it(
 @pytest.mark.parametrize(
     "foreign",
     [
-        pytest.param(libbpf.MapShape(1, 4, 4), id="another size"),
-        pytest.param(libbpf.MapShape(2, 4, 64), id="another type"),
+        pytest.param(libbpf.MapShape(libbpf.HASH, 4, 4, 1), id="another size"),
+        pytest.param(libbpf.MapShape(libbpf.ARRAY, 4, 64, 1), id="another type"),
         None,
     ],
 )
@@ -336,7 +337,7 @@ def test_fault_48_what_is_no_table_of_ours_is_put_aside(
     if foreign is None:
         fd = libbpf.obj_get(pins.current / "connect4")
     else:
-        fd = libbpf.map_create("foreign", foreign, 1)
+        fd = libbpf.map_create("foreign", foreign)
     libbpf.obj_pin(fd, pin)
     os.close(fd)
     with kernel.open() as backend:

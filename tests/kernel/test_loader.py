@@ -1,12 +1,14 @@
 """The loader on the Pythons that a distribution may have BCC for."""
 
 import subprocess
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
-from consul_ebpf.kernel import libbpf
-from consul_ebpf.kernel.loader import load_program, source_path
+from consul_ebpf.kernel import codec
+from consul_ebpf.kernel.loader import load_program
+from consul_ebpf.kernel.program import CONNECT
 from consul_ebpf.kernel.tables import close_tables, make_tables
 from tests.lab.scratch import scratch_bpffs
 
@@ -36,20 +38,10 @@ def test_fault_104_the_program_is_loaded_by_another_python(
     if asked.returncode:
         pytest.skip(f"{python} cannot import the distribution's BCC")
     with scratch_bpffs() as bpffs:
-        close_tables(make_tables(bpffs, 1))
-        job = {
-            "source": str(source_path()),
-            "defines": {
-                "VIP_NETWORK": 1,
-                "VIP_MASK": 1,
-                "VIP_PORT": 1,
-                "MAPPED_PREFIX": 1,
-                "RETRY_WINDOW": 1,
-                "MAX_VIPS": 1,
-            },
-            "tables": str(bpffs),
-            "programs": str(bpffs),
-        }
-        load_program(job, ["/nowhere/python3", str(python), str(with_bcc)])
-        for hook in libbpf.HOOKS:
+        program = CONNECT.sized(vips=1)
+        close_tables(make_tables(program, bpffs))
+        defined = codec.defines(IPv4Network("127.64.0.0/10"), 8502, 1.0, 1)
+        tried = ["/nowhere/python3", str(python), str(with_bcc)]
+        load_program(program, defined, bpffs, bpffs, pythons=tried)
+        for hook in program.hooks:
             assert (bpffs / hook).exists()

@@ -15,6 +15,7 @@ from consul_ebpf import BccMapBackend, KernelError, Server
 from consul_ebpf.kernel import libbpf
 from consul_ebpf.kernel.codec import LAYOUT
 from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.kernel.program import CONNECT
 from tests.kernel.conftest import VIP, Kernel, connect, endpoint, table
 
 pytestmark = pytest.mark.kernel
@@ -57,7 +58,7 @@ def test_fault_36_a_link_detached_by_another_tool_is_attached_again(
     with pytest.raises(ConnectionRefusedError):
         kernel.call(connect)
     still_works(kernel, backend, servers, "connect4", "pin of connect4")
-    for hook in libbpf.HOOKS:
+    for hook in CONNECT.hooks:
         detach(kernel.bpffs, hook)
     still_works(
         kernel, backend, servers, "connect4", "connect6", "of connect4", "of connect6"
@@ -103,7 +104,7 @@ def _one_pin(root: Path) -> None:
 
 
 def _links(root: Path) -> None:
-    for hook in libbpf.HOOKS:
+    for hook in CONNECT.hooks:
         (root / Pins(root.parent).current.name / hook).unlink()
 
 
@@ -141,7 +142,7 @@ def test_fault_39_a_foreign_pin_in_our_place_is_replaced(
     """It has our name and is not our table."""
     pin = Pins(kernel.bpffs).current / "vips"
     pin.unlink()
-    fd = libbpf.map_create("foreign", libbpf.MapShape(1, 4, 4), 1)
+    fd = libbpf.map_create("foreign", libbpf.MapShape(libbpf.HASH, 4, 4, 1))
     libbpf.obj_pin(fd, pin)
     os.close(fd)
     still_works(kernel, backend, servers, "the pin of vips")

@@ -6,14 +6,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from consul_ebpf import KernelError, Server
 from consul_ebpf.kernel import libbpf
-from consul_ebpf.kernel.loader import load_program, source_path
+from consul_ebpf.kernel.loader import load_program
 from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.kernel.program import CONNECT
 from consul_ebpf.kernel.tables import close_tables, make_tables
 from tests.kernel.conftest import Kernel, connect, endpoint, table
 from tests.lab.scratch import scratch_bpffs, scratch_directory
@@ -28,18 +30,12 @@ EXCLUSIVE, MULTI = 0, 2  # attach flags
 def others() -> Iterator[dict[str, int]]:
     """Programs of "another tool", by hook: they let everything pass."""
     with scratch_bpffs() as bpffs, scratch_directory() as source:
-        close_tables(make_tables(bpffs, 1))
-        shutil.copytree(source_path().parent, source, dirs_exist_ok=True)
+        program = replace(CONNECT, source=source / "connect.c").sized(vips=1)
+        close_tables(make_tables(program, bpffs))
+        shutil.copytree(CONNECT.source.parent, source, dirs_exist_ok=True)
         shutil.copy(Path(__file__).with_name("empty.c"), source / "connect.c")
-        load_program(
-            {
-                "source": str(source / "connect.c"),
-                "defines": {"MAX_VIPS": 1},
-                "tables": str(bpffs),
-                "programs": str(bpffs),
-            }
-        )
-        programs = {hook: libbpf.obj_get(bpffs / hook) for hook in libbpf.HOOKS}
+        load_program(program, {"MAX_VIPS": 1}, bpffs, bpffs)
+        programs = {hook: libbpf.obj_get(bpffs / hook) for hook in program.hooks}
         yield programs
         for fd in programs.values():
             os.close(fd)
@@ -49,7 +45,7 @@ def others() -> Iterator[dict[str, int]]:
 def attached(program: int, cgroup: Path, flags: int) -> Iterator[None]:
     """Attach as tools did before links: to the cgroup, for good."""
     directory = os.open(cgroup, os.O_RDONLY)
-    kind = libbpf.HOOKS["connect4"]
+    kind = CONNECT.hooks["connect4"]
     lib = libbpf.lib()
     libbpf.checked(lib.bpf_prog_attach(program, directory, kind, flags), "attach")
     try:
@@ -63,7 +59,7 @@ def there(cgroup: Path) -> list[int]:
     """Return the ids of what is attached at connect4."""
     directory = os.open(cgroup, os.O_RDONLY)
     try:
-        return libbpf.programs_at(directory, libbpf.HOOKS["connect4"])[0]
+        return libbpf.programs_at(directory, CONNECT.hooks["connect4"])[0]
     finally:
         os.close(directory)
 
@@ -82,7 +78,7 @@ def test_fault_76_programs_before_and_after_ours_go_on(
         link = libbpf.link_create(
             others["connect6"],
             os_directory(stack, kernel.cgroup),
-            libbpf.HOOKS["connect6"],
+            CONNECT.hooks["connect6"],
         )
         stack.callback(os.close, link)
         with kernel.open() as backend:
@@ -125,7 +121,7 @@ def test_fault_35_sixty_four_programs_are_as_many_as_fit(
     with ExitStack() as stack:
         directory = os_directory(stack, kernel.cgroup)
         links = [
-            libbpf.link_create(others["connect4"], directory, libbpf.HOOKS["connect4"])
+            libbpf.link_create(others["connect4"], directory, CONNECT.hooks["connect4"])
             for _ in range(libbpf.MAX_PROGRAMS)
         ]
         with pytest.raises(KernelError, match=r"64 programs are attached.*'connect4'"):

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from consul_ebpf import Server, Table
 from consul_ebpf.kernel import libbpf
 from consul_ebpf.kernel.codec import defines
 from consul_ebpf.kernel.links import attach, programs_at
-from consul_ebpf.kernel.loader import load_program, source_path
+from consul_ebpf.kernel.loader import load_program
+from consul_ebpf.kernel.program import CONNECT
 from consul_ebpf.kernel.tables import close_tables, make_tables
 from consul_ebpf.kernel.trial import Place, Reached, trial
 from tests.kernel.conftest import FAILING, Kernel, endpoint, listening, rows, table
@@ -52,28 +54,24 @@ def translating(
     with ExitStack() as stack:
         bpffs = stack.enter_context(scratch_bpffs())
         source = stack.enter_context(scratch_directory())
-        close_tables(make_tables(bpffs, 1))
-        shutil.copytree(source_path().parent, source, dirs_exist_ok=True)
+        program = replace(CONNECT, source=source / "connect.c").sized(vips=1)
+        close_tables(make_tables(program, bpffs))
+        shutil.copytree(CONNECT.source.parent, source, dirs_exist_ok=True)
         shutil.copy(Path(__file__).with_name("translate.c"), source / "connect.c")
         word = {
             name: defines(IPv4Network(address), 1, 1.0, 1)["VIP_NETWORK"]
             for name, address in (("FROM_ADDRESS", SERVICE), ("TO_ADDRESS", to))
         }
-        load_program(
-            {
-                "source": str(source / "connect.c"),
-                "defines": {"MAX_VIPS": 1, "VERDICT": verdict, **word},
-                "tables": str(bpffs),
-                "programs": str(bpffs),
-            }
-        )
-        programs = {hook: libbpf.obj_get(bpffs / hook) for hook in libbpf.HOOKS}
-        for program in programs.values():
-            stack.callback(os.close, program)
+        defined = {"MAX_VIPS": 1, "VERDICT": verdict, **word}
+        load_program(program, defined, bpffs, bpffs)
+        programs = {hook: libbpf.obj_get(bpffs / hook) for hook in program.hooks}
+        for loaded in programs.values():
+            stack.callback(os.close, loaded)
 
         def attach_it() -> None:
-            for hook, program in programs.items():
-                stack.callback(os.close, attach(program, hook, kernel.cgroup))
+            for hook, loaded in programs.items():
+                link = attach(loaded, hook, program.hooks[hook], kernel.cgroup)
+                stack.callback(os.close, link)
 
         yield attach_it
 
@@ -94,7 +92,7 @@ def test_fault_107_the_whole_way_works(
             assert backend.read().table == before
         else:
             assert list(kernel.bpffs.glob("consul-ebpf*")) == []
-            assert programs_at("connect4", kernel.cgroup) == []
+            assert programs_at(CONNECT.hooks["connect4"], kernel.cgroup) == []
         assert [each.name for each in kernel.cgroup.glob("consul-ebpf*")] == []
 
 

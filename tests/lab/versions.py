@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import consul_ebpf
-from consul_ebpf.kernel.loader import source_path
+from consul_ebpf.kernel.program import CONNECT
 
 
 def next_version(directory: Path) -> dict[str, str]:
@@ -21,7 +21,7 @@ def next_version(directory: Path) -> dict[str, str]:
     ignored = shutil.ignore_patterns("__pycache__", "bpf")
     package = directory / "consul_ebpf"
     shutil.copytree(Path(consul_ebpf.__file__).parent, package, ignore=ignored)
-    shutil.copytree(source_path().parent, directory / "bpf")
+    shutil.copytree(CONNECT.source.parent, directory / "bpf")
     codec = package / "kernel" / "codec.py"
     _edit(codec, r"^LAYOUT = (\d+)$", lambda found: f"LAYOUT = {int(found[1]) + 1}")
     _edit(codec, r'(QQQII)("\)  # struct vip)', lambda found: f"{found[1]}8x{found[2]}")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from consul_ebpf import Binding, Server, ServerState, SlottedServer, Vip
 from consul_ebpf.kernel import codec
-from consul_ebpf.kernel.loader import source_path
+from consul_ebpf.kernel.program import CONNECT
 
 PORTS = st.integers(1, 65535)
 FOUR = st.integers(1, 2**32 - 1).map(IPv4Address)
@@ -151,12 +151,12 @@ def test_a_retry_window_is_given_in_jiffies() -> None:
 
 def test_bounds_are_those_of_the_program() -> None:
     """A number that two files have is the same in both."""
-    text = source_path().with_name("tables.h").read_text(encoding="utf-8")
+    text = CONNECT.source.with_name("tables.h").read_text(encoding="utf-8")
     for name, value in (("SLOTS", codec.SLOTS), ("RECENT", codec.RECENT)):
         assert f"#define {name} {value} " in text
     assert "#define NO_SLOT 0xff" in text
     assert codec.NO_SLOT == 0xFF
-    assert Path(source_path()).is_file()
+    assert Path(CONNECT.source).is_file()
 
 
 def test_a_binding_is_read_back_and_replaced() -> None:

@@ -11,6 +11,7 @@ import pytest
 from consul_ebpf import KernelError, LoaderError, PrivilegeError
 from consul_ebpf.kernel import loader
 from consul_ebpf.kernel.loader import explain, load_program
+from consul_ebpf.kernel.program import CONNECT
 
 EVERYTHING = frozenset({"sys_admin", "net_admin", "bpf"})
 
@@ -89,7 +90,7 @@ def test_fault_104_an_interpreter_that_goes_astray_is_told_in_one_line(
     """With the others that were tried, and what to install."""
     pythons = [script(tmp_path, text), "/nowhere/python3"]
     with pytest.raises(LoaderError, match="python3-bcc") as failed:
-        load_program({}, pythons)
+        load_program(CONNECT, {}, tmp_path, tmp_path, pythons=pythons)
     assert said in str(failed.value)
     assert "/nowhere/python3: it cannot be started" in str(failed.value)
     assert str(failed.value).isprintable()
@@ -99,7 +100,14 @@ def test_fault_104_a_load_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     """And said, with no other interpreter being tried."""
     slow = script(tmp_path, "exec sleep 60")
     with pytest.raises(LoaderError, match=r"not loaded it after 0.2 s") as failed:
-        load_program({}, [slow, "/nowhere/python3"], seconds=0.2)
+        load_program(
+            CONNECT,
+            {},
+            tmp_path,
+            tmp_path,
+            pythons=[slow, "/nowhere/python3"],
+            seconds=0.2,
+        )
     assert "/nowhere" not in str(failed.value)
 
 

@@ -2,6 +2,7 @@
 system will do for that."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from consul_ebpf import AlreadyRunningError, BpffsError
 from consul_ebpf.kernel.codec import LAYOUT
 from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.kernel.program import CONNECT
 
 
 def test_naming_the_paths_touches_nothing(tmp_path: Path) -> None:
@@ -17,6 +19,17 @@ def test_naming_the_paths_touches_nothing(tmp_path: Path) -> None:
     assert tmp_path / "consul-ebpf" / f"v{LAYOUT}" == pins.current
     assert pins.holder() is None
     assert [] == list(tmp_path.iterdir())
+
+
+def test_another_program_has_a_directory_of_its_own(tmp_path: Path) -> None:
+    """With its own lock; what its links are called is its own, too."""
+    other = replace(CONNECT, name="other", layout=5, hooks={"sendmsg4": 14})
+    with Pins(tmp_path) as ours, Pins(tmp_path, other) as theirs:
+        (ours.new_staging() / "connect4").touch()
+        assert theirs.current == tmp_path / "other" / "v5"
+        (theirs.new_staging() / "sendmsg4").touch()
+        assert theirs.remove()
+    assert [ours.root] == list(tmp_path.iterdir())
 
 
 def test_there_is_one_writer(tmp_path: Path) -> None:
