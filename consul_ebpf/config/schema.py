@@ -16,40 +16,52 @@ class Tls(Section, frozen=True):
     """`[consul.tls]`: TLS to the servers' gRPC port, ours and Envoy's."""
 
     disabled: bool = False
-    """Plaintext gRPC. Off by default, so that plaintext is somebody's decision."""
+    """Plaintext gRPC to the servers, by the controller and every Envoy."""
     ca_certs: str = ""
-    """PEM file or directory; empty: the system's."""
+    """PEM file, or a directory of such files, whose certificates are trusted, roots or
+    not; read again whenever it changes; empty: the system's. Also for `https://`
+    addresses."""
     cert: str = ""
-    """Client certificate, PEM file, where the servers ask for one."""
+    """Client certificate, where the servers ask for one; read again whenever it
+    changes; an Envoy at `--log-level debug` writes its private key to its log."""
     key: str = ""
+    """Its key; empty: in the same file."""
     server_name: str = ""
-    """SNI of gRPC and the name to find in the servers' certificates; empty:
+    """SNI, and the name or IP address to find in the servers' certificates; empty:
     `server.<consul.datacenter>.<consul.domain>`."""
     http_server_name: str = ""
-    """The same for HTTPS; empty: the host in `consul.http_addresses`."""
+    """The name to find in the certificate of an `https://` address; empty: the
+    address's host, and for an IP address `consul.tls.server_name` will do, too."""
     insecure_skip_verify: bool = False
-    """Take any certificate. Whoever can answer in a server's place gets the tokens."""
+    """Verify nothing; said at each start."""
 
 
 class Credentials(Section, frozen=True):
     """`[consul.credentials]`: the controller's ACL token, and its proxies'."""
 
     type: Literal["", "static", "login"] = ""
+    """`""` (none), `static` or `login`."""
     token: str = ""
+    """The ACL token; better a file."""
     token_file: str = ""
-    """Read again whenever it changes."""
+    """A file with it, read again whenever it changes."""
     auth_method: str = ""
+    """For `login`: the auth method's name."""
     bearer_token: str = ""
+    """For `login`: what is shown to the auth method (a JWT); better a file."""
     bearer_token_file: str = ""
+    """A file with it, read at each login."""
     namespace: str = ""
-    """Of the auth method, as are `partition` and `datacenter`."""
+    """The auth method's."""
     partition: str = ""
+    """The auth method's."""
     datacenter: str = ""
+    """The auth method's."""
     meta: dict[str, str] = {}
-    """Put on the token that a login makes."""
+    """Put on the tokens that logins make."""
     token_ttl: float = 0.0
-    """Seconds such a token lives (the auth method's MaxTokenTTL), where the HTTP API
-    cannot be asked. 0: unknown; it is then replaced when it is refused."""
+    """Seconds a login's token lives (the auth method's MaxTokenTTL), where the HTTP API
+    cannot be asked; 0: unknown, replaced when it is refused."""
 
     def __repr__(self) -> str:
         """Hide the secrets: a configuration ends up in logs and tracebacks."""
@@ -67,22 +79,25 @@ class Consul(Section, frozen=True):
     """`[consul]`: where the servers are and how to ask."""
 
     http_addresses: list[str] = []
-    """HTTP(S) API addresses, agents or servers, tried in turn: `http[s]://host[:port]`
-    with or without a path, `host[:port]` or `unix:///socket`. Default for the source
-    `catalog` alone: http://127.0.0.1:8500. Without one nothing is asked over HTTP."""
+    """Consul's HTTP API, agents or servers, tried in turn: `http[s]://host[:port]` with
+    or without a path (ports 80 and 443 where none is given), `host[:port]` (8500), or
+    `unix:///socket`. The default is for `source = "catalog"` alone: any other source
+    asks nothing over HTTP unless an address is given."""
     source: Literal["catalog", "watch", "static", "dns", "exec"] = "catalog"
+    """Where the servers come from: `catalog` (HTTP), `watch` (WatchServers, gRPC alone,
+    as consul-dataplane), `static`, `dns` or `exec`."""
     addresses: list[str] = []
-    """`ip` or `ip:port` of each server's gRPC port: all of them for `static`, and
-    for other sources where to begin (there also a DNS name or `exec=command`)."""
+    """For `static`: the servers' gRPC ports, `ip` or `ip:port`; for the others but
+    `catalog` also names and `exec=command`: see [Servers](servers.md)."""
     grpc_port: int = 8502
     """Where the source gives no port."""
     datacenter: str = ""
-    """Empty: the datacenter of the agent that answers."""
+    """Empty: that of the agent that answers."""
     domain: str = "consul"
     """The cluster's DNS domain, for the name in the servers' certificates."""
     refresh: float = 60.0
-    """Seconds after which `exec` is run again, and a name that came without a TTL
-    (from /etc/hosts) is looked up again."""
+    """Seconds after which `exec` is run again, and a name that came without a TTL (from
+    /etc/hosts) is looked up again."""
     tls: Tls = Tls()
     credentials: Credentials = Credentials()
 
@@ -91,102 +106,123 @@ class Kernel(Section, frozen=True):
     """`[kernel]`: where the program is attached and which addresses are VIPs."""
 
     cgroup: str = "auto"
-    """Path of a cgroup v2 directory; `auto`: the true root."""
+    """A cgroup v2 directory: processes in it and below are redirected. `auto`: the root
+    of all."""
     bpffs: str = "/sys/fs/bpf"
-    """Mounted BPF file system; our pins live in one directory below it."""
+    """A BPF file system; our directory in it is `consul-ebpf`."""
     vip_cidr: str = "127.64.0.0/10"
-    """Cannot leave the host, whatever happens. IPv4."""
+    """The VIPs' range, within 127.0.0.0/8."""
     vip_port: int = 8502
+    """The VIPs' port; without TLS rather one below 1024: see
+    [`detach`](../README.md#when-something-ends)."""
     retry_window: float = 35.0
-    """Seconds. A connect from a VIP this soon after its last one counts as a failure of
-    the server it leaves. Longer than what Envoy may need to give up on one that accepts
-    and never answers: keepalive (20 + 5 s), connect timeout (1 s), back-off (2 s)."""
+    """Seconds; a connect this soon after the proxy's last one is counted as a failure
+    of the server it leaves."""
+    # Longer than Envoy may need to give up on a server that accepts and never answers:
+    # keepalive (20 + 5 s), connect timeout (1 s), back-off (2 s).
     max_proxies: int = 65536
-    """Capacity of the VIP table. Its memory is taken when the tables are made."""
+    """How many proxies the VIP table holds."""
 
     destroy_sockets: bool = True
-    """Cut the connections of proxies to a server whose probes say it is dead, so that
-    they need not find out by themselves. Needs CAP_NET_ADMIN, and CAP_SYS_ADMIN and
-    CAP_SYS_PTRACE for other network namespaces."""
+    """Cut the proxies' connections to a server proven dead, within 6 s of its death;
+    without it Envoy's keepalive does, within 30 s."""
 
 
 class Bootstrap(Section, frozen=True):
     """`[bootstrap]`: where the files for Envoy go."""
 
     directory: str = "/run/consul-ebpf"
+    """Where bootstraps and tokens are written."""
     owner: str = ""
-    """`user` or `user:group` that owns the files; empty: the controller's own."""
+    """`user` or `user:group` that owns them; another user needs `CAP_CHOWN`; empty: the
+    controller's own."""
     patience: float = 5.0
     """Seconds that a first bootstrap waits for what Consul says of the proxy (central
     configuration); then it is written without, and again once that is known."""
     refresh: float = 60.0
-    """Seconds from one question to Consul about a proxy's bootstrap to the next: so
-    long may a change of central configuration go unnoticed."""
+    """Seconds from one question to Consul about a proxy's bootstrap (central
+    configuration) to the next."""
 
 
 class State(Section, frozen=True):
     """`[state]`: what is to be remembered over a reboot."""
 
     directory: str = ""
-    """Empty: $STATE_DIRECTORY, which systemd sets, else `bootstrap.directory`."""
+    """Where the last known servers are kept (`servers.json`); name one that survives a
+    reboot; empty: `$STATE_DIRECTORY`, which systemd sets, else
+    `bootstrap.directory`."""
 
 
 class ProxyEntry(Section, frozen=True):
     """One `[[proxies]]`."""
 
     id: str
+    """The proxy's service ID."""
     node: str = ""
+    """The catalog node it is registered on."""
     namespace: str = "default"
+    """Consul Enterprise."""
     partition: str = "default"
+    """Consul Enterprise."""
     service: str = ""
-    """The service it is a proxy of: Envoy's cluster name."""
+    """The service it is a proxy of; empty: its own id names Envoy's cluster."""
     vip: str = ""
-    """IPv4 in `vip_cidr`, or IPv4-mapped IPv6; empty: allocated, kept over restarts."""
+    """An address in `kernel.vip_cidr`, or IPv4-mapped IPv6 (`::ffff:127.64.0.1`) to
+    reach IPv6 servers; empty: allocated, and kept over restarts."""
     admin: str = ""
-    """`address:port` of Envoy's admin interface; empty: `[envoy] admin`, and where
-    several proxies share a network namespace the next free port for each."""
+    """Envoy's admin address and port; empty: `envoy.admin`, and where several proxies
+    share a network namespace a port of its own from there on, kept over restarts and
+    shown by `status`."""
     ready: str = ""
-    """`address:port` of a listener for /ready alone; empty: `[envoy] ready`."""
+    """`address:port` of a listener that serves Envoy's /ready and nothing else; empty:
+    `envoy.ready`."""
     netns: str = ""
-    """Path of its network namespace: the VIP then leads nowhere from any other."""
+    """Path of its network namespace (`/run/netns/web-1`, `/proc/4711/ns/net`); the VIP
+    then leads nowhere from any other; empty: any."""
     cgroup: str = ""
-    """Path of its cgroup v2 directory, to the same end: for pods in the host's own."""
+    """Path of its cgroup v2 directory, to the same end, for pods on the host's
+    network."""
     credentials: Credentials = Credentials()
-    """The proxy's own; `type = ""`: `[consul.credentials]`."""
+    """A proxy's own, with the keys of `consul.credentials`; what a login leaves out is
+    taken from there."""
 
 
 class Workloads(Section, frozen=True):
     """`[workloads]`: proxies that are not in the file itself."""
 
     directory: str = ""
-    """Drop-in `*.toml` files with `[[proxies]]`; watched."""
+    """A directory of `*.toml` files with `[[proxies]]`, watched."""
     catalog_nodes: list[str] = []
-    """Catalog nodes whose connect proxies are this host's; watched."""
+    """Catalog nodes whose connect proxies are this host's, watched."""
     admins: dict[str, str] = {}
-    """Proxy id to `address:port` of its Envoy's admin interface, for proxies whose own
-    entry names none: the catalog's, which cannot."""
+    """`proxies[].admin` by proxy id, for proxies whose own entry has none: `{
+    web-1-sidecar-proxy = "127.0.0.1:19005" }`."""
 
 
 class Envoy(Section, frozen=True):
     """`[envoy]`: defaults for every proxy's Envoy, as consul-dataplane's."""
 
     admin: str = "127.0.0.1:19000"
+    """Admin address and port of proxies that name none."""
     ready: str = ""
-    """`address:port` of a listener that serves /ready and nothing else."""
+    """Such a listener for proxies that name none; empty: none."""
     executable: str = "envoy"
+    """What `consul-ebpf envoy` becomes."""
     concurrency: int = 2
-    """Worker threads: what `envoy` starts Envoy with, as are the next two."""
+    """Envoy's worker threads: what `consul-ebpf envoy` starts it with, as the next
+    two."""
     drain_time: int = 30
     """Seconds."""
     drain_strategy: Literal["immediate", "gradual"] = "immediate"
+    """`immediate` or `gradual`."""
     wait: float = 60.0
-    """Seconds that `envoy` waits for the bootstrap, and `wait` for what it is told."""
+    """Seconds that `consul-ebpf envoy` and `wait` wait."""
     shutdown_drain_listeners: bool = False
-    """Whether `stop` has the inbound listeners drained during the grace period."""
+    """`stop` has Envoy drain its inbound listeners during the grace period."""
     shutdown_grace_period: float = 0.0
     """Seconds that `stop` leaves Envoy running, so that the service can finish."""
     dump_config_on_exit: bool = False
-    """Whether `stop` prints Envoy's configuration first."""
+    """`stop` prints Envoy's configuration first."""
 
 
 class Prometheus(Section, frozen=True):
@@ -196,12 +232,16 @@ class Prometheus(Section, frozen=True):
     """
 
     scrape_path: str = "/metrics"
+    """Path on the listener that `envoy_prometheus_bind_addr` asks for."""
     backend_port: int = 0
-    """Port on 127.0.0.1 that is scraped through it; 0: Envoy's own admin."""
+    """Port on 127.0.0.1 scraped through it; 0: Envoy's own admin."""
     ca_certs: str = ""
-    """PEM file for the certificates of scrapers that have one; all three or none."""
+    """PEM file to verify scrapers by that show a certificate; with the next two or not
+    at all."""
     cert: str = ""
+    """That listener's certificate."""
     key: str = ""
+    """Its key."""
 
 
 class Telemetry(Section, frozen=True):
@@ -216,20 +256,25 @@ class Api(Section, frozen=True):
     """`[api]`: the controller's local HTTP endpoint."""
 
     enabled: bool = True
+    """The local HTTP endpoint."""
     socket: str = ""
-    """Path of the unix socket; empty: `api.sock` in `bootstrap.directory`."""
+    """Its unix socket, at most 107 bytes; only a socket that nobody listens at is
+    replaced; empty: `api.sock` in `bootstrap.directory`."""
     listen: str = ""
-    """`address:port` to serve reads and metrics on, too; empty: nowhere."""
+    """`address:port` for reads and metrics, too, an IP address and no name; empty:
+    nowhere."""
     users: list[str] = []
-    """Who may register proxies over the socket besides root and the controller's own
-    user: names or uids."""
+    """Who may register proxies besides root and the controller's own user: names or
+    uids."""
 
 
 class Probe(Section, frozen=True):
     """`[probe]`: the health probe of the servers' gRPC port. Seconds."""
 
     interval: float = 1.0
+    """Seconds from one probe of a server to the next."""
     timeout: float = 1.0
+    """Seconds until a server that does not answer has failed."""
     rise: int = 2
     """Successes in a row that make a failing server ready."""
     fall: int = 3
@@ -240,16 +285,23 @@ class Dns(Section, frozen=True):
     """`[dns]`: a VIP for DNS queries to the servers."""
 
     enabled: bool = False
+    """*later*: a VIP for DNS."""
     vip: str = "127.64.0.53"
+    """*later*."""
     port: int = 53
+    """*later*."""
     server_port: int = 8600
+    """*later*."""
 
 
 class Log(Section, frozen=True):
     """`[log]`: what goes to standard error."""
 
     format: Literal["text", "json"] = "text"
+    """`text` or `json`; each record is one line of printable characters, its time with
+    the offset from UTC."""
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """`debug`, `info`, `warning` or `error`."""
 
 
 class Config(Section, frozen=True):

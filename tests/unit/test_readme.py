@@ -5,55 +5,48 @@ import json
 import re
 import tomllib
 import typing
-from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from click.testing import CliRunner
 
 from consul_ebpf.cli import main
 from consul_ebpf.config.load import load
-from consul_ebpf.config.schema import Config, Dns, ProxyEntry, Section
+from consul_ebpf.config.reference import document, keys
+from consul_ebpf.config.schema import Dns
 from consul_ebpf.model import errors as _errors
 from consul_ebpf.views.snapshot import Snapshot
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
-README = (ROOT / "README.md").read_text()
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT))
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
+)
+TEXTS = {name: (ROOT / name).read_text() for name in DOCUMENTS}
+README = TEXTS["README.md"]
+COMMANDS = TEXTS["docs/commands.md"]
 
 
 def blocks(language: str) -> list[str]:
-    """Return the README's code blocks in a language."""
-    found = re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    """Return the pages' code blocks in a language."""
+    pattern = rf"^```{language}\n(.*?)^```"
+    found = [
+        block
+        for text in TEXTS.values()
+        for block in re.findall(pattern, text, re.MULTILINE | re.DOTALL)
+    ]
     assert found, f"no {language} block"
     return found
 
 
 def table(heading: str) -> dict[str, list[str]]:
-    """Return the rows of the table with this heading, by their first cell."""
-    rows = README.partition(f"\n{heading}\n")[2].partition("\n\n")[0].splitlines()[1:]
+    """Return the rows of the commands' table with this heading, by the first cell."""
+    rows = COMMANDS.partition(f"\n{heading}\n")[2].partition("\n\n")[0].splitlines()[1:]
     assert rows, f"no table {heading}"
     cells = ([cell.strip() for cell in row.strip("|").split("|")] for row in rows)
     return {first.strip("`"): rest for first, *rest in cells}
-
-
-def schema(section: type[Section], value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yield every key of the configuration and its default, as TOML."""
-    for field in msgspec.structs.fields(section):
-        key = f"{path}{field.encode_name}"
-        if field.type == list[ProxyEntry]:
-            yield from schema(ProxyEntry, ProxyEntry(id=""), f"{key}[].")
-        elif key == "proxies[].credentials":  # as [consul.credentials]
-            yield key, "none"
-        elif field.required:
-            yield key, "required"
-        elif isinstance(inner := getattr(value, field.name), Section):
-            yield from schema(type(inner), inner, f"{key}.")
-        else:
-            yield key, f"`{json.dumps(inner)}`"
 
 
 def shape(type_: Any) -> Any:
@@ -90,33 +83,29 @@ def test_a_configuration_shown_loads(text: str, tmp_path: Path) -> None:
     )
 
 
-def test_the_configuration_table_is_the_schema() -> None:
-    """Exactly the keys there are, in their order, each with its default."""
-    defaults = load(None, {}, serving=False)
-    documented = {
-        key: rest[0] for key, rest in table("| key | default | meaning |").items()
-    }
-    assert list(schema(Config, defaults, "")) == list(documented.items())
+def test_the_page_of_the_configuration_is_the_schemas() -> None:
+    """`python -m consul_ebpf.config.reference > docs/configuration.md`"""
+    assert TEXTS["docs/configuration.md"] == document()
+    assert [key.name for key in keys() if not key.meaning] == []
 
 
 def test_what_comes_later_is_marked() -> None:
     """Keys of what is refused are not sold as working."""
-    keys = {f"dns.{name}" for name in Dns.__struct_fields__}
-    documented = table("| key | default | meaning |")
-    marked = {
-        key for key, (_, meaning) in documented.items() if "*later" in meaning.lower()
-    }
-    assert keys == marked
+    later = {f"dns.{name}" for name in Dns.__struct_fields__}
+    assert later == {key.name for key in keys() if "*later" in key.meaning.lower()}
 
 
 def test_every_command_is_described() -> None:
     """The commands in bold are exactly those of `--help`."""
-    described = set(re.findall(r"\*\*`(\w+)[^`]*`\*\*", README))
+    described = set(re.findall(r"\*\*`(\w+)[^`]*`\*\*", COMMANDS))
     assert set(main.commands) == described
 
 
 @pytest.mark.parametrize(
-    "line", sorted(set(re.findall(r"^# consul-ebpf (.*)", README, re.MULTILINE)))
+    "line",
+    sorted(
+        set(re.findall(r"^# consul-ebpf (.*)", README + COMMANDS, re.MULTILINE)),
+    ),
 )
 def test_a_command_line_shown_parses(line: str) -> None:
     """The command and each of its options are in its `--help`."""
@@ -133,7 +122,7 @@ def test_every_option_named_exists() -> None:
     helps = [
         CliRunner().invoke(main, [name, "--help"]).output for name in main.commands
     ]
-    inline = " ".join(re.findall(r"`[^`\n]*`", README.partition("\n## Commands\n")[2]))
+    inline = " ".join(re.findall(r"`[^`\n]*`", COMMANDS))
     for option in re.findall(r"--[a-z][a-z-]+", inline):
         assert any(option in text for text in helps), option
 
@@ -148,7 +137,7 @@ def test_exit_codes_are_those_of_the_errors() -> None:
 
 def test_the_status_shown_has_the_real_shape() -> None:
     """Programs may be written after the README's JSON."""
-    (text,) = blocks("json")
+    (text,) = re.findall(r"^```json\n(.*?)^```", COMMANDS, re.MULTILINE | re.DOTALL)
     assert shape(Snapshot) == shape_of(json.loads(text))
 
 
@@ -171,10 +160,25 @@ def test_every_example_is_listed() -> None:
     )
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_links_and_sessions_exist(document: str) -> None:
+def test_the_readme_is_read_in_one_go() -> None:
+    """What else there is to know has a page of its own."""
+    assert len(README.splitlines()) <= 220
+
+
+def test_every_page_is_found_from_the_readme() -> None:
+    """By a link there, or in the index of its folder."""
+    linked = {
+        str((ROOT / name).parent.joinpath(link).resolve().relative_to(ROOT))
+        for name in ("README.md", "docs/adr/README.md")
+        for link in _links(TEXTS[name])
+    }
+    assert set(DOCUMENTS) - linked == {"README.md"}
+
+
+@pytest.mark.parametrize("page", DOCUMENTS)
+def test_links_and_sessions_exist(page: str) -> None:
     """A relative link leads to a file, and `nox -s NAME` to a session."""
-    text = (ROOT / document).read_text()
+    text = TEXTS[page]
     noxfile = ast.parse((ROOT / "noxfile.py").read_text())
     sessions = {
         node.name
@@ -182,5 +186,20 @@ def test_links_and_sessions_exist(document: str) -> None:
         if isinstance(node, ast.FunctionDef) and node.decorator_list
     }
     assert set(re.findall(r"nox -s (\w+)", text)) <= sessions
-    for link in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (ROOT / link).exists(), link
+    for link in _links(text):
+        assert (ROOT / page).parent.joinpath(link).exists(), link
+
+
+def _links(text: str) -> list[str]:
+    found: list[str] = re.findall(r"\]\(([^)#:\s]+)(?:#[\w-]+)?\)", text)
+    return found
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_paths_named_exist(page: str) -> None:
+    """In backticks, from the top or from the package: a place that moved is noticed."""
+    named = re.findall(r"`([\w./-]+/[\w-]+\.(?:py|c|h|md))`", TEXTS[page])
+    assert named
+    places = (ROOT, ROOT / "consul_ebpf")
+    for path in named:
+        assert any((place / path).exists() for place in places), path
