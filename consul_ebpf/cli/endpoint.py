@@ -17,7 +17,6 @@ from consul_ebpf.controller.runner import Runner
 from consul_ebpf.kernel.sockets import established_here
 from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.seams import Namespaces
-from consul_ebpf.model.values import Proxy
 from consul_ebpf.proxies.sources.registered import RegisteredWorkloads
 from consul_ebpf.views.endpoint import serve
 from consul_ebpf.views.established import Established
@@ -140,9 +139,9 @@ class _Told:
         from consul_ebpf.views.metrics.values import Known  # noqa: PLC0415
 
         seen = self._take(cookies)
-        files = bootstrap_files(self._config)
-        ids = [each.id for each in seen.proxies if each.id]
-        paths = {each: files.bootstrap_path(Proxy(each, "")) for each in ids}
+        names = [each.id for each in seen.proxies if each.id]
+        paths = {each: self._host.bootstrap_path(each) for each in names}
+        made = self._runner.tokens_made.items()
         return text(
             Known(
                 snapshot=seen,
@@ -153,7 +152,7 @@ class _Told:
                 errors=timing.counts("connection_errors"),
                 moved=timing.counts("moved"),
                 moved_from=timing.counts("moved_from"),
-                tokens=self._runner.tokens_made,
+                tokens={self._host.name(key): when for key, when in made},
                 bootstraps=_written(paths),
             )
         )

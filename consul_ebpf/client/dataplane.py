@@ -21,7 +21,7 @@ async def bootstrap_params(
         CallError: NOT_FOUND, PERMISSION_DENIED, UNIMPLEMENTED (an old Consul) ...
         ConsulError: no server answered.
     """
-    with boundary(ConsulError, f"the bootstrap of proxy {shown(proxy.id)}"):
+    with boundary(ConsulError, f"the bootstrap of proxy {shown(proxy.name)}"):
         request = BootstrapParamsRequest(
             # Consul before 1.17 knows only the older name.
             service_id=proxy.id,

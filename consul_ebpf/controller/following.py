@@ -85,8 +85,8 @@ class ProxyFollower:
             lacking = self._lacking
             proxies = self._named
             if lacking:
-                names = {each.id for each in proxies}
-                unnamed = (p for p in before.proxies or () if p.id not in names)
+                names = {each.key for each in proxies}
+                unnamed = (p for p in before.proxies or () if p.key not in names)
                 proxies = (*proxies, *unnamed)
             if proxies != before.proxies or lacking != before.lacking:
                 self._keep_tokens(proxies, lacking)
@@ -103,7 +103,7 @@ class ProxyFollower:
             self._put(tokens=self._keeper.tokens.value)
 
     def ask_consul(self) -> None:
-        """Have Consul asked about the proxies that have their token."""
+        """Have Consul asked about the proxies that have their id and token."""
         inputs = self._inputs.value or Inputs()
         if self._central is None or inputs.proxies is None:
             return
@@ -112,7 +112,11 @@ class ProxyFollower:
             {
                 proxy: tokens.secrets.get(key_of(proxy), "")
                 for proxy in inputs.proxies
-                if key_of(proxy) not in tokens.needed or key_of(proxy) in tokens.secrets
+                if proxy.id
+                and (
+                    key_of(proxy) not in tokens.needed
+                    or key_of(proxy) in tokens.secrets
+                )
             }
         )
 

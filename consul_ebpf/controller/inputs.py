@@ -13,6 +13,9 @@ from consul_ebpf.tokens.keys import key_of
 ASKING = "Consul is being asked for it"
 """Why a bootstrap waits, before there is an answer."""
 
+NO_ID = "Consul does not know it yet (no id)"
+"""Why a bootstrap waits of a proxy of which only the key is known."""
+
 NO_BOOTSTRAP = "no bootstrap yet"
 """What that means for the proxy."""
 
@@ -60,12 +63,14 @@ def secret_there(inputs: Inputs, proxy: Proxy) -> bool:
 
 def waits(proxy: Proxy, inputs: Inputs) -> Trouble | None:
     """Say what a proxy's bootstrap has to wait for; None: for nothing."""
+    if not proxy.id:
+        return Trouble(NO_ID, NO_BOOTSTRAP, fleeting=True)
     tokens, params = inputs.tokens or Tokens(), inputs.params
     if not secret_there(inputs, proxy):
         why = tokens.waiting.get(key_of(proxy))
         cause = f"no ACL token yet: {why or ASKING}"
         return Trouble(cause, NO_BOOTSTRAP, fleeting=why is None)
-    if params is not None and proxy.id not in params.found:
-        why = params.waiting.get(proxy.id)
+    if params is not None and proxy.key not in params.found:
+        why = params.waiting.get(proxy.key)
         return Trouble(why or ASKING, NO_BOOTSTRAP, fleeting=why is None)
     return None

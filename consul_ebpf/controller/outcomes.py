@@ -56,6 +56,8 @@ class Refused:
     why: Trouble
     owner: str = ""
     """Where it was asked for."""
+    name: str = ""
+    """What people call it, where that is known."""
 
     @property
     def troubles(self) -> tuple[Trouble, ...]:
@@ -81,7 +83,7 @@ class Converged:
     outcomes: Mapping[str, Outcome] = field(
         default_factory=dict, compare=False, repr=False
     )
-    """By proxy id."""
+    """By proxy key."""
     missing: tuple[str, ...] = field(default=(), compare=False, repr=False)
     """What the controller lacks to serve all, a line each."""
     kept: tuple[Vip, ...] = field(default=(), compare=False, repr=False)
@@ -96,12 +98,19 @@ class Converged:
 
     @property
     def refusals(self) -> dict[str, str]:
-        """Proxy id to why it is not served, or not yet, in one line."""
+        """Proxy key to why it is not served, or not yet, in one line."""
         return {
-            proxy_id: line
-            for proxy_id, outcome in self.outcomes.items()
+            key: line
+            for key, outcome in self.outcomes.items()
             if (line := refusal(outcome))
         }
+
+
+def name_of(key: str, outcome: Outcome) -> str:
+    """Return what people call the proxy of this key."""
+    if isinstance(outcome, Served):
+        return outcome.placed.proxy.name
+    return outcome.name or key
 
 
 def refusal(outcome: Outcome) -> str:

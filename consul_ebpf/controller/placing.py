@@ -30,7 +30,7 @@ class Placement:
     bound: Mapping[PlacedProxy, Binding]
     """Those to program."""
     refused: Mapping[str, Refused]
-    """The others, by id."""
+    """The others, by key."""
     kept: Mapping[Vip, Binding]
     """VIPs in the kernel of proxies that nobody names now."""
     remembered: Mapping[ProxyKey, Vip]
@@ -55,13 +55,13 @@ def place(
     proxies = inputs.proxies or ()
     unnamed = _unnamed(proxies, remembered) if inputs.lacking else ()
     allocation = allocate((*unnamed, *proxies), remembered, *vips)
-    others = {proxy.id for proxy in unnamed}
+    others = {proxy.key for proxy in unnamed}
     refused = {
-        proxy.id: Refused(Trouble(bare(proxy, why)), proxy.owner)
+        proxy.key: _refused(proxy, why)
         for proxy, why in allocation.refused
-        if proxy.id not in others
+        if proxy.key not in others
     }
-    placed = [each for each in allocation.placed if each.proxy.id not in others]
+    placed = [each for each in allocation.placed if each.proxy.key not in others]
     ours = {each.vip for each in placed}
     kept = {
         vip: table.bindings.get(vip, Binding())
@@ -72,7 +72,7 @@ def place(
     room = max(0, capacity - len(kept))
     for each in placed[room:]:
         why = f"the VIP table is full with {capacity}: raise kernel.max_proxies"
-        refused[each.proxy.id] = Refused(Trouble(why), each.proxy.owner)
+        refused[each.proxy.key] = _refused(each.proxy, why)
     bound = _bound(placed[:room], inputs.bindings, refused)
     return Placement(bound, refused, kept, allocation.remembered)
 
@@ -81,7 +81,7 @@ def _unnamed(
     proxies: Iterable[Proxy], remembered: Mapping[ProxyKey, Vip]
 ) -> tuple[Proxy, ...]:
     """Return those that had a VIP and that no source names: they hold on to it."""
-    names = {proxy.id for proxy in proxies}
+    names = {proxy.key for proxy in proxies}
     return tuple(
         Proxy(id=key[0], node="", namespace=key[1], partition=key[2])
         for key in remembered
@@ -99,8 +99,7 @@ def _bound(
         if isinstance(binding, Binding):
             bound[each] = binding
         else:
-            why = Trouble(bare(each.proxy, binding))
-            refused[each.proxy.id] = Refused(why, each.proxy.owner)
+            refused[each.proxy.key] = _refused(each.proxy, binding)
     return bound
 
 
@@ -118,7 +117,7 @@ def without_a_way(
         if known and not any(each.ipv6 if ipv6 else each.ipv4 for each in known)
     }
     return {
-        each.proxy.id: Trouble(
+        each.proxy.key: Trouble(
             f"its VIP {each.vip.literal} is {missing[each.vip.ipv6]} and no server has"
             " such an address: give it a VIP of the other kind (127.64.0.1 or"
             " ::ffff:127.64.0.1)"
@@ -128,9 +127,13 @@ def without_a_way(
     }
 
 
+def _refused(proxy: Proxy, why: str) -> Refused:
+    return Refused(Trouble(bare(proxy, why)), proxy.owner, proxy.name)
+
+
 def bare(proxy: Proxy, text: str) -> str:
     """Take a proxy's name from the beginning of a message: many may share the rest."""
-    for name in (named(proxy), f"proxy {shown(proxy.id)}", f"proxy {proxy.id}"):
+    for name in (named(proxy), f"proxy {shown(proxy.name)}", f"proxy {proxy.name}"):
         if text.startswith(f"{name}: "):
             return text.removeprefix(f"{name}: ")
     return text

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.state_file import JsonFile
-from consul_ebpf.controller.outcomes import Outcome, Served
+from consul_ebpf.controller.outcomes import Outcome, Served, name_of
 
 PROBLEMS_FILE = "problems.json"
 """In the bootstraps' directory."""
@@ -17,19 +17,19 @@ class Problems:
     """What the newest round met."""
 
     proxies: dict[str, list[str]] = field(default_factory=dict)
-    """By proxy id: a line for each trouble, and each value left out."""
+    """By proxy name: a line for each trouble, and each value left out."""
     missing: list[str] = field(default_factory=list)
     """What the controller lacks to serve all, a line each."""
 
 
 def problems_of(outcomes: Mapping[str, Outcome], missing: Iterable[str]) -> Problems:
     """Return what is to be shown of a round; a proxy without trouble is left out."""
-    lines = {
-        proxy_id: [one_line(each) for each in _told(outcome)]
-        for proxy_id, outcome in sorted(outcomes.items())
-    }
+    lines: dict[str, list[str]] = {}
+    for key, outcome in outcomes.items():
+        if told := [one_line(each) for each in _told(outcome)]:
+            lines.setdefault(name_of(key, outcome), []).extend(told)
     return Problems(
-        {proxy_id: told for proxy_id, told in lines.items() if told},
+        dict(sorted(lines.items())),
         [one_line(each) for each in missing],
     )
 

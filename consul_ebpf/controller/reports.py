@@ -11,6 +11,7 @@ from consul_ebpf.controller.outcomes import (
     Refused,
     Served,
     Trouble,
+    name_of,
     refusal,
 )
 
@@ -25,7 +26,7 @@ class Reporter:
 
     def __init__(self) -> None:
         self._said: dict[str, frozenset[str]] = {}
-        """The ids of the proxies that have it, by each cause."""
+        """The keys of the proxies that have it, by each cause."""
         self._notes: frozenset[str] = frozenset()
         self._files = Reasons(logger, "files_failed")
         self._missing = Reasons(logger, "source_failed")
@@ -36,17 +37,18 @@ class Reporter:
     def report(self, outcomes: Mapping[str, Outcome], pruning: str = "") -> None:
         """Log what is new: troubles, notes, and why old files could not be removed."""
         causes: dict[str, dict[str, Trouble]] = {}
-        for proxy_id, outcome in outcomes.items():
+        for key, outcome in outcomes.items():
             for trouble in outcome.troubles:
                 if not trouble.fleeting:
-                    causes.setdefault(trouble.cause, {})[proxy_id] = trouble
+                    causes.setdefault(trouble.cause, {})[key] = trouble
         for cause, theirs in causes.items():
             self._report_cause(cause, theirs, outcomes)
         standing = {cause: frozenset(theirs) for cause, theirs in causes.items()}
         before: set[str] = set().union(*self._said.values())
-        for proxy_id in sorted(before - set().union(*standing.values())):
-            if proxy_id in outcomes:
-                logger.info("no longer refused: proxy %s", one_line(proxy_id))
+        for key in sorted(before - set().union(*standing.values())):
+            if key in outcomes:
+                name = name_of(key, outcomes[key])
+                logger.info("no longer refused: proxy %s", one_line(name))
         self._said = standing
         self._report_notes(outcomes)
         self._files.report([pruning] if pruning else [])
@@ -62,15 +64,16 @@ class Reporter:
         new = [each for each in theirs if known is None or each not in known]
         if not new:
             return
+        names = [name_of(each, outcomes[each]) for each in new]
         if known:
-            logger.info("as said before of other proxies: %s", _listed(new))
+            logger.info("as said before of other proxies: %s", _listed(names))
             return
-        first, *others = new
+        first, others = new[0], names[1:]
         more = f" and {len(others)} more ({_listed(others)})" if others else ""
         logger.error(
             "%sproxy %s%s%s: %s",
             "not served: " if refusal(outcomes[first]) else "",
-            one_line(first),
+            one_line(names[0]),
             _owner(outcomes[first]),
             more,
             one_line(theirs[first]),
@@ -80,14 +83,14 @@ class Reporter:
     def _report_notes(self, outcomes: Mapping[str, Outcome]) -> None:
         """Log what was left out, each line once for all proxies."""
         notes: dict[str, list[str]] = {}
-        for proxy_id, outcome in outcomes.items():
+        for key, outcome in outcomes.items():
             if isinstance(outcome, Served):
                 for note in outcome.notes:
-                    notes.setdefault(note, []).append(proxy_id)
-        for note, ids in notes.items():
+                    notes.setdefault(note, []).append(name_of(key, outcome))
+        for note, names in notes.items():
             if note not in self._notes:
                 logger.warning(
-                    "left out of bootstraps (%s): %s", _listed(ids), one_line(note)
+                    "left out of bootstraps (%s): %s", _listed(names), one_line(note)
                 )
         self._notes = frozenset(notes)
 
@@ -100,8 +103,8 @@ def _owner(outcome: Outcome) -> str:
     return f" ({one_line(owner)})" if owner else ""
 
 
-def _listed(ids: Iterable[str]) -> str:
+def _listed(proxies: Iterable[str]) -> str:
     """Name a handful of proxies."""
-    names = [one_line(each, 80) for each in ids]
+    names = [one_line(each, 80) for each in proxies]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return f"{', '.join(names[:NAMED])}{more}"

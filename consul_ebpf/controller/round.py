@@ -124,6 +124,7 @@ class Converger:
             self._vips,
         )
         self._memory.save(placement.remembered)  # writes only what changed
+        self._memory.save_ids(inputs.proxies or ())
         self._remembered = placement.remembered
         bound = {each.vip: binding for each, binding in placement.bound.items()}
         bound |= placement.kept
@@ -180,12 +181,10 @@ class Converger:
         outcomes: dict[str, Outcome] = dict(placement.refused)
         with timed("render"):
             for each in placement.bound:
-                proxy_id = each.proxy.id
+                key = each.proxy.key
                 served = self._writer.serve(each, inputs)
-                twin = placement.refused.get(proxy_id)
-                outcomes[proxy_id] = _with(
-                    served, lost.get(proxy_id), twin.why if twin else None
-                )
+                twin = placement.refused.get(key)
+                outcomes[key] = _with(served, lost.get(key), twin.why if twin else None)
                 step()
         self._writer.forget(outcomes)
         return outcomes
@@ -193,7 +192,7 @@ class Converger:
     def _prune(self, placement: Placement) -> str:
         """Remove the files of proxies that are gone; return why that failed."""
         try:
-            self._files.prune({each.proxy.id for each in placement.bound})
+            self._files.prune({each.proxy.key for each in placement.bound})
         except ConsulEbpfError as error:
             return str(error)
         return ""

@@ -171,7 +171,7 @@ class Runner:
 
     @property
     def tokens_made(self) -> dict[str, float]:
-        """When the logins' tokens were made, Unix time, by proxy id."""
+        """When the logins' tokens were made, Unix time, by proxy key."""
         return self._keeper.made if self._keeper else {}
 
     async def run(
@@ -335,7 +335,7 @@ class Runner:
         # To its end, even when cancelled: tables and files then agree.
         done = await to_end(asyncio.ensure_future(self._round(inputs)))
         self._programmed.set(self._converger.kernel.programmed(inputs.servers or ()))
-        self._ids = {each.vip: each.proxy.id for each in done.placed}
+        self._ids = {each.vip: each.proxy.name for each in done.placed}
         if self._rotator is not None:
             self._rotator.written.set(written_by(done))
         return done

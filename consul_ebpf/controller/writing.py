@@ -51,9 +51,9 @@ class Writer:
         self._renderer = renderer
         self._files = files
         self._tokens: dict[str, str] = {}
-        """What this process wrote last, by proxy id."""
+        """What this process wrote last, by proxy key."""
         self._notes: dict[str, tuple[str, ...]] = {}
-        """Of the newest bootstrap that could be made, by proxy id."""
+        """Of the newest bootstrap that could be made, by proxy key."""
 
     def __repr__(self) -> str:
         return f"<Writer {self._files!r}>"
@@ -70,7 +70,7 @@ class Writer:
             if failed is None:  # Envoy does not start without the files it names
                 failed = self._write_bootstrap(placed, made.bootstrap, there=there)
             there = _is_file(path)
-            self._notes[proxy.id] = made.notes
+            self._notes[proxy.key] = made.notes
         if failed is not None:
             effect = OLD_FILES if there else NO_BOOTSTRAP
             trouble = Trouble(failed, effect)
@@ -81,7 +81,7 @@ class Writer:
             complete=failed is None,
             waiting=None if there else trouble,
             trouble=trouble if there else None,
-            notes=self._notes.get(proxy.id, ()) if there else (),
+            notes=self._notes.get(proxy.key, ()) if there else (),
         )
 
     def forget(self, keep: Collection[str]) -> None:
@@ -96,7 +96,7 @@ class Writer:
         def write_token() -> None:
             if token := secret(inputs, proxy):
                 self._files.write_token(proxy, token)
-                self._tokens[proxy.id] = token
+                self._tokens[proxy.key] = token
 
         failed = _attempt(proxy, write_token)
         tls = _attempt(proxy, lambda: self._files.write_tls(proxy, inputs.tls))
@@ -108,17 +108,17 @@ class Writer:
         why = waits(proxy, inputs)
         params = inputs.params or Params()
         if why is not None:
-            overdue = proxy.id in params.overdue and secret_there(inputs, proxy)
-            if there or not overdue:
+            overdue = proxy.key in params.overdue and secret_there(inputs, proxy)
+            if there or not overdue or not proxy.id:
                 return _Made(trouble=None if there else why)
             logger.warning(
                 "proxy %s: its bootstrap is written without what Consul says of it"
                 " (central configuration), and again once that is known: %s",
-                proxy.id,
+                proxy.name,
                 why.cause,
                 extra=event("without_central"),
             )
-        found = params.found.get(proxy.id)
+        found = params.found.get(proxy.key)
         try:
             with boundary(InvalidProxyError, "its bootstrap cannot be made"):
                 bootstrap = self._renderer.render(placed, found)
@@ -138,7 +138,7 @@ class Writer:
                 logger.warning(
                     "proxy %s: its bootstrap has changed; its Envoy takes that up"
                     " when it is restarted",
-                    placed.proxy.id,
+                    placed.proxy.name,
                     extra=event("bootstrap_changed"),
                 )
 
@@ -148,7 +148,7 @@ class Writer:
         """Return the token in a proxy's file: as written, or not known."""
         if not _is_file(self._files.token_path(proxy)):
             return ""
-        return self._tokens.get(proxy.id)
+        return self._tokens.get(proxy.key)
 
 
 def _attempt(proxy: Proxy, write: Callable[[], None]) -> str | None:

@@ -22,7 +22,7 @@ from consul_ebpf.envoy.stats_tags import stats_config
 from consul_ebpf.envoy.tls import XdsTls, transport_socket
 from consul_ebpf.envoy.xds import dynamic_resources, xds_cluster
 from consul_ebpf.model.errors import InvalidProxyError
-from consul_ebpf.model.names import check_proxy, shown
+from consul_ebpf.model.names import check_proxy, named, shown
 from consul_ebpf.model.values import BootstrapParams, PlacedProxy, Proxy
 
 _TYPE = "type.googleapis.com/envoy"
@@ -109,11 +109,15 @@ class EnvoyBootstrap:
     ) -> Part:
         proxy = placed.proxy
         check_proxy(proxy)
+        if not proxy.id:
+            raise InvalidProxyError(
+                f"{named(proxy)}: it has no id: render it once Consul knows it"
+            )
         if proxy.conflict:
-            raise InvalidProxyError(f"proxy {shown(proxy.id)}: {proxy.conflict}")
+            raise InvalidProxyError(f"proxy {shown(proxy.name)}: {proxy.conflict}")
         params = _completed(proxy, params, self._datacenter, notes)
         config = params.config if self._telemetry.use_central_config else {}
-        central = Central(config, f"proxy {shown(proxy.id)}", notes)
+        central = Central(config, f"proxy {shown(proxy.name)}", notes)
         static = self._static(placed, central)
         collector = collector_cluster(central, params.namespace, proxy)
         if collector is not None:
@@ -149,7 +153,7 @@ class EnvoyBootstrap:
         ready = _endpoint(proxy, "ready", ready) if ready else None
         if ready and collide(ready, where):
             raise InvalidProxyError(
-                f"proxy {shown(proxy.id)}: ready {endpoint_text(ready)} is taken by"
+                f"proxy {shown(proxy.name)}: ready {endpoint_text(ready)} is taken by"
                 " Envoy's admin interface; give it another port"
             )
         static = StaticResources(central, where, ready, xds)
@@ -190,12 +194,12 @@ def _endpoint(proxy: Proxy, what: str, where: tuple[str, int]) -> tuple[str, int
         address = str(ip_address(host))
     except ValueError:
         raise InvalidProxyError(
-            f"proxy {shown(proxy.id)}: {what} address {shown(host)} is not an IP"
+            f"proxy {shown(proxy.name)}: {what} address {shown(host)} is not an IP"
             " address"
         ) from None
     if not 0 < port < 65536:
         raise InvalidProxyError(
-            f"proxy {shown(proxy.id)}: {what} port {port} is not between 1 and 65535"
+            f"proxy {shown(proxy.name)}: {what} port {port} is not between 1 and 65535"
         )
     return address, port
 

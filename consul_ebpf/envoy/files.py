@@ -1,4 +1,4 @@
-"""The files an Envoy is started from: `<directory>/<proxy id>/`.
+"""The files an Envoy is started from: `<directory>/<proxy key>/`.
 
 The directories belong to the controller and tell nothing but file names; the files
 belong to `owner`, and nobody else can read them.
@@ -69,26 +69,26 @@ class BootstrapFiles:
 
     def bootstrap_path(self, proxy: Proxy) -> Path:
         """Where `write` puts the proxy's bootstrap."""
-        return self._directory / proxy.id / BOOTSTRAP
+        return self._directory / proxy.key / BOOTSTRAP
 
     def token_path(self, proxy: Proxy) -> Path:
         """Where `write_token` puts the proxy's token: `EnvoyBootstrap`'s token_file."""
-        return self._directory / proxy.id / TOKEN
+        return self._directory / proxy.key / TOKEN
 
     def tls_ca_path(self, proxy: Proxy) -> Path:
         """Where `write_tls` puts the CA certificates: `XdsTls`'s ca_file."""
-        return self._directory / proxy.id / TLS_CA
+        return self._directory / proxy.key / TLS_CA
 
     def tls_cert_path(self, proxy: Proxy) -> Path:
         """Where `write_tls` puts the client certificate: `XdsTls`'s cert_file."""
-        return self._directory / proxy.id / TLS_CERT
+        return self._directory / proxy.key / TLS_CERT
 
     def write(self, placed: PlacedProxy, bootstrap: Mapping[str, Any]) -> Path | None:
         """Make the proxy's file hold `bootstrap`; None if it did already.
 
         Raises:
             ConsulEbpfError: it could not be written; what was there stays.
-            InvalidProxyError: the proxy's id cannot be a directory's name.
+            InvalidProxyError: the proxy's key cannot be a directory's name.
         """
         return self._write(placed.proxy, BOOTSTRAP, bootstrap)
 
@@ -115,7 +115,7 @@ class BootstrapFiles:
 
     def _unlink(self, proxy: Proxy, name: str) -> None:
         check_proxy(proxy)
-        path = self._directory / proxy.id / name
+        path = self._directory / proxy.key / name
         try:
             path.unlink(missing_ok=True)
         except NotADirectoryError:
@@ -125,22 +125,22 @@ class BootstrapFiles:
                 f"cannot remove {str(path)!r}: {error.strerror}"
             ) from error
 
-    def remove(self, proxy_id: str) -> bool:
+    def remove(self, key: str) -> bool:
         """Remove the proxy's files; say whether there were any.
 
         Files that are not ours stay, and then so does the directory.
 
         Raises:
             ConsulEbpfError: a file of ours could not be removed.
-            InvalidProxyError: no proxy can have that id.
+            InvalidProxyError: no proxy can have that key.
         """
-        check_proxy(Proxy(id=proxy_id, node=""))
-        return _remove_files(self._directory / proxy_id)
+        check_proxy(Proxy(id="", node="", key=key))
+        return _remove_files(self._directory / key)
 
     def prune(self, keep: Collection[str]) -> list[str]:
-        """Remove the files of all proxies but those with the ids of `keep`.
+        """Remove the files of all proxies but those with the keys of `keep`.
 
-        Returns the ids whose files were removed.
+        Returns the keys whose files were removed.
 
         Raises:
             ConsulEbpfError: a file of ours could not be removed, or looked for; all
@@ -171,7 +171,7 @@ class BootstrapFiles:
     ) -> Path | None:
         check_proxy(proxy)
         _make_directory(self._directory.resolve(), _TOP_MODE)
-        path = self._directory / proxy.id / name
+        path = self._directory / proxy.key / name
         _make_directory(path.parent, _PROXY_MODE)
         data = json.dumps(content, indent=2).encode() + b"\n"
         if self._holdings.holds(path, data):

@@ -40,7 +40,8 @@ def check_proxy(proxy: Proxy) -> None:
 def problems(proxy: Proxy) -> list[tuple[str, str]]:
     """Return (field, what is wrong and what to do) for each field that is wrong."""
     wrong = {
-        "id": _wrong_id(proxy.id),
+        "id": _wrong_id(proxy.id) if proxy.id or not proxy.key else "",
+        "key": _wrong_id(proxy.key) if proxy.key != proxy.id else "",
         "node": _wrong_name(proxy.node),
         "service": _wrong_name(proxy.service),
         "namespace": _wrong_tenancy(proxy.namespace),
@@ -103,15 +104,15 @@ def usable(network: IPv4Network) -> tuple[IPv4Address, IPv4Address]:
 def unique(
     proxies: Iterable[Proxy],
 ) -> tuple[tuple[Proxy, ...], tuple[tuple[Proxy, str], ...]]:
-    """Return the first proxy of each id, and the others each with a reason.
+    """Return the first proxy of each key, and the others each with a reason.
 
-    By id alone, whatever its namespace: a host's files and commands know no more.
+    By key alone, whatever its namespace: a host's files and commands know no more.
     """
     first: dict[str, Proxy] = {}
     refused = [
-        (proxy, f"{named(proxy)}: refused, {named(first[proxy.id])} has this id")
+        (proxy, f"{named(proxy)}: refused, {named(first[proxy.key])} has this id")
         for proxy in proxies
-        if first.setdefault(proxy.id, proxy) is not proxy
+        if first.setdefault(proxy.key, proxy) is not proxy
     ]
     return tuple(first.values()), tuple(refused)
 
@@ -119,7 +120,7 @@ def unique(
 def named(proxy: Proxy) -> str:
     """Name a proxy and whose it is, for a message."""
     whose = f" ({proxy.owner})" if proxy.owner else ""
-    return f"proxy {shown(proxy.id)}{whose}"
+    return f"proxy {shown(proxy.name)}{whose}"
 
 
 def shown(name: str) -> str:

@@ -194,6 +194,9 @@ class BootstrapParams:
 class Proxy:
     """One Envoy to serve: a proxy service registered in Consul.
 
+    `id` is Consul's ID of the proxy service; empty: not known yet, and then no
+    bootstrap can be made. `key` is this host's own name for it, which does not change
+    when the id comes: VIP, files and token are kept by it. By default it is the id.
     `vip` is the address asked for (None: allocate one), IPv4 or IPv4-mapped IPv6.
     `service` is the service it is a proxy of, where known. `owner` says for people
     who asked for this proxy: "configuration", a drop-in file's path, a catalog node.
@@ -219,6 +222,17 @@ class Proxy:
     conflict: str = ""
     """Why no bootstrap may be made of it now: what it asks for is another's. What it
     has meanwhile stays."""
+    key: str = ""
+    """At most 200 bytes, and fit for a directory's name, as the id."""
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            object.__setattr__(self, "key", self.id)
+
+    @property
+    def name(self) -> str:
+        """What people call it: its id, or its key while it has none."""
+        return self.id or self.key
 
     @property
     def has_own(self) -> bool:

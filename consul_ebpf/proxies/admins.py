@@ -56,15 +56,15 @@ def tell_apart(
     """Give each proxy its admin address, in the order of the proxies.
 
     Args:
-        proxies: of one host, each id once.
-        remembered: who had which, by proxy id.
+        proxies: of one host, each key once.
+        remembered: who had which, by proxy key.
         default: where those begin that ask for none.
         settings: asked for by proxy id, for proxies that ask for none themselves.
         is_busy: whether somebody else listens there on the host.
         keep: whether proxies that are not named may still be there.
     """
     asked = {proxy: proxy.admin or (settings or {}).get(proxy.id) for proxy in proxies}
-    gone = remembered.keys() - {proxy.id for proxy in asked}
+    gone = remembered.keys() - {proxy.key for proxy in asked}
     kept = {each: remembered[each] for each in remembered if keep and each in gone}
     namespaces: dict[str, _Namespace] = {}
 
@@ -73,19 +73,19 @@ def tell_apart(
         fresh = not remembered
         return namespaces.setdefault(netns, _Namespace(default, busy, fresh))
 
-    for proxy_id, admin in kept.items():
-        within(admin.netns).others[proxy_id] = admin.address
+    for key, admin in kept.items():
+        within(admin.netns).others[key] = admin.address
     for proxy, ask in asked.items():
-        namespace, had = within(proxy.netns), remembered.get(proxy.id)
+        namespace, had = within(proxy.netns), remembered.get(proxy.key)
         namespace.asked[proxy] = ask
         if had is not None and had.netns == proxy.netns:
             namespace.had[proxy] = had.address
     found: dict[str, Proxy] = {}
     for namespace in namespaces.values():
-        found.update((proxy.id, proxy) for proxy in namespace.place())
-    told = tuple(found[proxy.id] for proxy in asked)
+        found.update((proxy.key, proxy) for proxy in namespace.place())
+    told = tuple(found[proxy.key] for proxy in asked)
     now = {
-        proxy.id: Admin(proxy.admin, proxy.netns, own=proxy.has_own)
+        proxy.key: Admin(proxy.admin, proxy.netns, own=proxy.has_own)
         for proxy in told
         if proxy.admin and not proxy.conflict
     }
@@ -109,7 +109,7 @@ class _Namespace:
         self.asked: dict[Proxy, Address | None] = {}
         self.had: dict[Proxy, Address] = {}
         self.others: dict[str, Address] = {}
-        """By ids of proxies not known now; given to nobody who does not ask for one."""
+        """By keys of proxies not known now; given to nobody but who asks for one."""
         self.lost: set[str] = set()
         """Of these, whose somebody asked for."""
 
@@ -122,9 +122,9 @@ class _Namespace:
         for proxy in self.asked:
             if proxy.ready:
                 self._take(proxy.ready, f"for /ready of {named(proxy)}")
-        for proxy_id, address in self.others.items():
+        for key, address in self.others.items():
             if self._whose(*address):
-                self.lost.add(proxy_id)
+                self.lost.add(key)
             self._take(address, "that of a proxy not known now")
         rest = [proxy for proxy, ask in self.asked.items() if not ask]
         port = self._default[1]

@@ -1,6 +1,7 @@
-"""Who has which VIP, over restarts."""
+"""Who has which VIP, and who is who, over restarts."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import msgspec
 
 from consul_ebpf.base.state_file import JsonFile
 from consul_ebpf.model.errors import ConsulEbpfError
-from consul_ebpf.model.values import Vip
+from consul_ebpf.model.values import Proxy, Vip
 from consul_ebpf.proxies.vips import ProxyKey
 
 VIPS_FILE = "vips.json"
 """In the bootstraps' directory."""
+IDS_FILE = "ids.json"
+"""There, too: `vips.json` has no room for it that an older version would accept."""
 
 
 class _VipRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,11 +28,15 @@ class _VipRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class VipMemory:
-    """`vips.json`: the VIPs in use and those released, longest ago first."""
+    """`vips.json`: the VIPs in use and those released, longest ago first.
+
+    In `ids.json`, where there are any: the ids of proxies that have another key.
+    """
 
     def __init__(self, directory: Path) -> None:
         """Keep the file in the bootstraps' directory."""
         self._file = JsonFile(directory / VIPS_FILE, list[_VipRecord])
+        self._ids = JsonFile(directory / IDS_FILE, dict[str, str])
 
     def __repr__(self) -> str:
         return f"<VipMemory {self._file.path}>"
@@ -62,6 +69,25 @@ class VipMemory:
                 for key, vip in remembered.items()
             ]
         )
+
+    def read_ids(self) -> dict[str, str]:
+        """Return the ids of proxies by their keys, touching nothing."""
+        try:
+            return self._ids.read() or {}
+        except (ValueError, RecursionError):
+            return {}
+
+    def save_ids(self, proxies: Iterable[Proxy]) -> None:
+        """Keep the ids that are not their proxies' keys, for those who only look.
+
+        One that is another's key or id, too, is left out: it would name two.
+        """
+        proxies = tuple(proxies)
+        ids = {each.key: each.id for each in proxies if each.id not in {"", each.key}}
+        if not ids and not self._ids.path.exists():
+            return
+        names = Counter(name for each in proxies for name in {each.key, each.id})
+        self._ids.save({key: id_ for key, id_ in ids.items() if names[id_] == 1})
 
 
 def _from_records(records: list[_VipRecord]) -> dict[ProxyKey, Vip]:

@@ -41,7 +41,7 @@ Ask = Callable[[Proxy, str], Awaitable[BootstrapParams | None]]
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """What is known, by proxy id, and why the rest is not.
+    """What is known, by proxy key, and why the rest is not.
 
     `overdue` are those that have waited long enough: better a bootstrap without.
     """
@@ -93,18 +93,23 @@ class CentralConfig:
         now = asyncio.get_running_loop().time()
         before, self._questions = self._questions, {}
         for proxy, token in proxies.items():
-            old = before.get(proxy.id)
+            old = before.get(proxy.key)
+            if old is not None and old.proxy.id != proxy.id:
+                self._forget(proxy.key)  # it was another's
             if old is None or old.proxy != proxy:
                 old = _Question(proxy, token, now)
                 self._ask_at(now, old)
-            elif old.token != token and proxy.id not in self._found:
+            elif old.token != token and proxy.key not in self._found:
                 self._ask_at(now, old)  # the other token was the reason, perhaps
             old.token = token
-            self._questions[proxy.id] = old
+            self._questions[proxy.key] = old
         for gone in before.keys() - self._questions.keys():
-            self._found.pop(gone, None)
-            self._waiting.pop(gone, None)
-            self._overdue.discard(gone)
+            self._forget(gone)
+
+    def _forget(self, key: str) -> None:
+        self._found.pop(key, None)
+        self._waiting.pop(key, None)
+        self._overdue.discard(key)
 
     def _ask_at(self, due: float, question: _Question) -> None:
         question.due = due
@@ -119,7 +124,7 @@ class CentralConfig:
             while True:
                 while self._due and self._due[0][0] <= loop.time() + EARLY:
                     due, _, question = heapq.heappop(self._due)
-                    wanted = self._questions.get(question.proxy.id) is question
+                    wanted = self._questions.get(question.proxy.key) is question
                     if wanted and due == question.due:
                         tasks.create_task(self._put(question))
                 self._sooner.clear()
@@ -145,25 +150,25 @@ class CentralConfig:
         else:
             pause = self._refresh
             question.failures = 0
-            if self._questions.get(proxy.id) is question:
-                self._waiting.pop(proxy.id, None)
-                self._overdue.discard(proxy.id)
-                self._found[proxy.id] = answer
+            if self._questions.get(proxy.key) is question:
+                self._waiting.pop(proxy.key, None)
+                self._overdue.discard(proxy.key)
+                self._found[proxy.key] = answer
                 self._publish()
         jitter = random.uniform(1.0, 1.2)  # noqa: S311
         self._ask_at(asyncio.get_running_loop().time() + pause * jitter, question)
 
     def _fail(self, question: _Question, why: str, *, overdue: bool) -> None:
         proxy = question.proxy
-        if self._questions.get(proxy.id) is not question:
+        if self._questions.get(proxy.key) is not question:
             return
-        if proxy.id in self._found:
-            logger.debug("bootstrap of proxy %s: %s; it stays", proxy.id, why)
+        if proxy.key in self._found:
+            logger.debug("bootstrap of proxy %s: %s; it stays", proxy.name, why)
             return
         if overdue:
-            self._overdue.add(proxy.id)
+            self._overdue.add(proxy.key)
         if overdue or question.failures >= TELL:
-            self._waiting[proxy.id] = why
+            self._waiting[proxy.key] = why
             self._publish()
 
     def _publish(self) -> None:

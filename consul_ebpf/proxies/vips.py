@@ -19,12 +19,17 @@ MAX_RELEASED = 4096
 """Most VIPs remembered of proxies that are gone."""
 
 ProxyKey = tuple[str, str, str]
-"""A proxy's id, namespace and partition."""
+"""A proxy's key, namespace and partition."""
 
 
 def key_of(proxy: Proxy) -> ProxyKey:
-    """Return what a proxy is remembered by."""
-    return proxy.id, proxy.namespace, proxy.partition
+    """Return what a proxy is remembered by.
+
+    A key of this host's own is enough: the rest is Consul's, and may come later.
+    """
+    if proxy.key != proxy.id:
+        return proxy.key, "default", "default"
+    return proxy.key, proxy.namespace, proxy.partition
 
 
 _Asking = tuple[Proxy, IPv4Address | None, bool]
@@ -58,14 +63,14 @@ def allocate(
     holders, unlucky = _settled(asking, remembered, network)
     refused += unlucky
 
-    losers = {proxy.id for proxy, _ in unlucky}
-    settled = {proxy.id: address for address, proxy in holders.items()}
+    losers = {proxy.key for proxy, _ in unlucky}
+    settled = {proxy.key: address for address, proxy in holders.items()}
     free = _free(network, holders, remembered)
     placed = []
     for proxy, _, ipv6 in asking:
-        if proxy.id in settled:
-            address: IPv4Address | None = settled[proxy.id]
-        elif proxy.id in losers:
+        if proxy.key in settled:
+            address: IPv4Address | None = settled[proxy.key]
+        elif proxy.key in losers:
             continue
         elif (address := next(free, None)) is not None:
             holders[address] = proxy

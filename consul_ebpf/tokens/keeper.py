@@ -125,7 +125,7 @@ class TokenKeeper:
         Where not all proxies are named, tokens that an earlier process left for others
         are not logged out.
         """
-        own = {p.id: p.credentials for p in proxies if p.credentials is not None}
+        own = {p.key: p.credentials for p in proxies if p.credentials is not None}
         host = {k: c for k, c in self._wanted.items() if k == HOST}
         wanted = host | own
         if wanted != self._wanted or all_named != self._told:

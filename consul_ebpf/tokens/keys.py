@@ -9,7 +9,7 @@ that have none of their own."""
 
 def key_of(proxy: Proxy) -> str:
     """Return the key of a proxy's token."""
-    return proxy.id if proxy.credentials is not None else HOST
+    return proxy.key if proxy.credentials is not None else HOST
 
 
 def named(key: str) -> str:

@@ -46,7 +46,7 @@ class Retired:
     """A token that is to be logged out."""
 
     key: str
-    """Whose it was: a proxy's id, or empty for the whole host."""
+    """Whose it was: a proxy's key, or empty for the whole host."""
     how: Login
     secret: str = field(repr=False)
     used: bool = True

@@ -98,7 +98,7 @@ class Handlers:
         return web.Response(body=body, content_type="application/json")
 
     async def _list(self) -> bytes:
-        views = await self._host.views(self._host.ids)
+        views = await self._host.views(self._host.keys)
         return json.dumps([asdict(view) for view in views]).encode()
 
     async def proxy(self, request: web.Request) -> web.Response:

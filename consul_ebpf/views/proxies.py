@@ -13,6 +13,7 @@ from consul_ebpf.controller.outcomes import (
     Outcome,
     Refused,
     Served,
+    name_of,
     refusal,
 )
 from consul_ebpf.model.values import KernelState, Proxy, Vip, VipCounters
@@ -32,6 +33,7 @@ class ProxyView:
     """One proxy, as the endpoint tells of it."""
 
     id: str
+    """Consul's; this host's key of it while that is not known."""
     vip: str
     """`address:port` in its bootstrap; empty: it has none."""
     programmed: bool
@@ -90,6 +92,9 @@ class Host:
         self._established = established
         self._bootstrap_path = bootstrap_path
         self._outcomes: Mapping[str, Outcome] = {}
+        """By proxy key."""
+        self._keys: Mapping[str, str] = {}
+        """By the name of each proxy whose key is another."""
         self._count = 0
         """Of the rounds."""
         self._looks = Fresh("the kernel's account", self._look)
@@ -108,6 +113,8 @@ class Host:
     def converged(self, done: Converged) -> None:
         """Take the outcome of a round."""
         self._outcomes = done.outcomes
+        named = ((name_of(key, each), key) for key, each in done.outcomes.items())
+        self._keys = {name: key for name, key in named if name not in done.outcomes}
         self.round_at = asyncio.get_running_loop().time()
         self._count += 1
         self.rounds.set(done)
@@ -115,41 +122,65 @@ class Host:
         self.news.set((self._count, seen[1] if seen else frozenset()))
 
     @property
-    def ids(self) -> list[str]:
+    def keys(self) -> list[str]:
         """All known proxies'."""
         return sorted(self._outcomes)
 
-    def owner(self, proxy_id: str) -> str:
+    def _key(self, name: str) -> str:
+        """Return the key of the proxy that is called so: by its key or its id."""
+        return self._keys.get(name, name)
+
+    def owner(self, name: str) -> str:
         """Return whose a proxy is; empty: it is not known."""
-        outcome = self._outcomes.get(proxy_id)
+        outcome = self._outcomes.get(self._key(name))
         return outcome.placed.proxy.owner if isinstance(outcome, Served) else ""
+
+    def name(self, key: str) -> str:
+        """Return what people call the proxy of this key."""
+        outcome = self._outcomes.get(key)
+        return name_of(key, outcome) if outcome else key
+
+    def bootstrap_path(self, name: str) -> Path:
+        """Return where the bootstrap of a proxy is, by its key or its id."""
+        outcome = self._outcomes.get(self._key(name))
+        if isinstance(outcome, Served):
+            return self._bootstrap_path(outcome.placed.proxy)
+        return self._bootstrap_path(Proxy(name, node=""))
 
     async def look(self) -> Look:
         """Return what the kernel holds: at most a second old, after the last round."""
         return await self._looks.get(self.round_at)
 
-    async def view(self, proxy_id: str) -> ProxyView | None:
-        """Return what is known of a proxy; None: nothing."""
-        views = await self.views([proxy_id])
+    async def view(self, name: str) -> ProxyView | None:
+        """Return what is known of a proxy, by its key or its id; None: nothing."""
+        views = await self.views([self._key(name)])
         return views[0] if views else None
 
-    async def views(self, ids: Iterable[str]) -> list[ProxyView]:
+    async def views(self, keys: Iterable[str]) -> list[ProxyView]:
         """Return what is known of some proxies, without those of which nothing is."""
-        known = {each: self._outcomes[each] for each in ids if each in self._outcomes}
+        known = {each: self._outcomes[each] for each in keys if each in self._outcomes}
         served = [each for each in known.values() if isinstance(each, Served)]
         look = await self.look() if served else None
         there = await asyncio.to_thread(self._bootstraps, served) if served else {}
         views = []
-        for proxy_id, outcome in known.items():
+        for key, outcome in known.items():
             if isinstance(outcome, Refused):
                 why = refusal(outcome)
                 views.append(
                     ProxyView(
-                        proxy_id, "", False, "", False, False, "", why, outcome.owner
+                        name_of(key, outcome),
+                        "",
+                        programmed=False,
+                        bootstrap="",
+                        ready=False,
+                        connected=False,
+                        server="",
+                        refused=why,
+                        owner=outcome.owner,
                     )
                 )
             elif look is not None:
-                views.append(_view(outcome, there.get(proxy_id), *look))
+                views.append(_view(outcome, there.get(key), *look))
         return views
 
     @contextlib.contextmanager
@@ -186,8 +217,8 @@ class Host:
     def _bootstraps(self, served: Iterable[Served]) -> dict[str, Path]:
         """Return the paths of the bootstraps that are there as written. Blocking."""
         proxies = [each.placed.proxy for each in served if each.bootstrap]
-        paths = {each.id: self._bootstrap_path(each) for each in proxies}
-        return {proxy_id: path for proxy_id, path in paths.items() if path.is_file()}
+        paths = {each.key: self._bootstrap_path(each) for each in proxies}
+        return {key: path for key, path in paths.items() if path.is_file()}
 
 
 def _is_connected(row: VipCounters, cookies: frozenset[int]) -> bool:
@@ -206,7 +237,7 @@ def _view(
     if row is not None and row.current is not None:
         server = state.table.servers.get(row.current)
     return ProxyView(
-        id=placed.proxy.id,
+        id=placed.proxy.name,
         vip=str(placed.vip),
         programmed=row is not None,
         bootstrap=str(bootstrap) if bootstrap else "",

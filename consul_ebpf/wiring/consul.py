@@ -130,7 +130,7 @@ class Parts:
         credentials = entries.to_credentials(self._config.consul.credentials)
         key = HOST
         if proxy is not None and proxy.credentials is not None:
-            credentials, key = proxy.credentials, proxy.id
+            credentials, key = proxy.credentials, proxy.key
         if credentials is None:
             return None
         if credentials.token_file:

@@ -115,23 +115,31 @@ def problem_file(config: Config) -> ProblemFile:
 
 
 def names_of(config: Config) -> Names:
-    """Return the remembered proxies' ids, by VIP; none if the file is damaged."""
+    """Return the remembered proxies' names, by VIP; none if the file is damaged."""
     from consul_ebpf.proxies.memory import VipMemory  # noqa: PLC0415
 
     try:
-        remembered = VipMemory(Path(config.bootstrap.directory)).read()
+        memory = VipMemory(Path(config.bootstrap.directory))
+        remembered = memory.read()
     except ConsulEbpfError as error:
         logger.warning("%s; proxies are shown without their ids", error)
         return {}
-    return {vip: (key[0], vip) for key, vip in remembered.items()}
+    ids = memory.read_ids()
+    return {vip: (ids.get(key, key), vip) for (key, *_), vip in remembered.items()}
 
 
 def admins_of(config: Config) -> dict[str, str]:
-    """Return the remembered proxies' admin addresses, by id."""
+    """Return the remembered proxies' admin addresses, by name."""
+    from consul_ebpf.proxies.memory import VipMemory  # noqa: PLC0415
     from consul_ebpf.proxies.sources.admins import AdminMemory  # noqa: PLC0415
 
-    remembered = AdminMemory(Path(config.bootstrap.directory), writes=False).load()
-    return {name: host_port(*admin.address) for name, admin in remembered.items()}
+    directory = Path(config.bootstrap.directory)
+    remembered = AdminMemory(directory, writes=False).load()
+    ids = VipMemory(directory).read_ids()
+    return {
+        ids.get(key, key): host_port(*admin.address)
+        for key, admin in remembered.items()
+    }
 
 
 def api_socket(config: Config) -> Path:

@@ -36,7 +36,7 @@ class _Record(msgspec.Struct, frozen=True):
 
 
 class AdminMemory:
-    """`admins.json`: which admin address is whose, by proxy id. Blocking."""
+    """`admins.json`: which admin address is whose, by proxy key. Blocking."""
 
     def __init__(self, directory: Path, *, writes: bool) -> None:
         """Keep the file in the bootstraps' directory."""
@@ -51,21 +51,21 @@ class AdminMemory:
     def load(self) -> dict[str, Admin]:
         """Return what is remembered, as far as it can be used."""
         found = {}
-        for proxy_id, record in (self._kept.load() or {}).items():
+        for key, record in (self._kept.load() or {}).items():
             try:
                 address, port = parse_endpoint(record.admin)
             except ValueError:
                 continue
             at = str(address), port
-            found[proxy_id] = Admin(at, record.netns, own=record.own)
+            found[key] = Admin(at, record.netns, own=record.own)
         return found
 
     def save(self, remembered: Mapping[str, Admin]) -> None:
         """Keep it; a failure is logged, once."""
         self._kept.save(
             {
-                proxy_id: _Record(host_port(*admin.address), admin.netns, admin.own)
-                for proxy_id, admin in remembered.items()
+                key: _Record(host_port(*admin.address), admin.netns, admin.own)
+                for key, admin in remembered.items()
             }
         )
 
@@ -141,8 +141,8 @@ def _without_the_bereft(
         proxy
         for proxy in proxies
         if of_catalog(proxy.owner)
-        and proxy.id in remembered
-        and remembered[proxy.id].own
+        and proxy.key in remembered
+        and remembered[proxy.key].own
     }
     why = "waits: it had a place or credentials of its own, and who gave them to it"
     lines = [f"{named(proxy)}: {why} cannot be read now" for proxy in bereft]

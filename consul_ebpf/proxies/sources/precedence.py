@@ -1,4 +1,4 @@
-"""Which entry is taken where several sources name a proxy of one id. Pure.
+"""Which entry is taken where several sources name a proxy of one key. Pure.
 
 Rule 1: the source that comes first wins: the configuration, then drop-in files, then
 what was registered at run time, then the catalog. What is written on the host itself is
@@ -40,19 +40,19 @@ def protects(proxy: Proxy) -> frozenset[str]:
 def chosen(
     proxies: Iterable[Proxy],
 ) -> tuple[tuple[Proxy, ...], tuple[tuple[Proxy, str], ...]]:
-    """Return one proxy for each id, and the others each with a reason.
+    """Return one proxy for each key, and the others each with a reason.
 
     `proxies` are in the order of their sources, those of the preferred one first. By
-    id alone, whatever the namespace: a host's files and commands know no more.
+    key alone, whatever the namespace: a host's files and commands know no more.
     """
-    by_id: dict[str, list[Proxy]] = {}
+    by_key: dict[str, list[Proxy]] = {}
     for proxy in proxies:
-        by_id.setdefault(proxy.id, []).append(proxy)
-    winners = tuple(_winner(each) for each in by_id.values())
+        by_key.setdefault(proxy.key, []).append(proxy)
+    winners = tuple(_winner(each) for each in by_key.values())
     refused = tuple(
         (loser, _why(loser, winner))
         for winner in winners
-        for loser in by_id[winner.id]
+        for loser in by_key[winner.key]
         if loser is not winner
     )
     return winners, refused

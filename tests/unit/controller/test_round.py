@@ -1,5 +1,6 @@
 """One round: what cannot be written or reached is told, and hurts nobody else."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
@@ -18,7 +19,7 @@ from consul_ebpf import (
     ServerState,
 )
 from consul_ebpf.base.tls import TlsMaterial
-from consul_ebpf.controller.inputs import NO_BOOTSTRAP, Inputs
+from consul_ebpf.controller.inputs import NO_BOOTSTRAP, NO_ID, Inputs
 from consul_ebpf.controller.outcomes import Converged, Served, Trouble
 from consul_ebpf.controller.problems import ProblemFile, Problems
 from consul_ebpf.controller.round import Converger
@@ -363,3 +364,43 @@ def test_fault_81_nothing_of_whom_a_source_cannot_name_is_removed(
     assert (done.proxies, done.refused, done.kept) == (3, 0, ())
     assert not (tmp_path / "api").exists()
     assert not backend.read().table.bindings
+
+
+def test_a_proxy_is_served_as_soon_as_its_id_comes(tmp_path: Path) -> None:
+    """It has its VIP before; then it has the same one, and its bootstrap."""
+    backend = MemoryMapBackend()
+    host = converger(tmp_path, backend)
+    late = Proxy(id="", node="", key="pod-1")
+    done = host.converge(Inputs((FOUR,), (late,)))
+    assert done == Converged(servers=1, proxies=1, refused=1)
+    assert done.refusals == {"pod-1": f"{NO_BOOTSTRAP}: {NO_ID}"}
+    assert ProblemFile(tmp_path).read().proxies == {
+        "pod-1": [f"{NO_BOOTSTRAP}: {NO_ID}"]
+    }
+    (vip,) = backend.read().table.vips
+
+    known = replace(late, id="web", node="host1")
+    done = host.converge(Inputs((FOUR,), (known,)))
+    assert done == Converged(servers=1, proxies=1, refused=0)
+    assert list(backend.read().table.vips) == [vip]
+    bootstrap = tmp_path / "pod-1" / "bootstrap.json"
+    node = json.loads(bootstrap.read_text())["node"]
+    assert (node["id"], node["metadata"]["node_name"]) == ("web", "host1")
+
+    written = bootstrap.read_text()
+    done = converger(tmp_path, backend).converge(Inputs((FOUR,), (late,)))
+    assert done == Converged(servers=1, proxies=1, refused=0)
+    assert bootstrap.read_text() == written, "its Envoy goes on with it"
+
+
+def test_troubles_name_the_id_where_there_is_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the key where there is none yet."""
+    bad = replace(WEB, key="pod-1", conflict="it cannot be")
+    converger(tmp_path, MemoryMapBackend()).converge(Inputs((FOUR,), (bad,)))
+    assert "proxy web (test): no bootstrap yet: it cannot be" in caplog.text
+    assert list(ProblemFile(tmp_path).read().proxies) == ["web"]
+    full = MemoryMapBackend(capacity=0)
+    converger(tmp_path, full).converge(Inputs((FOUR,), (replace(bad, id=""),)))
+    assert "proxy pod-1 (test): the VIP table is full" in caplog.text

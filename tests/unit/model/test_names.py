@@ -52,11 +52,28 @@ def test_harmless(proxy: Proxy) -> None:
 def test_fault_63_hostile_ids(id_: str) -> None:
     """An id that cannot be a directory's name is refused, in one short line."""
     with pytest.raises(InvalidProxyError) as caught:
-        check_proxy(replace(GOOD, id=id_))
+        check_proxy(replace(GOOD, id=id_, key=""))
     assert str(caught.value).startswith("proxy '")
     assert "(configuration): id " in str(caught.value)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("key", ["..", "a/b", "a\nb", "x" * (MAX_ID + 1), "api.sock"])
+def test_hostile_keys(key: str) -> None:
+    """A key becomes a directory's name: what cannot is refused by name."""
+    with pytest.raises(InvalidProxyError, match=r"\(configuration\): key "):
+        check_proxy(replace(GOOD, key=key))
+
+
+def test_the_key_is_the_id_until_another_is_given() -> None:
+    """Without an id a proxy is called by its key, and is no mistake."""
+    assert (GOOD.key, GOOD.name) == (GOOD.id, GOOD.id)
+    late = Proxy(id="", node="", key="pod-1")
+    check_proxy(late)
+    assert (late.key, late.name) == ("pod-1", "pod-1")
+    named = replace(late, id="web")
+    assert (named.key, named.name) == ("pod-1", "web")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from consul_ebpf.base.state_file import MAX_BYTES, JsonFile
 from consul_ebpf.model.errors import ConsulEbpfError
-from consul_ebpf.model.values import Vip
+from consul_ebpf.model.values import Proxy, Vip
 from consul_ebpf.proxies.memory import VipMemory
 
 VIPS = {
@@ -119,3 +119,16 @@ def test_any_value(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
     assert JsonFile(tmp_path / "x.json", list[int]).load() == [1, 2]
     assert JsonFile(tmp_path / "x.json", dict[str, int]).load() is None
+
+
+def test_ids_are_kept_where_they_are_not_the_keys(tmp_path: Path) -> None:
+    """Nothing is written of other proxies; an id of two would name neither."""
+    memory = VipMemory(tmp_path)
+    plain, late = Proxy("web", "node"), Proxy("", "node", key="pod-1")
+    memory.save_ids([plain, late])
+    assert list(tmp_path.iterdir()) == []
+    twins = [Proxy("db", "node", key=key) for key in ("pod-2", "pod-3")]
+    memory.save_ids([plain, Proxy("api", "node", key="pod-1"), *twins])
+    assert VipMemory(tmp_path).read_ids() == {"pod-1": "api"}
+    memory.save_ids([plain])
+    assert VipMemory(tmp_path).read_ids() == {}

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -130,3 +131,16 @@ async def test_a_proxy_that_goes_is_forgotten() -> None:
         central.want({WEB: ""})
         await asyncio.sleep(1)
         assert len(consul.asked) == 2
+
+
+async def test_another_id_is_another_proxy_to_consul() -> None:
+    """What was said of the one does not stand for the other, whatever the key."""
+    consul = Consul()
+    async with following(consul) as central:
+        assert central.params.value
+        central.want({replace(WEB, key="pod-1"): ""})
+        await asyncio.sleep(1)
+        assert central.params.value.found == {"pod-1": consul.answers["web"]}
+        central.want({replace(API, key="pod-1"): ""})
+        await asyncio.sleep(1)
+        assert central.params.value.found == {"pod-1": consul.answers["api"]}

@@ -1,5 +1,6 @@
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from itertools import pairwise
 
@@ -217,3 +218,23 @@ def test_rules_hold_through_any_history(history: list[list[Proxy]]) -> None:
         for each in after.placed:
             if each.proxy.vip is None and each.proxy.id in held:
                 assert held[each.proxy.id] == each.vip
+
+
+def test_who_has_a_key_keeps_its_vip_when_its_id_comes() -> None:
+    """What Consul says of it, its namespace too, may come later and change."""
+    late = Proxy(id="", node="", key="pod-1")
+    before = place(proxy("a"), late)
+    named = Proxy(id="web", node="node", namespace="team", key="pod-1")
+    after = place(named, proxy("a"), after=before.remembered)
+    assert {each.proxy.key: each.vip for each in after.placed} == {
+        each.proxy.key: each.vip for each in before.placed
+    }
+
+
+def test_one_id_may_be_two_proxies_one_key_may_not() -> None:
+    """A pod that is replaced has its successor's id for a while, and not its key."""
+    one, two = (Proxy(id="web", node="node", key=key) for key in ("pod-1", "pod-2"))
+    assert len(place(one, two).placed) == 2
+    assert [each.key for each, _ in place(one, two, replace(one, id="x")).refused] == [
+        "pod-1"
+    ]

@@ -328,3 +328,20 @@ def test_who_may_write() -> None:
 def test_names(host: str, expected: bool) -> None:
     """An address is one of ours; a name may be anybody's."""
     assert is_local_name(host) == expected
+
+
+async def test_a_proxy_is_asked_for_by_its_key_or_its_id(tmp_path: Path) -> None:
+    """And called by its id, as soon as it has one."""
+    late = Proxy(id="", node="", key="pod-1")
+    async with serving(tmp_path) as world:
+        for proxy, name in ((late, "pod-1"), (replace(late, id="db"), "db")):
+            served = Served(PlacedProxy(proxy, WEB.vip))
+            world.host.converged(Converged(1, 1, 0, outcomes={"pod-1": served}))
+            for asked in {"pod-1", name}:
+                status, answer = await world.ask("GET", f"/v1/proxies/{asked}")
+                assert (status, answer["id"]) == (200, name)
+            _, (answer,) = await world.ask("GET", "/v1/proxies")
+            assert answer["id"] == name
+        refused = Refused(Trouble("no"), name="db")
+        world.host.converged(Converged(1, 1, 0, outcomes={"pod-1": refused}))
+        assert (await world.ask("GET", "/v1/proxies/db"))[1]["refused"] == "no"
