@@ -149,6 +149,7 @@ class Converger:
         inputs, placement = prepared.inputs, prepared.placement
         if self._known is not None:
             self._known.save(inputs.servers or ())
+        self._files.settle(each.proxy for each in placement.bound)
         outcomes = self._outcomes(placement, inputs, step)
         pruning = "" if inputs.lacking else self._prune(placement)
         self._reporter.report(outcomes, pruning)

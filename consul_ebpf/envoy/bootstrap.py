@@ -14,6 +14,7 @@ from typing import Any
 from consul_ebpf.envoy.central import Central, access_logs
 from consul_ebpf.envoy.listeners import Prometheus, socket_address
 from consul_ebpf.envoy.notes import Notes
+from consul_ebpf.envoy.places import as_seen
 from consul_ebpf.envoy.raw_json import unfit
 from consul_ebpf.envoy.shapes import wrong_stats_config, wrong_tracing
 from consul_ebpf.envoy.sinks import collector_cluster, flush_interval, stats_sinks
@@ -145,6 +146,8 @@ class EnvoyBootstrap:
     def _static(self, placed: PlacedProxy, central: Central) -> StaticResources:
         proxy = placed.proxy
         token_file = self._token_file(proxy) if self._token_file else None
+        if token_file is not None:
+            token_file = as_seen(proxy, token_file)
         xds = xds_cluster(placed.vip, token_file)
         if self._tls is not None:
             xds["transport_socket"] = transport_socket(self._tls, proxy)

@@ -1,4 +1,4 @@
-"""The files an Envoy is started from: `<directory>/<proxy key>/`.
+"""The files an Envoy is started from: `<directory>/<proxy key>/`, or `Proxy.files`.
 
 The directories belong to the controller and tell nothing but file names; the files
 belong to `owner`, and nobody else can read them.
@@ -7,16 +7,17 @@ belong to `owner`, and nobody else can read them.
 import contextlib
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from consul_ebpf.base.files import TEMPORARY_SUFFIX, write_atomically
 from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.envoy.holdings import Holdings
+from consul_ebpf.envoy.places import Places
 from consul_ebpf.envoy.tls import tls_ca_secret, tls_cert_secret
 from consul_ebpf.envoy.token import token_secret
-from consul_ebpf.model.errors import ConsulEbpfError
+from consul_ebpf.model.errors import ConsulEbpfError, InvalidProxyError
 from consul_ebpf.model.names import check_proxy
 from consul_ebpf.model.values import PlacedProxy, Proxy
 
@@ -40,7 +41,8 @@ class BootstrapFiles:
 
     Args:
         directory: where the proxies' directories are; made if missing.
-        owner: (uid, gid) the files belong to; None: the process's own.
+        owner: (uid, gid) the files belong to, of proxies that name nobody else; None:
+            the process's own.
     """
 
     def __init__(
@@ -48,7 +50,8 @@ class BootstrapFiles:
     ) -> None:
         self._directory = directory
         self._owner = owner
-        self._holdings = Holdings(_FILE_MODE, owner)
+        self._holdings = Holdings(_FILE_MODE)
+        self._places = Places(directory, BOOTSTRAP)
 
     @property
     def owner(self) -> tuple[int, int] | None:
@@ -64,24 +67,33 @@ class BootstrapFiles:
         Else each would be written once more after a start, and said to have changed.
         """
         for name in OURS:
-            for path in self._directory.glob(f"*/{name}"):
+            there = self._directory.glob(f"*/{name}")
+            for path in (*there, *(d / name for d in self._places.elsewhere())):
                 self._holdings.learn(path)
+
+    def settle(self, proxies: Iterable[Proxy]) -> None:
+        """Remember where the files of these proxies go, so that they can be removed.
+
+        `write` does so for its proxy; doing it before for all saves work.
+        """
+        with contextlib.suppress(InvalidProxyError):  # its `write` says so
+            self._places.settle(proxies)
 
     def bootstrap_path(self, proxy: Proxy) -> Path:
         """Where `write` puts the proxy's bootstrap."""
-        return self._directory / proxy.key / BOOTSTRAP
+        return self._places.of(proxy) / BOOTSTRAP
 
     def token_path(self, proxy: Proxy) -> Path:
         """Where `write_token` puts the proxy's token: `EnvoyBootstrap`'s token_file."""
-        return self._directory / proxy.key / TOKEN
+        return self._places.of(proxy) / TOKEN
 
     def tls_ca_path(self, proxy: Proxy) -> Path:
         """Where `write_tls` puts the CA certificates: `XdsTls`'s ca_file."""
-        return self._directory / proxy.key / TLS_CA
+        return self._places.of(proxy) / TLS_CA
 
     def tls_cert_path(self, proxy: Proxy) -> Path:
         """Where `write_tls` puts the client certificate: `XdsTls`'s cert_file."""
-        return self._directory / proxy.key / TLS_CERT
+        return self._places.of(proxy) / TLS_CERT
 
     def write(self, placed: PlacedProxy, bootstrap: Mapping[str, Any]) -> Path | None:
         """Make the proxy's file hold `bootstrap`; None if it did already.
@@ -114,8 +126,7 @@ class BootstrapFiles:
                 self._unlink(proxy, name)
 
     def _unlink(self, proxy: Proxy, name: str) -> None:
-        check_proxy(proxy)
-        path = self._directory / proxy.key / name
+        path = self._place(proxy) / name
         try:
             path.unlink(missing_ok=True)
         except NotADirectoryError:
@@ -126,7 +137,7 @@ class BootstrapFiles:
             ) from error
 
     def remove(self, key: str) -> bool:
-        """Remove the proxy's files; say whether there were any.
+        """Remove the proxy's files, wherever they are; say whether there were any.
 
         Files that are not ours stay, and then so does the directory.
 
@@ -135,10 +146,15 @@ class BootstrapFiles:
             InvalidProxyError: no proxy can have that key.
         """
         check_proxy(Proxy(id="", node="", key=key))
-        return _remove_files(self._directory / key)
+        others = [each for each, of in self._places.elsewhere().items() if of == key]
+        removed = [_remove_files(each) for each in (self._directory / key, *others)]
+        self._places.forget(others)
+        return any(removed)
 
     def prune(self, keep: Collection[str]) -> list[str]:
         """Remove the files of all proxies but those with the keys of `keep`.
+
+        In the bootstraps' directory whoever wrote them; elsewhere, those of ours.
 
         Returns the keys whose files were removed.
 
@@ -146,38 +162,52 @@ class BootstrapFiles:
             ConsulEbpfError: a file of ours could not be removed, or looked for; all
                 that could be are gone.
         """
-        self._holdings.keep_only(keep)
+        places = self._places
+        places.keep_only(keep)
+        self._holdings.keep_only(places.in_use(keep))
         try:
-            others = [p for p in self._directory.iterdir() if p.name not in keep]
+            here = {each: each.name for each in self._directory.iterdir()}
         except (FileNotFoundError, NotADirectoryError):
-            return []
+            here = {}
         except OSError as error:
             raise ConsulEbpfError(
                 f"cannot look through {str(self._directory)!r}: {error.strerror}"
             ) from error
-        removed, failed = [], []
-        for path in others:
+        removed, gone, failed = set(), [], []
+        for path, key in (here | places.elsewhere()).items():
+            if places.is_used(path, key, keep):
+                continue
             try:
                 if _remove_files(path):
-                    removed.append(path.name)
+                    removed.add(key)
+                gone.append(path)
             except ConsulEbpfError as error:
                 failed.append(str(error))
+        places.forget(gone)
         if failed:
             raise ConsulEbpfError("; ".join(sorted(failed)))
         return sorted(removed)
 
+    def _place(self, proxy: Proxy) -> Path:
+        """Return the directory of a proxy's files, checked and remembered."""
+        check_proxy(proxy)
+        self._places.settle([proxy])
+        return self._places.of(proxy)
+
     def _write(
         self, proxy: Proxy, name: str, content: Mapping[str, Any]
     ) -> Path | None:
-        check_proxy(proxy)
-        _make_directory(self._directory.resolve(), _TOP_MODE)
-        path = self._directory / proxy.key / name
-        _make_directory(path.parent, _PROXY_MODE)
+        directory = self._place(proxy)
+        if directory.parent == self._directory:
+            _make_directory(self._directory.resolve(), _TOP_MODE)
+        _make_directory(directory, _PROXY_MODE)
+        path = directory / name
+        owner = (proxy.files.owner if proxy.files else None) or self._owner
         data = json.dumps(content, indent=2).encode() + b"\n"
-        if self._holdings.holds(path, data):
+        if self._holdings.holds(path, data, owner):
             return None
-        write_atomically(path, data, mode=_FILE_MODE, owner=self._owner)
-        self._holdings.wrote(path, data)
+        write_atomically(path, data, mode=_FILE_MODE, owner=owner)
+        self._holdings.wrote(path, data, owner)
         log.info("wrote %s", path)
         return path
 

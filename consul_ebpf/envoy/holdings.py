@@ -13,29 +13,30 @@ from pathlib import Path
 
 from consul_ebpf.base.reading import Fingerprint
 
+Owner = tuple[int, int] | None
+"""(uid, gid) a file belongs to; None: this process's own."""
+
 LIMIT = 16 * 1024 * 1024
 """Bytes of a file of ours; a larger one is not."""
 
 
 class Holdings:
-    """Digests of the files below one directory, with what tells other files from them.
+    """Digests of our files, with what tells other files from them.
 
     Args:
         mode: that our files have.
-        owner: (uid, gid) they belong to; None: this process's own.
     """
 
-    def __init__(self, mode: int, owner: tuple[int, int] | None) -> None:
+    def __init__(self, mode: int) -> None:
         self._mode = mode
-        self._owner = owner
         self._known: dict[Path, tuple[Fingerprint, bytes]] = {}
 
     def __repr__(self) -> str:
         return f"<Holdings of {len(self._known)} files>"
 
-    def holds(self, path: Path, data: bytes) -> bool:
+    def holds(self, path: Path, data: bytes, owner: Owner) -> bool:
         """Whether `path` is already the file we would write."""
-        seen = self._look(path, len(data))
+        seen = self._look(path, len(data), owner)
         if seen is None:
             self._known.pop(path, None)
             return False
@@ -58,24 +59,24 @@ class Holdings:
                 data = file.read(LIMIT)
                 self._known[path] = (_fingerprint(status), _digest(data))
 
-    def wrote(self, path: Path, data: bytes) -> None:
+    def wrote(self, path: Path, data: bytes, owner: Owner) -> None:
         """Remember what was just written."""
-        seen = self._look(path, len(data))
+        seen = self._look(path, len(data), owner)
         if seen is not None:
             self._known[path] = (seen, _digest(data))
 
-    def keep_only(self, proxies: Collection[str]) -> None:
-        """Forget the files in other directories than those of these proxies."""
-        for path in [each for each in self._known if each.parent.name not in proxies]:
+    def keep_only(self, directories: Collection[Path]) -> None:
+        """Forget the files in other directories than these."""
+        for path in [each for each in self._known if each.parent not in directories]:
             del self._known[path]
 
-    def _look(self, path: Path, size: int) -> Fingerprint | None:
+    def _look(self, path: Path, size: int, owner: Owner) -> Fingerprint | None:
         """Return a file's fingerprint if it has size, mode and owner of ours."""
         try:
             status = path.lstat()
         except OSError:
             return None
-        uid, gid = self._owner or (os.geteuid(), status.st_gid)
+        uid, gid = owner or (os.geteuid(), status.st_gid)
         ours = (
             stat.S_ISREG(status.st_mode)
             and stat.S_IMODE(status.st_mode) == self._mode

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from consul_ebpf.envoy.places import as_seen
 from consul_ebpf.model.values import Proxy
 
 CA_SECRET = "consul-ca"  # noqa: S105  # names of secrets in Envoy
@@ -76,7 +77,7 @@ def transport_socket(tls: XdsTls, proxy: Proxy) -> Part:
         **_validation(tls, proxy),
     }
     if tls.cert_file is not None:
-        sds = _sds(CERT_SECRET, tls.cert_file(proxy))
+        sds = _sds(CERT_SECRET, as_seen(proxy, tls.cert_file(proxy)))
         common["tls_certificate_sds_secret_configs"] = [sds]
     context: Part = {"common_tls_context": common}
     if not _address(tls.server_name):  # an address is none of SNI's names
@@ -100,10 +101,11 @@ def _validation(tls: XdsTls, proxy: Proxy) -> Part:
     if tls.ca_file is None:
         roots = {"trusted_ca": {"filename": tls.system_roots}}
         return {"validation_context": {**roots, **names}}
+    sds = _sds(CA_SECRET, as_seen(proxy, tls.ca_file(proxy)))
     return {
         "combined_validation_context": {
             "default_validation_context": names,
-            "validation_context_sds_secret_config": _sds(CA_SECRET, tls.ca_file(proxy)),
+            "validation_context_sds_secret_config": sds,
         }
     }
 

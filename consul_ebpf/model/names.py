@@ -49,6 +49,9 @@ def problems(proxy: Proxy) -> list[tuple[str, str]]:
         "netns": _wrong_path(proxy.netns),
         "cgroup": _wrong_path(proxy.cgroup),
     }
+    if proxy.files is not None:
+        wrong["files.directory"] = _wrong_directory(proxy.files.directory)
+        wrong["files.seen_at"] = _wrong_path(proxy.files.seen_at)
     own = credential_problems(proxy.credentials) if proxy.credentials else []
     return [
         *((field, text) for field, text in wrong.items() if text),
@@ -106,14 +109,24 @@ def unique(
 ) -> tuple[tuple[Proxy, ...], tuple[tuple[Proxy, str], ...]]:
     """Return the first proxy of each key, and the others each with a reason.
 
-    By key alone, whatever its namespace: a host's files and commands know no more.
+    By key alone, whatever its namespace: a host's files and commands know no more. A
+    directory for files is one proxy's, too.
     """
     first: dict[str, Proxy] = {}
-    refused = [
-        (proxy, f"{named(proxy)}: refused, {named(first[proxy.key])} has this id")
-        for proxy in proxies
-        if first.setdefault(proxy.key, proxy) is not proxy
-    ]
+    directories: dict[str, Proxy] = {}
+    refused = []
+    for proxy in proxies:
+        other, what = first.setdefault(proxy.key, proxy), "this id"
+        if other is proxy and proxy.files is not None:
+            directory = proxy.files.directory
+            other = directories.setdefault(directory.rstrip("/"), proxy)
+            what = f"its files in {shown(directory)}, too"
+            if other is not proxy:
+                del first[proxy.key]
+        if other is not proxy:
+            refused.append(
+                (proxy, f"{named(proxy)}: refused, {named(other)} has {what}")
+            )
     return tuple(first.values()), tuple(refused)
 
 
@@ -150,6 +163,14 @@ def _wrong_path(path: str) -> str:
     if path and not path.startswith("/"):
         return "is not an absolute path"
     return _wrong_text(path, MAX_PATH)
+
+
+def _wrong_directory(path: str) -> str:
+    if not path:
+        return "is empty; write an absolute path"
+    if ".." in path.split("/"):
+        return "holds '..'; write the path without"
+    return _wrong_path(path)
 
 
 def _wrong_tenancy(name: str) -> str:

@@ -191,6 +191,22 @@ class BootstrapParams:
 
 
 @dataclass(frozen=True, slots=True)
+class ProxyFiles:
+    """Where a proxy's files go, and whose they are.
+
+    `directory` is an absolute path on this host, of this proxy alone and outside the
+    bootstraps' directory. It is made if missing; what it is in must be there, and be
+    writable for nobody who is not trusted with what the controller writes. `seen_at`
+    is the path at which its Envoy sees that directory, such as in its container;
+    empty: the same. `owner` is (uid, gid); None: `bootstrap.owner`.
+    """
+
+    directory: str
+    seen_at: str = ""
+    owner: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Proxy:
     """One Envoy to serve: a proxy service registered in Consul.
 
@@ -224,6 +240,8 @@ class Proxy:
     has meanwhile stays."""
     key: str = ""
     """At most 200 bytes, and fit for a directory's name, as the id."""
+    files: ProxyFiles | None = None
+    """None: in the bootstraps' directory, in one named like the key."""
 
     def __post_init__(self) -> None:
         if not self.key:

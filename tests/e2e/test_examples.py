@@ -1,7 +1,9 @@
 """Every file in examples/ runs for real and prints what it is there to show."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -127,6 +129,33 @@ def test_custom_workload_source(
 
     (namespaces / "pod-1").unlink()
     wait_until(lambda: not (tmp_path / "run/pod-1").exists(), "pod-1 is forgotten")
+
+
+@pytest.mark.kernel
+@pytest.mark.consul
+def test_late_identity(
+    config: Path, tmp_path: Path, start: Callable[..., Child]
+) -> None:
+    """A VIP at once; with the id the same one, and files in the pod, of its user."""
+    pod = tmp_path / "pods" / "uid-1"
+    pod.mkdir(parents=True)
+    child = start("late_identity.py", str(config), str(pod.parent), "65534")
+    prints(child, "{'uid-1': 'no bootstrap yet: Consul does not know it yet (no id)'}")
+    vips = tmp_path / "run" / "vips.json"
+    before = vips.read_text()
+    assert not (pod / "consul" / "bootstrap.json").exists()
+
+    (pod / "id").write_text("web-1-sidecar-proxy\n")
+    prints(child, "Converged(servers=1, proxies=1, refused=0, complete=True) {}\n")
+    bootstrap = pod / "consul" / "bootstrap.json"
+    assert json.loads(bootstrap.read_text())["node"]["id"] == "web-1-sidecar-proxy"
+    assert (bootstrap.stat().st_uid, bootstrap.stat().st_gid) == (65534, 65534)
+    assert vips.read_text() == before
+    assert not (tmp_path / "run" / "uid-1").exists()
+
+    shutil.rmtree(pod)
+    elsewhere = tmp_path / "run" / "elsewhere.json"
+    wait_until(lambda: "uid-1" not in elsewhere.read_text(), "the pod is forgotten")
 
 
 @pytest.mark.kernel

@@ -6,12 +6,14 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from consul_ebpf.base.progress import Progress
+from consul_ebpf.controller.inputs import NO_BOOTSTRAP, NO_ID
 from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.controller.problems import ProblemFile
 from consul_ebpf.controller.runner import Runner
@@ -23,6 +25,7 @@ from consul_ebpf.model.values import (
     Credentials,
     KernelState,
     Proxy,
+    ProxyFiles,
     Server,
     ServerState,
     SlottedServer,
@@ -706,3 +709,29 @@ async def test_cancelled_in_the_middle_of_a_write_it_finishes_that_round(
     assert {"web"} == host.bootstraps()
     assert host.probe.closed
     assert not host.backend.closed
+
+
+async def test_a_proxy_whose_id_comes_late_is_served_then(tmp_path: Path) -> None:
+    """With the VIP it had before, in its own place; its token is kept by its key."""
+    volume = tmp_path / "volume"
+    late = Proxy(
+        id="",
+        node="",
+        key="pod-1",
+        credentials=Credentials(token="own"),  # an example
+        files=ProxyFiles(str(volume), seen_at="/consul"),
+    )
+    async with Host(tmp_path / "run", late, WEB).serving() as host:
+        await host.until_served(WEB)
+        await asyncio.sleep(60)
+        assert host.told[-1].refusals == {"pod-1": f"{NO_BOOTSTRAP}: {NO_ID}"}
+        assert not (volume / "bootstrap.json").exists()
+        before = host.table.vips
+        host.workloads.set([replace(late, id="api", node="host1"), WEB])
+        await host.until((volume / "bootstrap.json").exists)
+        assert before == host.table.vips
+        assert '"own"' in (volume / "token.json").read_text()
+        assert not host.told[-1].refusals
+        host.workloads.set([WEB])
+        await host.until(lambda: len(host.table.vips) == 1)
+        await host.until(lambda: not volume.exists())
