@@ -27,7 +27,7 @@ from consul_ebpf.controller.writing import STAYS
 from consul_ebpf.kernel.pods import UNBOUND, place_of
 from consul_ebpf.model.errors import InvalidProxyError
 from consul_ebpf.model.seams import BootstrapRenderer
-from consul_ebpf.model.values import BootstrapParams, PlacedProxy
+from consul_ebpf.model.values import BootstrapParams, PlacedProxy, ProxyFiles
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.params import Params
 from consul_ebpf.testing.maps import MemoryMapBackend
@@ -366,7 +366,7 @@ def test_fault_81_nothing_of_whom_a_source_cannot_name_is_removed(
     assert not backend.read().table.bindings
 
 
-def test_a_proxy_is_served_as_soon_as_its_id_comes(tmp_path: Path) -> None:
+def test_fault_140_a_proxy_is_served_as_soon_as_its_id_comes(tmp_path: Path) -> None:
     """It has its VIP before; then it has the same one, and its bootstrap."""
     backend = MemoryMapBackend()
     host = converger(tmp_path, backend)
@@ -404,3 +404,35 @@ def test_troubles_name_the_id_where_there_is_one(
     full = MemoryMapBackend(capacity=0)
     converger(tmp_path, full).converge(Inputs((FOUR,), (replace(bad, id=""),)))
     assert "proxy pod-1 (test): the VIP table is full" in caplog.text
+
+
+def test_fault_140_files_that_go_elsewhere_leave_nothing_behind(tmp_path: Path) -> None:
+    """Once the new ones are there; those of a proxy that is gone go, too."""
+    top = tmp_path / "run"
+    host = converger(top, MemoryMapBackend())
+    places: list[ProxyFiles | None] = [
+        None,
+        ProxyFiles(str(tmp_path / "one")),
+        ProxyFiles(str(tmp_path / "missing" / "two")),
+        ProxyFiles(str(tmp_path / "three")),
+        None,
+    ]
+    found = []
+    for files in places:
+        proxy = replace(WEB, key="pod-1", files=files)
+        done = host.converge(Inputs((FOUR,), (proxy, Proxy("api", "host1"))))
+        there = {path.parent.name for path in tmp_path.rglob("bootstrap.json")}
+        found.append((*(there - {"api"}), done.complete))
+    assert found == [
+        ("pod-1", True),
+        ("one", True),
+        ("one", False),
+        ("three", True),
+        ("pod-1", True),
+    ]
+    host.converge(Inputs((FOUR,), (replace(WEB, key="pod-1", files=places[3]),)))
+    lacking = Inputs((FOUR,), (), lacking=("somebody",))
+    converger(top, MemoryMapBackend()).converge(lacking)
+    assert (tmp_path / "three" / "bootstrap.json").exists()
+    converger(top, MemoryMapBackend()).converge(Inputs((FOUR,), ()))
+    assert not list(tmp_path.rglob("bootstrap.json"))
