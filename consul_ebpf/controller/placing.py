@@ -1,7 +1,8 @@
 """Which proxy has which VIP, bound to what. Pure.
 
 While a source cannot tell all of its proxies, those that nobody names may still exist:
-their VIPs stay in the kernel, and are given to nobody else.
+their VIPs stay in the kernel, and are given to nobody else. While it cannot be told
+where a proxy lives, its VIP stays bound to where the kernel has it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +11,7 @@ from ipaddress import IPv4Network
 
 from consul_ebpf.controller.inputs import Inputs
 from consul_ebpf.controller.outcomes import Refused, Trouble
-from consul_ebpf.kernel.pods import Bindings, place_of
+from consul_ebpf.kernel.pods import Bindings, Missing, place_of
 from consul_ebpf.model.names import named, shown
 from consul_ebpf.model.values import (
     Binding,
@@ -33,6 +34,8 @@ class Placement:
     """The others, by key."""
     kept: Mapping[Vip, Binding]
     """VIPs in the kernel of proxies that nobody names now."""
+    untold: Mapping[str, Trouble]
+    """What is wrong with proxies, by key, whose VIP stays bound to where it was."""
     remembered: Mapping[ProxyKey, Vip]
 
 
@@ -73,8 +76,8 @@ def place(
     for each in placed[room:]:
         why = f"the VIP table is full with {capacity}: raise kernel.max_proxies"
         refused[each.proxy.key] = _refused(each.proxy, why)
-    bound = _bound(placed[:room], inputs.bindings, refused)
-    return Placement(bound, refused, kept, allocation.remembered)
+    bound, untold = _bound(placed[:room], inputs.bindings, table, refused)
+    return Placement(bound, refused, kept, untold, allocation.remembered)
 
 
 def _unnamed(
@@ -90,17 +93,31 @@ def _unnamed(
 
 
 def _bound(
-    placed: Iterable[PlacedProxy], bindings: Bindings, refused: dict[str, Refused]
-) -> dict[PlacedProxy, Binding]:
-    """Look up whose each VIP is; a proxy of which that cannot be told is refused."""
-    bound = {}
+    placed: Iterable[PlacedProxy],
+    bindings: Bindings,
+    table: Table,
+    refused: dict[str, Refused],
+) -> tuple[dict[PlacedProxy, Binding], dict[str, Trouble]]:
+    """Look up whose each VIP is; a proxy of which that was never known is refused."""
+    bound, untold = {}, {}
     for each in placed:
-        binding = bindings.get(place_of(each.proxy), "not known yet")
-        if isinstance(binding, Binding):
-            bound[each] = binding
+        found = bindings.get(place_of(each.proxy), Missing("not known yet"))
+        if isinstance(found, Binding):
+            bound[each] = found
+            continue
+        held = table.bindings.get(each.vip)
+        if held and not found.gone and _of_the_kind(held, each.proxy):
+            bound[each] = held
+            untold[each.proxy.key] = Trouble(bare(each.proxy, found.why))
         else:
-            refused[each.proxy.key] = _refused(each.proxy, binding)
-    return bound
+            refused[each.proxy.key] = _refused(each.proxy, found.why)
+    return bound, untold
+
+
+def _of_the_kind(binding: Binding, proxy: Proxy) -> bool:
+    """Whether a VIP is bound by all that its proxy asks for now."""
+    asked = bool(proxy.netns), bool(proxy.cgroup)
+    return asked == (bool(binding.netns), bool(binding.cgroup))
 
 
 def without_a_way(

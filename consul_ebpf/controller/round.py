@@ -185,7 +185,12 @@ class Converger:
                 key = each.proxy.key
                 served = self._writer.serve(each, inputs)
                 twin = placement.refused.get(key)
-                outcomes[key] = _with(served, lost.get(key), twin.why if twin else None)
+                outcomes[key] = _with(
+                    served,
+                    lost.get(key),
+                    placement.untold.get(key),
+                    twin.why if twin else None,
+                )
                 step()
         self._writer.forget(outcomes)
         return outcomes
@@ -217,10 +222,17 @@ def _complete(outcome: Outcome) -> bool:
     return not isinstance(outcome, Served) or outcome.complete
 
 
-def _with(served: Served, lost: Trouble | None, twin: Trouble | None) -> Served:
-    """Add what is known of a proxy besides: no way to a server, another with its id."""
+def _with(
+    served: Served, lost: Trouble | None, untold: Trouble | None, twin: Trouble | None
+) -> Served:
+    """Add what is known of a proxy besides.
+
+    It has no way to a server; where it lives cannot be told; another has its id.
+    """
+    if untold is not None:
+        untold = replace(untold, effect="its VIP stays bound to where it was")
     if twin is not None:
         twin = replace(twin, effect="another entry")
     return replace(
-        served, waiting=served.waiting or lost, trouble=served.trouble or twin
+        served, waiting=served.waiting or lost, trouble=served.trouble or untold or twin
     )

@@ -1,14 +1,15 @@
 """Whose VIP is whose: a proxy's namespace and cgroup, as the kernel numbers them.
 
 A path is looked at again and again, for a pod that was restarted has another namespace
-at the same path. While a namespace cannot be told, a proxy keeps the one known of it;
-one that is gone takes its proxy's VIP with it.
+at the same path. If a namespace cannot be identified right now, the last known one is
+kept. If its path is gone, the VIP is withdrawn.
 """
 
 import re
 import stat
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from consul_ebpf.base.boundary import boundary
@@ -21,8 +22,22 @@ from consul_ebpf.model.values import Binding, Proxy
 Place = tuple[str, str]
 """A proxy's `netns` and `cgroup`, as configured; empty: not known."""
 
-Bindings = Mapping[Place, Binding | str]
-"""The binding of each place, or why there is none, in words."""
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why a place has no binding, in words."""
+
+    why: str
+    gone: bool = False
+    """Nothing is at the path. False: it cannot be told now what is there, and what was
+    known of it holds."""
+
+    def __str__(self) -> str:
+        return self.why
+
+
+Bindings = Mapping[Place, Binding | Missing]
+"""The binding of each place, or why there is none."""
 
 UNBOUND: Bindings = {("", ""): Binding()}
 """Of proxies of which no place is known: their VIPs are anybody's."""
@@ -45,6 +60,10 @@ def place_of(proxy: Proxy) -> Place:
     return proxy.netns, proxy.cgroup
 
 
+class _GoneError(KernelError):
+    """Nothing is at a path."""
+
+
 class Binder:
     """Finds the bindings of proxies; remembers what it found. Blocking."""
 
@@ -60,7 +79,7 @@ class Binder:
 
     def look(self, proxies: Iterable[Proxy]) -> Bindings:
         """Return the bindings of all places of these proxies."""
-        found = dict(UNBOUND)
+        found: dict[Place, Binding | Missing] = dict(UNBOUND)
         places = {place_of(proxy) for proxy in proxies}
         begun = time.monotonic()
         # Paths that took long come last, so that they keep no others waiting.
@@ -71,7 +90,8 @@ class Binder:
                 cookie = self._in_time(netns, begun + limit) if netns else 0
                 number, level = cgroup_of(cgroup) if cgroup else (0, 0)
             except ConsulEbpfError as error:
-                found[netns, cgroup] = str(error)
+                gone = isinstance(error, _GoneError)
+                found[netns, cgroup] = Missing(str(error), gone)
             else:
                 found[netns, cgroup] = Binding(cookie, number, level)
         in_use = {netns for netns, _ in found}
@@ -150,7 +170,7 @@ def _process(path: str) -> _Seen | None:
 
 
 def _gone(path: str, error: OSError) -> KernelError:
-    return KernelError(
+    return _GoneError(
         f"network namespace {one_line(path)} is not there ({error.strerror}): its "
         "VIP leads nowhere until it is"
     )
@@ -167,7 +187,7 @@ def cgroup_of(path: str) -> tuple[int, int]:
             directory = Path(path).resolve(strict=True)
             status = directory.stat()
         except FileNotFoundError as error:
-            raise KernelError(
+            raise _GoneError(
                 f"cgroup {one_line(path)} is not there ({error.strerror}): its VIP "
                 "leads nowhere until it is"
             ) from error

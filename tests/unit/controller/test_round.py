@@ -24,7 +24,7 @@ from consul_ebpf.controller.outcomes import Converged, Served, Trouble
 from consul_ebpf.controller.problems import ProblemFile, Problems
 from consul_ebpf.controller.round import Converger
 from consul_ebpf.controller.writing import STAYS
-from consul_ebpf.kernel.pods import UNBOUND, place_of
+from consul_ebpf.kernel.pods import UNBOUND, Missing, place_of
 from consul_ebpf.model.errors import InvalidProxyError
 from consul_ebpf.model.seams import BootstrapRenderer
 from consul_ebpf.model.values import BootstrapParams, PlacedProxy, ProxyFiles
@@ -119,7 +119,11 @@ def test_a_proxy_whose_namespace_is_not_to_be_told_is_refused(
     host = converger(tmp_path, backend)
     bound = Proxy("bound", "host1", netns="/run/netns/one")
     gone = Proxy("gone", "host1", owner="test", netns="/run/netns/two")
-    places = {**UNBOUND, place_of(bound): Binding(netns=5), place_of(gone): "no, not"}
+    places = {
+        **UNBOUND,
+        place_of(bound): Binding(netns=5),
+        place_of(gone): Missing("no"),
+    }
     inputs = Inputs((FOUR,), (WEB, bound, gone), bindings=places)
     assert inputs.complete
     assert host.converge(inputs) == Converged(servers=1, proxies=2, refused=1)
@@ -127,7 +131,32 @@ def test_a_proxy_whose_namespace_is_not_to_be_told_is_refused(
     assert list(table.bindings.values()) == [Binding(netns=5)]
     assert len(table.vips) == 2
     assert not (tmp_path / "gone").exists()
-    assert "proxy gone (test): no, not" in caplog.text
+    assert "proxy gone (test): no" in caplog.text
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_fault_29_a_namespace_that_cannot_be_told_after_a_restart(
+    tmp_path: Path, *, gone: bool
+) -> None:
+    """The VIP stays bound to where the kernel has it; one that is gone is withdrawn."""
+    backend = MemoryMapBackend()
+    bound = Proxy("bound", "host1", netns="/run/netns/one")
+    known = {**UNBOUND, place_of(bound): Binding(netns=5)}
+    converger(tmp_path, backend).converge(Inputs((FOUR,), (bound,), bindings=known))
+    before = backend.read().table
+
+    host = converger(tmp_path, backend)
+    host.resume()
+    unknown = {**UNBOUND, place_of(bound): Missing("the helper is dead", gone)}
+    done = host.converge(Inputs((FOUR,), (bound,), bindings=unknown))
+    assert (done.proxies, done.refused) == ((0, 1) if gone else (1, 0))
+    assert backend.read().table.vips == ({} if gone else before.vips)
+    assert (tmp_path / "bound" / "bootstrap.json").exists() is not gone
+    assert "the helper is dead" in str(done.outcomes["bound"])
+    # Bound by another kind of place it would be somebody else's.
+    other = replace(bound, cgroup="/sys/fs/cgroup/x")
+    places = {**UNBOUND, place_of(other): Missing("the helper is dead")}
+    assert host.converge(Inputs((FOUR,), (other,), bindings=places)).refused == 1
 
 
 def test_nothing_is_done_before_all_places_are_known() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from consul_ebpf import Binding, KernelError, PrivilegeError, Proxy
 from consul_ebpf.kernel import capabilities
-from consul_ebpf.kernel.pods import Binder, cgroup_of
+from consul_ebpf.kernel.pods import Binder, Missing, cgroup_of
 from consul_ebpf.testing import FakeNamespaces
 from tests.lab.scratch import cgroup2_mount, scratch_cgroup, scratch_netns
 
@@ -66,8 +66,9 @@ def test_fault_29_a_namespace_that_is_gone_takes_the_binding_along(
     binder.look([web])
     netns.unlink()
     told = binder.look([web])[str(netns), ""]
-    assert isinstance(told, str)
-    assert str(netns) in told
+    assert isinstance(told, Missing)
+    assert told.gone
+    assert str(netns) in str(told)
     netns.touch()
     assert binder.look([web])[str(netns), ""] == Binding(netns=77)
 
@@ -108,7 +109,7 @@ def test_fault_100_paths_that_take_long_keep_no_others_waiting(
     for proxy in fast:
         assert isinstance(found[proxy.netns, ""], Binding)
     for proxy in slow:
-        assert isinstance(found[proxy.netns, ""], str)
+        assert isinstance(found[proxy.netns, ""], Missing)
 
 
 @pytest.mark.parametrize("path", ["/a\0b", "/\ud800", "/" + 5000 * "a", "/proc/x"])
