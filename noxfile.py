@@ -56,6 +56,14 @@ def long(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON, venv_params=VENV)
+def scale(session: nox.Session) -> None:
+    """What a change costs with 250, 5,000, 20,000 and 65,536 proxies: docs/scale.md."""
+    require_debian(session)
+    install(session, "tests")
+    session.run("python", "-m", "tests.scale.measure", *session.posargs)
+
+
+@nox.session(python=PYTHON, venv_params=VENV)
 def demo(session: nox.Session) -> None:
     """Show it: three Consul servers, six Envoys, and servers that die. Needs root."""
     require_debian(session)

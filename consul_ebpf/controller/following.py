@@ -45,6 +45,8 @@ class ProxyFollower:
         self._central = central
         self._inputs = inputs
         self._looking = asyncio.Lock()
+        self._asked: tuple[object, object] = (None, None)
+        """Proxies and tokens that Consul was asked with last."""
         self._named: tuple[Proxy, ...] | None = None
         """What the source said last."""
 
@@ -107,6 +109,9 @@ class ProxyFollower:
         inputs = self._inputs.value or Inputs()
         if self._central is None or inputs.proxies is None:
             return
+        if self._asked[0] is inputs.proxies and self._asked[1] is inputs.tokens:
+            return
+        self._asked = inputs.proxies, inputs.tokens
         tokens = inputs.tokens or Tokens()
         self._central.want(
             {

@@ -133,6 +133,8 @@ def without_a_way(
         for ipv6, family in ((False, "IPv4"), (True, "IPv6"))
         if known and not any(each.ipv6 if ipv6 else each.ipv4 for each in known)
     }
+    if not missing:
+        return {}
     return {
         each.proxy.key: Trouble(
             f"its VIP {each.vip.literal} is {missing[each.vip.ipv6]} and no server has"

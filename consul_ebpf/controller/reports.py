@@ -28,6 +28,8 @@ class Reporter:
         self._said: dict[str, frozenset[str]] = {}
         """The keys of the proxies that have it, by each cause."""
         self._notes: frozenset[str] = frozenset()
+        self._outcomes: Mapping[str, Outcome] = {}
+        """Those reported last."""
         self._files = Reasons(logger, "files_failed")
         self._missing = Reasons(logger, "source_failed")
 
@@ -36,6 +38,10 @@ class Reporter:
 
     def report(self, outcomes: Mapping[str, Outcome], pruning: str = "") -> None:
         """Log what is new: troubles, notes, and why old files could not be removed."""
+        self._files.report([pruning] if pruning else [])
+        if outcomes is self._outcomes:
+            return
+        self._outcomes = outcomes
         causes: dict[str, dict[str, Trouble]] = {}
         for key, outcome in outcomes.items():
             for trouble in outcome.troubles:
@@ -51,7 +57,6 @@ class Reporter:
                 logger.info("no longer refused: proxy %s", one_line(name))
         self._said = standing
         self._report_notes(outcomes)
-        self._files.report([pruning] if pruning else [])
 
     def report_missing(self, missing: Iterable[str]) -> None:
         """Log what the controller lacks, each line once while it stands."""

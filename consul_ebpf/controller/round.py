@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 
@@ -17,6 +18,7 @@ from consul_ebpf.controller.kernel_table import KernelTable, Planned
 from consul_ebpf.controller.outcomes import (
     Converged,
     Outcome,
+    Refused,
     Served,
     Trouble,
     refusal,
@@ -26,14 +28,19 @@ from consul_ebpf.controller.problems import ProblemFile, problems_of
 from consul_ebpf.controller.reports import Reporter
 from consul_ebpf.controller.writing import Writer
 from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.kernel.pods import Bindings
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.seams import Applied, BootstrapRenderer, MapBackend
-from consul_ebpf.model.values import PooledServer, ServerState, Vip
+from consul_ebpf.model.values import Binding, PooledServer, Proxy, ServerState, Vip
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.vips import ProxyKey
 from consul_ebpf.servers.known import KnownServers
 
 logger = logging.getLogger(__name__)
+
+
+_Asked = tuple[tuple[Proxy, ...] | None, Bindings, tuple[str, ...]]
+"""The proxies, their bindings, and what is not known of either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,16 @@ class Converger:
         self._problems = problems
         self._vips = network, port
         self._remembered: Mapping[ProxyKey, Vip] = {}
+        self._placed: tuple[_Asked, Placement] | None = None
+        """The newest placement, and what it was made from."""
+        self._bound: Mapping[Vip, Binding] = {}
+        """Of that placement."""
+        self._outcomes: Mapping[str, Outcome] = {}
+        """Of the newest round."""
+        self._pruned: AbstractSet[object] | None = None
+        """Whose files there are at most, and where; None: there may be others."""
+        self._settled: Placement | None = None
+        """Whose files' places are remembered."""
         self._reporter = Reporter()
         self._telling = threading.Lock()
         self.missing: tuple[str, ...] = ()
@@ -116,6 +133,16 @@ class Converger:
     def prepare(self, inputs: Inputs) -> Prepared:
         """Say who is to have which VIP and prefer which server; the kernel waits."""
         begun = time.perf_counter()
+        placement = self._place(inputs)
+        self._memory.save(placement.remembered)  # writes only what changed
+        planned = self.kernel.prepare(inputs.servers or (), self._bound)
+        return Prepared(inputs, placement, planned, begun)
+
+    def _place(self, inputs: Inputs) -> Placement:
+        """Give proxies their VIPs; only a change of theirs makes another placement."""
+        asked = inputs.proxies, inputs.bindings, inputs.lacking
+        if self._placed is not None and self._placed[0] == asked:
+            return self._placed[1]
         placement = place(
             inputs,
             self._remembered,
@@ -123,13 +150,12 @@ class Converger:
             self.kernel.capacity,
             self._vips,
         )
-        self._memory.save(placement.remembered)  # writes only what changed
+        self._placed = asked, placement
         self._memory.save_ids(inputs.proxies or ())
         self._remembered = placement.remembered
-        bound = {each.vip: binding for each, binding in placement.bound.items()}
-        bound |= placement.kept
-        planned = self.kernel.prepare(inputs.servers or (), bound)
-        return Prepared(inputs, placement, planned, begun)
+        self._bound = {each.vip: bound for each, bound in placement.bound.items()}
+        self._bound |= placement.kept
+        return placement
 
     def program(self, prepared: Prepared) -> Applied:
         """Write what differs into the kernel: short, and the only part that does.
@@ -149,9 +175,11 @@ class Converger:
         inputs, placement = prepared.inputs, prepared.placement
         if self._known is not None:
             self._known.save(inputs.servers or ())
-        self._files.settle(each.proxy for each in placement.bound)
-        outcomes = self._outcomes(placement, inputs, step)
-        pruning = "" if inputs.lacking else self._prune(placement)
+        if placement is not self._settled:
+            self._files.settle(each.proxy for each in placement.bound)
+            self._settled = placement
+        outcomes = self._serve(placement, inputs, step)
+        pruning = self._prune(placement, inputs, outcomes)
         self._reporter.report(outcomes, pruning)
         states = [each.state for each in self.kernel.table.servers.values()]
         done = Converged(
@@ -174,10 +202,20 @@ class Converger:
             if self._problems is not None:
                 self._problems.save(problems_of(done.outcomes, done.missing))
 
-    def _outcomes(
+    def look_at_files(self) -> bool:
+        """Look at some proxies' files; whether another round is to write them again.
+
+        Not while a round writes files.
+        """
+        return self._writer.look()
+
+    def _serve(
         self, placement: Placement, inputs: Inputs, step: Callable[[], None]
-    ) -> dict[str, Outcome]:
-        """Write everybody's files; return what each proxy came to."""
+    ) -> Mapping[str, Outcome]:
+        """Write everybody's files; return what each proxy came to.
+
+        The same object as the last time where nothing has changed.
+        """
         lost = without_a_way(placement.bound, self.kernel.table.servers.values())
         outcomes: dict[str, Outcome] = dict(placement.refused)
         with timed("render"):
@@ -192,15 +230,30 @@ class Converger:
                     twin.why if twin else None,
                 )
                 step()
-        self._writer.forget(outcomes)
-        return outcomes
+        self._writer.forget(outcomes.keys())
+        if outcomes != self._outcomes:
+            self._outcomes = outcomes
+        return self._outcomes
 
-    def _prune(self, placement: Placement) -> str:
+    def _prune(
+        self, placement: Placement, inputs: Inputs, outcomes: Mapping[str, Outcome]
+    ) -> str:
         """Remove the files of proxies that are gone; return why that failed."""
+        if inputs.lacking:
+            self._pruned = None
+            return ""
+        places = {(each.proxy.key, each.proxy.files) for each in placement.bound}
+        # What is elsewhere now may be needed in its old place until it is there.
+        there = all(isinstance(o, Refused) or o.bootstrap for o in outcomes.values())
+        if self._pruned is not None and self._pruned <= places:
+            self._pruned = places
+            return ""
         try:
             self._files.prune({each.proxy.key for each in placement.bound})
         except ConsulEbpfError as error:
+            self._pruned = None
             return str(error)
+        self._pruned = places if there else None
         return ""
 
     def _log(self, applied: Applied, done: Converged, seconds: float) -> None:
@@ -229,6 +282,8 @@ def _with(
 
     It has no way to a server; where it lives cannot be told; another has its id.
     """
+    if lost is None and untold is None and twin is None:
+        return served
     if untold is not None:
         untold = replace(untold, effect="its VIP stays bound to where it was")
     if twin is not None:

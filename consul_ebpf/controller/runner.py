@@ -157,6 +157,9 @@ class Runner:
             self._rotator = Rotator(keeper, self.read, self._tables.stay, cuts)
         self._servers: Latest[tuple[PooledServer, ...]] = Latest()
         """The pool's."""
+        self._carried_out: Inputs | None = None
+        """The inputs of the newest round that was carried out."""
+        self._files_turn = asyncio.Lock()
         self._programmed: Latest[tuple[PooledServer, ...]] = Latest()
         """The servers as the kernel has them."""
         self._ids: dict[Vip, str] = {}
@@ -214,6 +217,7 @@ class Runner:
             "rounds": lambda: self._converge_each(tell),
             "missing": lambda: self._watch_missing(tell),
             "upkeep": self._keep_up,
+            "files": self._look_at_files,
             "moves": self._watch_moves,
             "cuts": lambda: self._cutter.follow(self._programmed),
         }
@@ -292,6 +296,15 @@ class Runner:
                 for line in mended:
                     logger.warning("%s", line, extra=event("mended"))
 
+    async def _look_at_files(self) -> None:
+        """Have a round write again what somebody else removed or changed."""
+        while True:
+            await asyncio.sleep(UPKEEP)
+            async with self._files_turn:
+                wrong = await finish(self._converger.look_at_files)
+            if wrong:
+                self._try_again()
+
     async def _watch_progress(self, on_upkeep: Callable[[], None]) -> None:
         """Say that work gets done, as long as it does."""
         reasons = Reasons(logger, "stuck")
@@ -316,25 +329,38 @@ class Runner:
             wait=exponential_jitter(initial=0.5, max=30),
             before_sleep=self._note_refusal,
         )
-        async for inputs in self._inputs.changes():
+        async for _ in self._inputs.changes():
             done: Converged | None = await insist(self._converge_newest)
             if done is None:
                 continue
             self._refusal, self._last = "", done
             tell(done)
             if not done.complete:
-                attempt = inputs.attempt + 1
-                again = functools.partial(self._put, attempt=attempt)
-                loop.call_later(FILES_AGAIN, again)
+                loop.call_later(FILES_AGAIN, self._try_again)
+
+    def _try_again(self) -> None:
+        """Have another round, of the same inputs."""
+        inputs = self._inputs.value or Inputs()
+        self._put(attempt=inputs.attempt + 1)
 
     async def _converge_newest(self) -> Converged | None:
         """Carry out the inputs as they are now; None while not all are known."""
         inputs = self._inputs.value or Inputs()
-        if not inputs.complete or (self._tls is not None and inputs.tls is None):
+        # First, before anything goes through all proxies.
+        await self._write_states(self._servers.value or inputs.servers or ())
+        inputs = self._inputs.value or Inputs()
+        if inputs is self._carried_out or not inputs.complete:
+            return None
+        if self._tls is not None and inputs.tls is None:
             return None
         # To its end, even when cancelled: tables and files then agree.
         done = await to_end(asyncio.ensure_future(self._round(inputs)))
-        self._programmed.set(self._converger.kernel.programmed(inputs.servers or ()))
+        self._carried_out = inputs
+        newest = self._servers.value or inputs.servers or ()
+        self._programmed.set(self._converger.kernel.programmed(newest))
+        last = self._last
+        if last and done.outcomes is last.outcomes and done.kept == last.kept:
+            return done
         self._ids = {each.vip: each.proxy.name for each in done.placed}
         if self._rotator is not None:
             self._rotator.written.set(written_by(done))
@@ -348,8 +374,9 @@ class Runner:
         applied = await self._tables.use(
             "a round", lambda _: converger.program(prepared)
         )
-        with self._progress.working("writing files") as step:
-            return await finish(lambda: converger.complete(prepared, applied, step))
+        async with self._files_turn:
+            with self._progress.working("writing files") as step:
+                return await finish(lambda: converger.complete(prepared, applied, step))
 
     def _note_refusal(self, state: RetryCallState) -> None:
         error = state.outcome and state.outcome.exception()

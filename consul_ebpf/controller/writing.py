@@ -2,18 +2,23 @@
 
 A proxy's trouble is its own: whatever goes wrong with one is in its outcome, and the
 next proxy's turn comes. What a running Envoy goes on with is never taken away.
+
+Nothing is rendered or looked at of a proxy whose files are made from what they were
+made from before: `look` sees, a slice at a time, whether somebody else changed them.
 """
 
 import logging
 import os
 import stat
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from consul_ebpf.base.boundary import boundary
 from consul_ebpf.base.events import event
+from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.controller.inputs import (
     NO_BOOTSTRAP,
     Inputs,
@@ -26,7 +31,7 @@ from consul_ebpf.controller.placing import bare
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.model.errors import ConsulEbpfError, InvalidProxyError
 from consul_ebpf.model.seams import BootstrapRenderer, Noting
-from consul_ebpf.model.values import PlacedProxy, Proxy
+from consul_ebpf.model.values import BootstrapParams, PlacedProxy, Proxy
 from consul_ebpf.proxies.params import Params
 
 logger = logging.getLogger(__name__)
@@ -44,6 +49,18 @@ class _Made:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Basis:
+    """All that a proxy's files are made from."""
+
+    placed: PlacedProxy
+    token: str = field(repr=False)
+    tls: TlsMaterial | None = field(repr=False)
+    params: BootstrapParams | None
+    waits: Trouble | None
+    overdue: bool
+
+
 class Writer:
     """Writes what changed; remembers which token each file holds."""
 
@@ -54,12 +71,37 @@ class Writer:
         """What this process wrote last, by proxy key."""
         self._notes: dict[str, tuple[str, ...]] = {}
         """Of the newest bootstrap that could be made, by proxy key."""
+        self._done: dict[str, tuple[_Basis, Served]] = {}
+        """By proxy key what its files were made from, and what that came to; only of
+        those that could all be written."""
 
     def __repr__(self) -> str:
         return f"<Writer {self._files!r}>"
 
     def serve(self, placed: PlacedProxy, inputs: Inputs) -> Served:
-        """Write a programmed proxy's files; whatever fails is in the answer."""
+        """Make a programmed proxy's files right; whatever fails is in the answer."""
+        key = placed.proxy.key
+        basis = _basis(placed, inputs)
+        done = self._done.get(key)
+        if done is not None and done[0] == basis:
+            return done[1]
+        served = self._write(placed, inputs)
+        if served.complete:
+            self._done[key] = basis, served
+            self._files.right.keep(key, self._files.bootstrap_path(placed.proxy).parent)
+        else:
+            self._done.pop(key, None)
+        return served
+
+    def look(self) -> bool:
+        """Look at the next slice of files; whether some must be written again."""
+        wrong = self._files.right.next_wrong()
+        for each in wrong:
+            self._done.pop(each, None)
+            self._files.right.forget(each)
+        return bool(wrong)
+
+    def _write(self, placed: PlacedProxy, inputs: Inputs) -> Served:
         proxy = placed.proxy
         path = self._files.bootstrap_path(proxy)
         failed = self._write_secrets(proxy, inputs)
@@ -84,10 +126,13 @@ class Writer:
             notes=self._notes.get(proxy.key, ()) if there else (),
         )
 
-    def forget(self, keep: Collection[str]) -> None:
+    def forget(self, keep: AbstractSet[str]) -> None:
         """Forget what is known of other proxies than these."""
-        for known in (self._tokens, self._notes):
-            for gone in known.keys() - set(keep):
+        for gone in self._done.keys() - keep:
+            self._files.right.forget(gone)
+        known: dict[str, Any]
+        for known in (self._tokens, self._notes, self._done):
+            for gone in known.keys() - keep:
                 known.pop(gone)
 
     def _write_secrets(self, proxy: Proxy, inputs: Inputs) -> str | None:
@@ -149,6 +194,19 @@ class Writer:
         if not _is_file(self._files.token_path(proxy)):
             return ""
         return self._tokens.get(proxy.key)
+
+
+def _basis(placed: PlacedProxy, inputs: Inputs) -> _Basis:
+    proxy = placed.proxy
+    params = inputs.params
+    return _Basis(
+        placed,
+        secret(inputs, proxy),
+        inputs.tls,
+        params.found.get(proxy.key) if params else None,
+        waits(proxy, inputs),
+        overdue=params is not None and proxy.key in params.overdue,
+    )
 
 
 def _attempt(proxy: Proxy, write: Callable[[], None]) -> str | None:

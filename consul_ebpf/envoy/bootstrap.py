@@ -75,6 +75,8 @@ class EnvoyBootstrap:
         self._tls = tls
         self._telemetry = telemetry
         self._env = env
+        self._noted: tuple[PlacedProxy, BootstrapParams | None, Notes] | None = None
+        """What was rendered last, for who then asks for the notes."""
 
     def __repr__(self) -> str:
         return f"<EnvoyBootstrap {'TLS' if self._tls else 'plaintext'}>"
@@ -91,7 +93,10 @@ class EnvoyBootstrap:
             InvalidProxyError: the proxy holds what no bootstrap may hold, or a text of
                 central configuration that is to be JSON is none.
         """
-        return self._render(placed, params or BootstrapParams(), Notes())
+        notes = Notes()
+        bootstrap = self._render(placed, params or BootstrapParams(), notes)
+        self._noted = placed, params, notes
+        return bootstrap
 
     def notes(
         self, placed: PlacedProxy, params: BootstrapParams | None = None
@@ -101,9 +106,11 @@ class EnvoyBootstrap:
         Raises:
             InvalidProxyError: as `render`.
         """
-        notes = Notes()
-        self._render(placed, params or BootstrapParams(), notes)
-        return notes.lines
+        noted = self._noted
+        if noted is None or noted[0] is not placed or noted[1] is not params:
+            self.render(placed, params)
+            noted = self._noted
+        return noted[2].lines if noted else ()
 
     def _render(
         self, placed: PlacedProxy, params: BootstrapParams, notes: Notes

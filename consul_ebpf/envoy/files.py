@@ -7,14 +7,19 @@ belong to `owner`, and nobody else can read them.
 import contextlib
 import json
 import logging
+import os
+import stat
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from consul_ebpf.base.files import TEMPORARY_SUFFIX, write_atomically
 from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.envoy.holdings import Holdings
 from consul_ebpf.envoy.places import Places
+from consul_ebpf.envoy.right_files import RightFiles
 from consul_ebpf.envoy.tls import tls_ca_secret, tls_cert_secret
 from consul_ebpf.envoy.token import token_secret
 from consul_ebpf.model.errors import ConsulEbpfError, InvalidProxyError
@@ -52,6 +57,8 @@ class BootstrapFiles:
         self._owner = owner
         self._holdings = Holdings(_FILE_MODE)
         self._places = Places(directory, BOOTSTRAP)
+        self.right = RightFiles(OURS)
+        """Whose files are as they should be, for who has written them all."""
 
     @property
     def owner(self) -> tuple[int, int] | None:
@@ -126,14 +133,14 @@ class BootstrapFiles:
                 self._unlink(proxy, name)
 
     def _unlink(self, proxy: Proxy, name: str) -> None:
-        path = self._place(proxy) / name
+        path = f"{self._place(proxy)}/{name}"
         try:
-            path.unlink(missing_ok=True)
-        except NotADirectoryError:
+            os.unlink(path)  # noqa: PTH108  # for every proxy: a Path costs more
+        except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             raise ConsulEbpfError(
-                f"cannot remove {str(path)!r}: {error.strerror}"
+                f"cannot remove {path!r}: {error.strerror}"
             ) from error
 
     def remove(self, key: str) -> bool:
@@ -198,18 +205,28 @@ class BootstrapFiles:
         self, proxy: Proxy, name: str, content: Mapping[str, Any]
     ) -> Path | None:
         directory = self._place(proxy)
-        if directory.parent == self._directory:
-            _make_directory(self._directory.resolve(), _TOP_MODE)
-        _make_directory(directory, _PROXY_MODE)
+        if not _is_directory(directory):
+            if directory.parent == self._directory:
+                _make_directory(self._directory.resolve(), _TOP_MODE)
+            _make_directory(directory, _PROXY_MODE)
         path = directory / name
         owner = (proxy.files.owner if proxy.files else None) or self._owner
-        data = json.dumps(content, indent=2).encode() + b"\n"
+        data = indented(content)
         if self._holdings.holds(path, data, owner):
             return None
         write_atomically(path, data, mode=_FILE_MODE, owner=owner)
         self._holdings.wrote(path, data, owner)
         log.info("wrote %s", path)
         return path
+
+
+def indented(content: Mapping[str, Any]) -> bytes:
+    """Return JSON as `json.dumps(content, indent=2)` writes it, four times as fast."""
+    try:
+        text = msgspec.json.format(json.dumps(content).encode(), indent=2)
+    except msgspec.DecodeError:  # half a character, which only Python's own lets pass
+        text = json.dumps(content, indent=2).encode()
+    return text + b"\n"
 
 
 def _remove_files(directory: Path) -> bool:
@@ -237,6 +254,14 @@ def _is_ours(path: Path) -> bool:
         path.name.startswith(tuple(f".{name}." for name in OURS))
         and path.name.endswith(TEMPORARY_SUFFIX)
     )
+
+
+def _is_directory(path: Path) -> bool:
+    """Whether there is a directory, and no link to one."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def _make_directory(path: Path, mode: int) -> None:

@@ -24,6 +24,7 @@ MAX_PATH = 4095
 """Bytes: the kernel's own limit."""
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 TENANCY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -39,6 +40,8 @@ def check_proxy(proxy: Proxy) -> None:
 
 def problems(proxy: Proxy) -> list[tuple[str, str]]:
     """Return (field, what is wrong and what to do) for each field that is wrong."""
+    if _plain(proxy):
+        return []
     wrong = {
         "id": _wrong_id(proxy.id) if proxy.id or not proxy.key else "",
         "key": _wrong_id(proxy.key) if proxy.key != proxy.id else "",
@@ -57,6 +60,26 @@ def problems(proxy: Proxy) -> list[tuple[str, str]]:
         *((field, text) for field, text in wrong.items() if text),
         *((f"credentials.{field}", text) for field, text in own),
     ]
+
+
+def _plain(proxy: Proxy) -> bool:
+    """Whether a proxy is called as most are, so that nothing can be wrong with it."""
+    id_ = proxy.id
+    return (
+        not (proxy.netns or proxy.cgroup or proxy.credentials or proxy.files)
+        and proxy.key == id_
+        and _PLAIN_ID.fullmatch(id_) is not None
+        and not id_.endswith(OWN_SUFFIXES)
+        and id_ not in OWN_NAMES
+        and _plain_name(proxy.node)
+        and _plain_name(proxy.service)
+        and (proxy.namespace == "default" or not _wrong_tenancy(proxy.namespace))
+        and (proxy.partition == "default" or not _wrong_tenancy(proxy.partition))
+    )
+
+
+def _plain_name(name: str) -> bool:
+    return len(name) <= MAX_NAME and name.isascii() and name.isprintable()
 
 
 def credential_problems(credentials: Credentials) -> list[tuple[str, str]]:

@@ -129,6 +129,10 @@ class Vip:
     port: int
     ipv6: bool = field(default=False, compare=False)
 
+    def __hash__(self) -> int:
+        """As equal ones have it; VIPs are keys of everything, so it is a quick one."""
+        return hash((int(self.address), self.port))
+
     @property
     def packed(self) -> bytes:
         """Address and port in network byte order."""

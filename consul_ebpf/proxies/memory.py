@@ -37,6 +37,7 @@ class VipMemory:
         """Keep the file in the bootstraps' directory."""
         self._file = JsonFile(directory / VIPS_FILE, list[_VipRecord])
         self._ids = JsonFile(directory / IDS_FILE, dict[str, str])
+        self._saved: Mapping[ProxyKey, Vip] | None = None
 
     def __repr__(self) -> str:
         return f"<VipMemory {self._file.path}>"
@@ -63,12 +64,15 @@ class VipMemory:
 
     def save(self, remembered: Mapping[ProxyKey, Vip]) -> None:
         """Write what `Allocation.remembered` says; a failure is logged, once."""
-        self._file.save(
+        if remembered is self._saved:
+            return
+        there = self._file.save(
             [
                 _VipRecord(*key, str(vip.address), vip.port, vip.ipv6)
                 for key, vip in remembered.items()
             ]
         )
+        self._saved = remembered if there else None
 
     def read_ids(self) -> dict[str, str]:
         """Return the ids of proxies by their keys, touching nothing."""

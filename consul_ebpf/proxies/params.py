@@ -35,6 +35,11 @@ EARLY = 0.001
 AT_ONCE = 16
 """Questions to the servers at the same time."""
 
+TOGETHER = 1.0
+MANY = 20_000
+"""Seconds that answers wait for others where there are so many proxies; less for
+fewer. Each time all that is known is told anew."""
+
 Ask = Callable[[Proxy, str], Awaitable[BootstrapParams | None]]
 """Asks for a proxy with its token; None: the servers know no such question."""
 
@@ -81,6 +86,7 @@ class CentralConfig:
         """A heap of when to ask what; one that is not its question's own is old."""
         self._order = itertools.count()
         self._sooner = asyncio.Event()
+        self._telling: asyncio.TimerHandle | None = None
         self._free = asyncio.Semaphore(AT_ONCE)
         self.params: Latest[Params] = Latest()
         self.params.set(Params())
@@ -150,7 +156,8 @@ class CentralConfig:
         else:
             pause = self._refresh
             question.failures = 0
-            if self._questions.get(proxy.key) is question:
+            known = proxy.key in self._found and self._found[proxy.key] == answer
+            if self._questions.get(proxy.key) is question and not known:
                 self._waiting.pop(proxy.key, None)
                 self._overdue.discard(proxy.key)
                 self._found[proxy.key] = answer
@@ -172,6 +179,14 @@ class CentralConfig:
             self._publish()
 
     def _publish(self) -> None:
+        """Tell soon: answers that come one after the other are told together."""
+        if self._telling is None:
+            delay = min(TOGETHER, len(self._questions) * TOGETHER / MANY)
+            loop = asyncio.get_running_loop()
+            self._telling = loop.call_later(delay, self._tell)
+
+    def _tell(self) -> None:
+        self._telling = None
         self.params.set(
             Params(dict(self._found), dict(self._waiting), frozenset(self._overdue))
         )

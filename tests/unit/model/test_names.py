@@ -2,9 +2,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from consul_ebpf.model.errors import InvalidProxyError
-from consul_ebpf.model.names import MAX_ID, MAX_NAME, check_proxy
+from consul_ebpf.model.names import MAX_ID, MAX_NAME, check_proxy, problems
 from consul_ebpf.model.values import Credentials, Login, Proxy
 
 GOOD = Proxy("web-1-sidecar-proxy", "host1-virtual", owner="configuration")
@@ -119,3 +121,17 @@ def test_fault_88_hostile_credentials(field: str, text: str) -> None:
     assert f": credentials.{field} " in str(caught.value)
     assert str(caught.value).isprintable()
     assert "s3cr3t" not in str(caught.value)
+
+
+@given(
+    st.text(st.sampled_from("aZ0._-/ü\n\x85 "), max_size=6)
+    | st.sampled_from(["api.sock", "a.json", "a.bad", "x" * MAX_ID, "x" * 201]),
+    st.text(st.sampled_from("a ü\n\x85/")) | st.sampled_from(["x" * 512, "x" * 513]),
+    st.text(st.sampled_from("a-_.ü\n"), max_size=3) | st.just("default"),
+)
+def test_plain_names_are_found_out_quickly_and_the_same(
+    id_: str, name: str, tenancy: str
+) -> None:
+    """A proxy with a path is looked at in full: the answer is no other."""
+    proxy = Proxy(id_, name, namespace=tenancy, partition=tenancy, service=name)
+    assert problems(proxy) == problems(replace(proxy, netns="/run/netns/x"))

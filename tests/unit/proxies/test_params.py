@@ -144,3 +144,26 @@ async def test_another_id_is_another_proxy_to_consul() -> None:
         central.want({replace(API, key="pod-1"): ""})
         await asyncio.sleep(1)
         assert central.params.value.found == {"pod-1": consul.answers["api"]}
+
+
+async def test_many_answers_are_told_together_and_old_ones_not_at_all() -> None:
+    """Each time all is told anew, and what follows goes through all of it."""
+
+    async def ask(proxy: Proxy, _token: str) -> BootstrapParams:
+        await asyncio.sleep(0.01)
+        return BootstrapParams(identity=proxy.id)
+
+    central = CentralConfig(ask, refresh=60)
+    task = asyncio.create_task(central.run())
+    try:
+        central.want({Proxy(f"web-{n}", "host1"): "" for n in range(2000)})
+        await asyncio.sleep(5)
+        assert central.params.value
+        assert len(central.params.value.found) == 2000
+        told = central.params.version
+        assert told < 40
+        await asyncio.sleep(200)
+        assert central.params.version == told
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
