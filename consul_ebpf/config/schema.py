@@ -239,7 +239,7 @@ class Prometheus(Section, frozen=True):
     """PEM file to verify scrapers by that show a certificate; with the next two or not
     at all."""
     cert: str = ""
-    """That listener's certificate."""
+    """That listener's certificate. Envoy reads it when it starts."""
     key: str = ""
     """Its key."""
 

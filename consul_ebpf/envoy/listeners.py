@@ -75,7 +75,8 @@ def backend_cluster(name: str, address: Part) -> Part:
 def prometheus_secrets(prometheus: Prometheus) -> list[Part]:
     """Return `static_resources.secrets` for TLS on the Prometheus listener.
 
-    Envoy watches the files' directories, so that certificates may be renewed.
+    As consul-dataplane's. Envoy was seen not to watch these directories: a renewed
+    certificate needs its restart.
     """
     if not prometheus.cert:
         return []

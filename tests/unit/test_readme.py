@@ -200,6 +200,8 @@ def test_paths_named_exist(page: str) -> None:
     """In backticks, from the top or from the package: a place that moved is noticed."""
     named = re.findall(r"`([\w./-]+/[\w-]+\.(?:py|c|h|md))`", TEXTS[page])
     assert named
-    places = (ROOT, ROOT / "consul_ebpf")
+    places = (ROOT, ROOT / "consul_ebpf", ROOT / "bpf", ROOT / "tests")
     for path in named:
         assert any((place / path).exists() for place in places), path
+    for name in re.findall(r"`(\w+\.(?:py|c|h))`", TEXTS[page]):
+        assert any(next(place.rglob(name), None) for place in places[1:]), name
