@@ -120,15 +120,21 @@ class Host:
             assert {asyncio.current_task()} == asyncio.all_tasks()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Return when a round has made it so; a runner that ends is an error."""
-        while not condition():
-            self._news.clear()
-            news = asyncio.create_task(self._news.wait())
-            await asyncio.wait([news, self.task], return_when="FIRST_COMPLETED")
-            if self.task.done():
+        """Return when a round has made it so; a runner that ends is an error.
+
+        So is an hour of virtual time: nothing here takes that long.
+        """
+        async with asyncio.timeout(3600):
+            while not condition():
+                self._news.clear()
+                news = asyncio.create_task(self._news.wait())
+                await asyncio.wait(
+                    [news, self.task], timeout=1, return_when="FIRST_COMPLETED"
+                )
                 news.cancel()
-                await self.task
-                raise AssertionError("the runner ended")
+                if self.task.done():
+                    await self.task
+                    raise AssertionError("the runner ended")
 
     async def until_served(self, *proxies: Proxy) -> None:
         await self.until(lambda: {each.id for each in proxies} == self.bootstraps())
