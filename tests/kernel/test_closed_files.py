@@ -12,6 +12,7 @@ import pytest
 from consul_ebpf.base.reading import FileError, fingerprint, read_file
 from consul_ebpf.kernel.closed_files import ClosedFiles
 from consul_ebpf.kernel.helper import Helper
+from tests.lab.no_files import fifo, huge, zero
 
 pytestmark = pytest.mark.kernel
 
@@ -55,19 +56,6 @@ def test_what_the_helper_reads_is_what_there_is(helper: Helper, path: Path) -> N
     assert reader.read(strange, 100) == read_file(strange, 100)
 
 
-def _fifo(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def _zero(path: Path) -> None:
-    path.symlink_to("/dev/zero")
-
-
-def _huge(path: Path) -> None:
-    with path.open("wb") as file:
-        file.truncate(100 << 20)
-
-
 def _nothing(_: Path) -> None:
     pass
 
@@ -80,7 +68,7 @@ def _anothers(path: Path) -> None:
     os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
 
 
-@pytest.mark.parametrize("make", [_fifo, _zero, _huge, _nothing, _anothers])
+@pytest.mark.parametrize("make", [fifo, zero, huge, _nothing, _anothers])
 def test_fault_93_the_helper_refuses_what_the_reader_refuses(
     helper: Helper, path: Path, make: Callable[[Path], None]
 ) -> None:

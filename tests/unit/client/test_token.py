@@ -3,7 +3,6 @@
 import codecs
 import logging
 import os
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from consul_ebpf.client.token import (
     no_token,
 )
 from consul_ebpf.model.errors import ConsulError
+from tests.lab.no_files import directory, fifo, huge, listener, zero
 
 SECRET = "5e17eca7-0000-0000-0000-000000000000"
 
@@ -128,29 +128,7 @@ def test_fault_92_a_file_that_holds_no_token(
     assert token() == SECRET
 
 
-def _fifo(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def _zero(path: Path) -> None:
-    path.symlink_to("/dev/zero")
-
-
-def _huge(path: Path) -> None:
-    with path.open("wb") as file:
-        file.truncate(100 << 20)
-
-
-def _directory(path: Path) -> None:
-    path.mkdir()
-
-
-def _socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind(str(path))
-
-
-@pytest.mark.parametrize("make", [_fifo, _zero, _huge, _directory, _socket])
+@pytest.mark.parametrize("make", [fifo, zero, huge, directory, listener])
 def test_fault_93_what_is_no_file_is_no_token(
     path: Path, make: Callable[[Path], None]
 ) -> None:
