@@ -131,9 +131,13 @@ class Host:
         return self._keys.get(name, name)
 
     def owner(self, name: str) -> str:
-        """Return whose a proxy is; empty: it is not known."""
+        """Return whose a proxy is, served or not; empty: it is not known."""
         outcome = self._outcomes.get(self._key(name))
-        return outcome.placed.proxy.owner if isinstance(outcome, Served) else ""
+        if outcome is None:
+            return ""
+        return (
+            outcome.placed.proxy.owner if isinstance(outcome, Served) else outcome.owner
+        )
 
     def name(self, key: str) -> str:
         """Return what people call the proxy of this key."""

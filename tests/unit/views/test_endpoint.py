@@ -269,6 +269,9 @@ async def test_fault_86_only_the_catalogs_id_may_be_registered(tmp_path: Path) -
         of = Proxy("db", "n", owner="/etc/consul-ebpf.d/db.toml")
         world.converged(replace(WEB, proxy=of))
         assert (await world.ask("PUT", "/v1/proxies/db", b"{}"))[0] == 409
+        waits = Refused(Trouble("no VIP is free"), owner="configuration")
+        world.host.converged(Converged(1, 0, 1, outcomes={"api": waits}))
+        assert (await world.ask("PUT", "/v1/proxies/api", b"{}"))[0] == 409
 
 
 async def test_fault_87_sixty_puts_at_once_over_the_socket(tmp_path: Path) -> None:
