@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,6 +39,8 @@ CONSUL_TIMEOUT = 5.0  # seconds for the source's first answer
 @configured(serving=True)
 def doctor(config: Config) -> None:
     """Check kernel, cgroup v2, bpffs, BCC, capabilities and Consul."""
+    # What is made for a moment is removed, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     findings = [
         _find("kernel", _kernel),
         _find("cgroup v2", lambda: f"{host.find_cgroup(config.kernel.cgroup)}"),

@@ -42,6 +42,9 @@ from consul_ebpf.model.values import (
 
 CONNECT_SECONDS = 3.0
 
+PREFIX = "consul-ebpf-doctor-"
+"""Begins the names of directories that are there for a moment; the pid follows."""
+
 _SO_COOKIE = 57
 _OWN_TABLE = 512  # VIPs in a table of our own
 
@@ -164,10 +167,27 @@ def trial(place: Place, servers: Sequence[Server]) -> Iterator[Trial]:
     """
     with ExitStack() as stack:
         with boundary(KernelError, "no connect can be tried"):
+            _sweep(place)
             made = _live(stack, place) or _own(stack, place, servers)
             stack.callback(made.remove)
             stack.enter_context(_inside(made.cgroup))
         yield made
+
+
+def _sweep(place: Place) -> None:
+    """Remove what trials left that were killed outright."""
+    for left in place.bpffs.glob(f"{PREFIX}*"):
+        if _ended(left):
+            shutil.rmtree(left, ignore_errors=True)
+    for left in place.cgroup.glob(f"{PREFIX}*"):
+        if _ended(left):
+            with suppress(OSError):
+                left.rmdir()
+
+
+def _ended(left: Path) -> bool:
+    pid = left.name.removeprefix(PREFIX)
+    return not Path("/proc", pid).exists()
 
 
 def _live(stack: ExitStack, place: Place) -> Trial | None:
@@ -187,7 +207,7 @@ def _live(stack: ExitStack, place: Place) -> Trial | None:
 
 def _own(stack: ExitStack, place: Place, servers: Sequence[Server]) -> Trial:
     """Attach a program of our own, with tables of its own, until the end."""
-    directory = place.bpffs / f"consul-ebpf-doctor-{os.getpid()}"
+    directory = place.bpffs / f"{PREFIX}{os.getpid()}"
     directory.mkdir(mode=0o700)
     try:
         program = CONNECT.sized(vips=_OWN_TABLE)
@@ -229,7 +249,7 @@ def _inside(cgroup: Path) -> Iterator[None]:
         return
     if ours is None:
         raise KernelError(f"this process has no cgroup to come back to from {cgroup}")
-    scratch = cgroup / f"consul-ebpf-doctor-{os.getpid()}"
+    scratch = cgroup / f"{PREFIX}{os.getpid()}"
     scratch.mkdir()
     try:
         (scratch / "cgroup.procs").write_text(f"{os.getpid()}", encoding="ascii")

@@ -1,11 +1,13 @@
 """`doctor` goes the whole way to real gRPC servers, with others at the hook."""
 
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from consul_ebpf.kernel.trial import PREFIX
 from tests.kernel.conftest import Kernel
 from tests.kernel.test_trial import SERVICE, translating
 from tests.lab.controller import COMMAND, ControllerProcess, toml
@@ -91,3 +93,35 @@ def test_fault_107_doctor_says_where_it_stops(kernel: Kernel, tmp_path: Path) ->
     assert said.startswith("FAIL ")
     assert "TCP failed" in said
     assert "'connect4'" in said
+
+
+def test_fault_107_a_doctor_that_is_ended_leaves_nothing(
+    kernel: Kernel, tmp_path: Path
+) -> None:
+    """By SIGTERM at once; by SIGKILL until the next one."""
+
+    def traces() -> list[Path]:
+        places = (kernel.cgroup, kernel.bpffs)
+        return [each for place in places for each in place.glob(f"{PREFIX}*")]
+
+    def caught(number: signal.Signals) -> int:
+        """End it while it has something of its own in the kernel."""
+        command = [*COMMAND, "doctor", "--config", str(tmp_path / "config.toml")]
+        for _ in range(20):
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL) as run:
+                while run.poll() is None and not traces():
+                    pass
+                if run.poll() is None:
+                    run.send_signal(number)
+            if run.returncode in {128 + number, -number}:
+                return run.returncode
+        raise AssertionError("it was never caught at work")
+
+    with live_server("127.0.12.9") as server:
+        (tmp_path / "config.toml").write_text(toml(config(kernel, server)))
+        assert 128 + signal.SIGTERM == caught(signal.SIGTERM)
+        assert traces() == []
+        caught(signal.SIGKILL)
+        _, lines = doctor(kernel, tmp_path, server)
+        assert way(lines, server).startswith("ok")
+        assert traces() == []
