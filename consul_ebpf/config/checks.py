@@ -164,7 +164,10 @@ def _kernel(kernel: Kernel, consul: dict[IPv4Address, str]) -> Problems:
         yield key, f"{network} is not the host's own, tokens could leave it{BETTER}"
     for address, whose in {**consul, IPv4Address("127.0.0.1"): "localhost"}.items():
         if address in network:
-            yield key, f"{network} holds {address} ({whose}){BETTER}"
+            yield (
+                key,
+                f"{network} holds {address} ({whose}); take a range that does not",
+            )
 
 
 def _server_addresses(consul: Consul) -> dict[IPv4Address, str]:

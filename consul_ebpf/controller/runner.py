@@ -418,5 +418,5 @@ class Runner:
         return tuple(lines)
 
     async def read(self) -> KernelState:
-        """Read the tables and their counters; one caller at a time uses the backend."""
+        """Read the tables and their counters, beside whoever writes."""
         return await self._tables.read()
