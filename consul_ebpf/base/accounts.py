@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable
 
 LARGEST = (1 << 32) - 2
-"""The largest uid and gid: the kernel takes 2**32 - 1 as "none"."""
+"""The largest uid and gid: to the kernel, 2**32 - 1 means "none"."""
 
 
 def problem(text: str) -> str:
-    """Say what is wrong with a name or number, whatever host it is for; pure."""
+    """Say what is wrong with a name or number on any host; empty: nothing. Pure."""
     if re.fullmatch("[0-9]+", text):
         if len(text) > 10 or int(text) > LARGEST:
             return f"is not 0 to {LARGEST}"
@@ -20,17 +20,18 @@ def problem(text: str) -> str:
 
 
 def uid_of(user: str) -> int:
-    """Return a user's number; one that is a number need not be on this host.
+    """Return a user's uid. A number is accepted even if this host knows no such user.
 
     Raises:
-        ValueError: it cannot be one, or is not on this host; says so without the name.
+        ValueError: no user can be called so, or this host has none of that name. The
+            message does not repeat the name.
     """
     number = _number(user)
     return _found(lambda: pwd.getpwnam(user).pw_uid) if number is None else number
 
 
 def gid_of(group: str) -> int:
-    """Return a group's number, as `uid_of` does a user's; raises ValueError."""
+    """Return a group's gid, as `uid_of` does a user's uid; raises ValueError."""
     number = _number(group)
     return _found(lambda: grp.getgrnam(group).gr_gid) if number is None else number
 
@@ -43,8 +44,8 @@ def group_of(uid: int) -> int:
 def _number(text: str) -> int | None:
     if wrong := problem(text):
         raise ValueError(wrong)
-    # By the ASCII digits: what str.isdigit takes, int may not ("²"), and what int
-    # takes may be no number to anybody else ("٣").
+    # Only ASCII digits: int refuses some that str.isdigit accepts ("²"), and accepts
+    # some that nobody else reads as a number ("٣").
     return int(text) if re.fullmatch("[0-9]+", text) else None
 
 

@@ -15,24 +15,24 @@ MAX_FILES = 1000
 """In a directory. With all of the world's roots in files of their own it has 300."""
 
 Seen = tuple[tuple[str, Fingerprint | str], ...]
-"""Each file with its fingerprint, or with why it has none: another one means: read."""
+"""Each file with its fingerprint, or the reason it has none. A change: read again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authorities:
-    """What a file or a directory gave."""
+    """The CA certificates found in a file or a directory."""
 
     pem: str
-    """The certificates, written anew, each once; never empty."""
+    """The certificates as PEM, encoded again, each once; never empty."""
     seen: Seen
     gave: frozenset[str]
     """Names of the files that hold certificates."""
     skipped: tuple[str, ...] = ()
-    """A line for each thing in a directory that gave none: key files are among them."""
+    """A line for each entry of a directory without certificates, such as key files."""
 
 
 def look(ca_certs: str) -> Seen:
-    """Return what tells whether to read again, without reading.
+    """Return what changes when the certificates may have, without reading them.
 
     Raises:
         FileError: nothing is there, or it cannot be looked at.
@@ -46,9 +46,9 @@ def look(ca_certs: str) -> Seen:
 def read(ca_certs: str, gave: frozenset[str] = frozenset()) -> Authorities:
     """Read the certificates.
 
-    In a directory files without certificates are skipped: people keep the keys beside
-    them. But a file of `gave`, which held some before, must hold some as long as it
-    is there: it may be half written.
+    In a directory, files without certificates are skipped, because people keep keys
+    beside them. But a file in `gave` held certificates before: without them it may be
+    half written, and is refused.
 
     Raises:
         FileError: there is no certificate, or one is cut off or damaged.
@@ -92,7 +92,7 @@ def _read_directory(path: Path, gave: frozenset[str]) -> Authorities:
 
 
 class _DamagedError(FileError):
-    """A certificate begins and is none: never skipped."""
+    """A certificate is cut off or damaged. Such a file is never skipped."""
 
 
 def _certificates(path: Path, data: bytes) -> list[str]:
@@ -112,9 +112,9 @@ def _fingerprint(path: Path) -> Fingerprint | str:
 
 
 def _entries(directory: Path) -> list[Path]:
-    """Return what is in a directory, sorted by name, but directories.
+    """Return the entries of a directory, sorted by name, without subdirectories.
 
-    Kubernetes' mounts have links to files in ..data, and directories beside them.
+    A volume of Kubernetes has links to the files in `..data`, and that directory too.
     """
     try:
         names = os.listdir(directory)  # noqa: PTH208  # names are all that is needed

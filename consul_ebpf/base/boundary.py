@@ -1,7 +1,7 @@
-"""Where an exception that is not ours becomes one of ours.
+"""The place where a foreign exception becomes an error of ours.
 
-What comes from outside may be anything, and the library that reads it may raise
-anything. Each boundary (an answer, a file, one proxy's bootstrap) is one `with`::
+Input from outside may be anything, and the library that reads it may raise anything.
+Each boundary (an answer, a file, one proxy's bootstrap) is one `with`::
 
     with boundary(ConsulError, "Consul at 10.0.0.1:8500"):
         return decode(answer)
@@ -14,22 +14,22 @@ from consul_ebpf.base.lines import one_line
 from consul_ebpf.model.errors import ConsulEbpfError
 
 SHOWN = 300
-"""Characters that are shown of what a foreign exception says."""
+"""Characters shown of a foreign exception's message."""
 
 
 @contextmanager
 def boundary(
     error: Callable[[str], ConsulEbpfError], what: str, *, hide: str = ""
 ) -> Iterator[None]:
-    """Turn every exception of the block that is not ours into `error(one line)`.
+    """Turn each foreign exception of the block into `error(one line)`.
 
-    Errors of ours go through as they are, and so do cancellation and the end of the
-    process, which are no `Exception`.
+    Our own errors pass unchanged. So do cancellation and `SystemExit`, which are not
+    subclasses of `Exception`.
 
     Args:
-        error: makes the error, mostly its class.
-        what: begins the line; says where the trouble comes from.
-        hide: a secret that must not be shown, should the exception quote it.
+        error: makes the error; usually its class.
+        what: the start of the line: where the input came from.
+        hide: a secret to remove from the line, in case the exception quotes it.
     """
     try:
         yield
@@ -40,7 +40,7 @@ def boundary(
 
 
 def reason(foreign: BaseException, *, hide: str = "") -> str:
-    """Say in one printable line what an exception that is not ours means."""
+    """Return one printable line that says what a foreign exception means."""
     if isinstance(foreign, OSError) and foreign.strerror:
         return one_line(foreign.strerror, SHOWN)
     if isinstance(foreign, RecursionError):

@@ -1,4 +1,4 @@
-"""Why a server's certificate was refused, and what decides that. Pure."""
+"""Says why a server's certificate was refused and which key decides it. Pure."""
 
 import ssl
 
@@ -14,7 +14,9 @@ DATES = {9, 10}
 def refused(error: ssl.CertificateError, named_by: str) -> str:
     """Say what is wrong with a certificate and where to look.
 
-    `named_by` names the keys of the configuration that made the name looked for.
+    Args:
+        error: raised by Python's ssl module.
+        named_by: the configuration keys that decide which name is expected.
     """
     why = one_line(getattr(error, "verify_message", "") or "not accepted", 200)
     why = why.rstrip(".")

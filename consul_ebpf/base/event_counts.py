@@ -1,4 +1,4 @@
-"""What the controller met, kept where `status` finds it, also when it is dead."""
+"""How often each event happened, on disk: `status` needs no controller to show it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ EVENTS_FILE = "events.json"
 
 
 class EventCounts:
-    """`events.json`: how often each event happened since the newest start."""
+    """`events.json`: how often each event happened since the controller started."""
 
     def __init__(self, directory: Path) -> None:
         """Keep the file in the bootstraps' directory."""
@@ -27,5 +27,5 @@ class EventCounts:
             return {}
 
     def save(self, counts: Mapping[str, int]) -> None:
-        """Write the counts, if they are others; a failure is logged, once."""
+        """Write the counts if they changed; a standing failure is logged once."""
         self._file.save(dict(counts))

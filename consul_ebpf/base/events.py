@@ -1,8 +1,8 @@
-"""What happens to a host is a log line with a name, and is counted by that name.
+"""Events: log lines with a name. They are counted by that name.
 
     logger.warning("%s was detached; attached it again", hook, extra=event("mended"))
 
-One line and one count for each event, so that the two cannot say different things.
+The log and the counts come from the same call, so they cannot contradict each other.
 """
 
 import logging
@@ -46,7 +46,7 @@ class Extra(TypedDict):
 
 
 def event(name: Event, count: int = 1) -> Extra:
-    """Return the `extra` of a log call, which makes its line an event."""
+    """Return the `extra` that makes a log call's line an event."""
     return {"event": name, "count": count}
 
 

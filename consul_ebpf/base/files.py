@@ -8,7 +8,7 @@ from pathlib import Path
 from consul_ebpf.model.errors import ConsulEbpfError
 
 TEMPORARY_SUFFIX = ".tmp"
-"""Ends the name of a file half written; one is left only by a process killed midway."""
+"""Ends the name of a half-written file. A process that is killed midway leaves one."""
 
 
 def write_atomically(
@@ -18,7 +18,7 @@ def write_atomically(
     mode: int = 0o600,
     owner: tuple[int, int] | None = None,
 ) -> None:
-    """Make `path` a file of `data`: a reader finds the old content or the new.
+    """Replace the content of `path` by `data`: a reader finds the old or the new one.
 
     The new content survives a power cut once this returns. A symbolic link at `path`
     is replaced, not followed. `mode` is exact, whatever the umask; `owner` is
@@ -27,8 +27,8 @@ def write_atomically(
     Raises:
         ConsulEbpfError: the file could not be written; what was there stays.
     """
-    # Looked up once: were the directory's path swapped midway, all steps still
-    # happen in one and the same directory.
+    # Opened once, so that all steps happen in the same directory even if somebody swaps
+    # its path midway.
     try:
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:

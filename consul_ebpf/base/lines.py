@@ -1,20 +1,20 @@
-"""Text from elsewhere, made one printable line. Pure.
+"""Makes text from elsewhere one printable line. Pure.
 
-A node's name, an answer's text or a path may hold line ends and terminal codes. In a
-log they could forge lines or clear a screen, so everything shown goes through here.
+A node's name, an answer or a path may hold line ends and terminal codes, which could
+forge log lines or clear a screen. So all such text is shown through these functions.
 """
 
 SHOWN = 2000
-"""Characters of one line at most: a log line is read by people."""
+"""Most characters of a line: people read it."""
 
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def printable(text: str) -> str:
-    r"""Return `text` with everything that does not print written as an escape.
+    r"""Return `text` with each unprintable character written as an escape.
 
-    Spaces stay. Line ends, control characters, what turns the direction of writing and
-    halves of surrogate pairs become `\n`, `\x1b`, `\u2028`, `\ud800`.
+    Spaces stay. Line ends, control characters, characters that change the direction of
+    writing, and lone surrogates become `\n`, `\x1b`, `\u202e`, `\ud800`.
     """
     if text.isprintable():
         return text
@@ -27,7 +27,7 @@ def printable(text: str) -> str:
 def one_line(text: object, limit: int = SHOWN) -> str:
     """Return `str(text)` as one printable line of at most `limit` characters.
 
-    White space at the ends is left out, and each run of it becomes one space.
+    White space at both ends is removed, and each run of it becomes one space.
     """
     line = printable(" ".join(str(text)[: 4 * limit].split()))
     return line if len(line) <= limit else f"{line[: limit - 3]}..."

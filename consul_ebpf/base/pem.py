@@ -1,8 +1,8 @@
 """PEM files as people have them. Pure.
 
-Only what is between BEGIN and END counts; what is before, between and after may be text
-in any encoding. What leaves here was written anew from the decoded bytes, so that a
-private key, or whatever else lies beside a certificate, never goes along with it.
+Only what stands between BEGIN and END counts; around it there may be text in any
+encoding. A certificate is decoded and encoded again, so that a private key, or whatever
+else stands beside it in the file, never goes along with it.
 """
 
 import base64
@@ -15,8 +15,8 @@ CERTIFICATES = (b"CERTIFICATE", b"X509 CERTIFICATE")
 """Kinds of blocks that hold a certificate; the second is how it was once called."""
 
 TRUSTED = b"TRUSTED CERTIFICATE"
-"""OpenSSL's own form: it says after the certificate what it must not be used for, and
-neither Envoy nor Consul would heed that."""
+"""OpenSSL's own form. It adds what the certificate must not be used for, which neither
+Envoy nor Consul would respect."""
 
 KEY = b"PRIVATE KEY"
 """Ends the kinds of blocks that hold a private key."""
@@ -31,7 +31,7 @@ Block = tuple[bytes, list[bytes]]
 
 
 class OtherFormError(ValueError):
-    """Certificates are whole, and in a form that is not taken."""
+    """The certificates are whole, but in a form that is not accepted."""
 
 
 def certificates(data: bytes) -> list[str]:
@@ -63,7 +63,9 @@ def private_key(data: bytes) -> str:
         if not kind.endswith(KEY):
             continue
         if kind.startswith(b"ENCRYPTED") or any(b"ENCRYPTED" in each for each in lines):
-            raise ValueError("the private key is encrypted; nobody can type its phrase")
+            raise ValueError(
+                "the private key is encrypted; write it without a passphrase"
+            )
         body = [line.decode("ascii", "replace") for line in lines]
         name = kind.decode("ascii")
         return "\n".join((f"-----BEGIN {name}-----", *body, f"-----END {name}-----\n"))
@@ -71,7 +73,7 @@ def private_key(data: bytes) -> str:
 
 
 def no_certificate(data: bytes) -> str:
-    """Say of a file without certificates what is wrong with it."""
+    """Say what a file that holds no certificates holds instead."""
     return f"not PEM certificates{_instead(data)}"
 
 
@@ -115,7 +117,7 @@ def _cut_off(kind: bytes) -> str:
 
 
 def _certificate(lines: list[bytes], number: int) -> str:
-    """Decode one and write it anew."""
+    """Decode a certificate and encode it again."""
     try:
         der = base64.b64decode(b"".join(_without_headers(lines)), validate=True)
     except binascii.Error:
@@ -127,7 +129,7 @@ def _certificate(lines: list[bytes], number: int) -> str:
 
 
 def _without_headers(lines: list[bytes]) -> list[bytes]:
-    """Leave out what RFC 1421 lets stand before the first empty line."""
+    """Leave out the headers that RFC 1421 allows before the first empty line."""
     if any(b":" in line for line in lines) and b"" in lines:
         return lines[lines.index(b"") + 1 :]
     return lines

@@ -1,8 +1,7 @@
-"""Whether work gets done: each piece of it notes when it begins, goes on and ends.
+"""Whether work gets done: each piece of work notes its start, its steps and its end.
 
-Waiting is no work: for a lock, for an answer from elsewhere, for a cut that is paced.
-So whoever waits notes nothing, and a piece that is under way and does not go on for
-long is stuck.
+Waiting is not work: for a lock, for an answer from elsewhere, for a paced cut. So code
+that waits notes nothing, and a piece that makes no step for a long time is stuck.
 """
 
 import time
@@ -25,8 +24,8 @@ class Progress:
     def working(self, name: str) -> Iterator[Callable[[], None]]:
         """Note a piece of work for the length of the block.
 
-        Yields what to call whenever a part of it is done: a long piece is not stuck
-        as long as its parts get done.
+        Yields a function to call after each step: a long piece of work is not stuck as
+        long as it makes steps.
         """
         piece = object()
 
@@ -40,7 +39,7 @@ class Progress:
             self._under_way.pop(piece, None)
 
     def stuck(self, limit: float) -> list[str]:
-        """Return the names of pieces that have not gone on for `limit` seconds."""
+        """Return the names of pieces that made no step for `limit` seconds."""
         now = self._clock()
         return sorted(name for name, last in self._all() if now - last > limit)
 

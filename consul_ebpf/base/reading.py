@@ -16,7 +16,7 @@ from consul_ebpf.base.lines import one_line
 from consul_ebpf.model.errors import ConsulEbpfError
 
 Fingerprint = tuple[int, ...]
-"""Device, inode, size and times of a file: another one means: read it again."""
+"""Device, inode, size and times of a file. When it changes, the file is read again."""
 
 MAX_LINKS = 40
 """Symbolic links followed on the way to one file: the kernel's own limit."""
@@ -52,7 +52,7 @@ class FileError(ConsulEbpfError):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a file held, and what tells whether it is another one now."""
+    """What a file held, and the fingerprint that tells later whether it changed."""
 
     data: bytes
     fingerprint: Fingerprint
@@ -76,8 +76,8 @@ def read_file(path: str | Path, limit: int) -> Content:
     """Read a regular file of at most `limit` bytes.
 
     A symbolic link on the way is followed only if root, this process's user or the
-    file's own owner made it: a workload that may write its own token's path must not
-    have the controller, which reads more than the workload, read another's secret.
+    file's own owner made it. Otherwise a workload could replace its own token's file by
+    a link, and the controller, which may read more, would read another one's secret.
 
     Raises:
         FileError: it is not there, not readable, no regular file, larger than `limit`,
@@ -176,10 +176,14 @@ def _open(path: Path) -> int:
 
 
 def _walk(path: Path) -> tuple[list[tuple[str, int]], int, str]:
-    """Follow a path by hand: the links met with their owners, directory and name.
+    """Follow a path one name at a time.
 
-    Each step begins at an open directory, so that nobody can exchange one between the
-    look and the step.
+    Each step starts from an open directory, so that nobody can swap a directory between
+    the check and the step.
+
+    Returns:
+        The links on the way, each with its owner's uid; a descriptor of the directory
+        the file is in; and the file's name there.
     """
     rest = list(reversed(path.absolute().parts[1:]))
     flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC

@@ -1,4 +1,4 @@
-"""Log a standing problem once, not each time it is seen."""
+"""Logs a standing problem once, not each time it is seen."""
 
 import logging
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ SHOWN = 5
 
 
 class Reasons:
-    """Remembers which reasons stand, and logs those that are new."""
+    """Remembers the problems that stand, and logs those that are new."""
 
     def __init__(self, logger: logging.Logger, name: Event) -> None:
         self._logger = logger
@@ -17,7 +17,7 @@ class Reasons:
         self._standing: frozenset[str] = frozenset()
 
     def report(self, reasons: Iterable[str]) -> None:
-        """Take all reasons that stand now; at most a handful is spelled out."""
+        """Take all problems that stand now; log the new ones, at most `SHOWN` whole."""
         standing = frozenset(reasons)
         new = sorted(standing - self._standing)
         for reason in new[:SHOWN]:

@@ -1,10 +1,10 @@
-"""How long to wait after one more failure. Pure.
+"""How long to wait after another failure. Pure.
 
-For loops that also do something else; what only tries again uses tenacity.
+For loops that do something else besides; a loop that only retries uses tenacity.
 """
 
 ENOUGH = 64
-"""Failures after which the pause grows no more: a float has an end, too."""
+"""Failures after which the pause stops growing: a larger power overflows a float."""
 
 
 def growing(failures: int, first: float, most: float, factor: float = 2.0) -> float:

@@ -1,7 +1,7 @@
 """What must outlive the controller, in small files beside the bootstraps.
 
-Losing such a file costs stability, never service. So nothing here raises but `read`:
-what cannot be read is moved aside, what cannot be written is logged, once.
+Losing such a file costs stability, never service. So only `read` raises: a file that
+cannot be read is moved aside, and one that cannot be written is logged once.
 """
 
 import hashlib
@@ -21,11 +21,11 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Of a file worth reading: 65,536 proxies need about 10 MB."""
+"""Of a file. 65,536 proxies need about 10 MB; a larger file is not ours."""
 
 
 class JsonFile(Generic[T]):
-    """A value kept in a JSON file, 0600, in a format of a version of its own."""
+    """A value kept in a JSON file of mode 0600, with format version and checksum."""
 
     VERSION = 1
 
@@ -41,7 +41,7 @@ class JsonFile(Generic[T]):
 
     @property
     def aside(self) -> Path:
-        """Where a file that was no good is moved."""
+        """Where a damaged file is moved."""
         return self.path.with_name(f"{self.path.name}.bad")
 
     def read(self) -> T | None:
@@ -65,7 +65,7 @@ class JsonFile(Generic[T]):
         return self._saved
 
     def load(self) -> T | None:
-        """Return the value, None if there is none; a bad file becomes `*.bad`."""
+        """Return the value, None if there is none; a damaged file becomes `*.bad`."""
         try:
             return self.read()
         except (ValueError, RecursionError) as error:
@@ -73,7 +73,7 @@ class JsonFile(Generic[T]):
             return None
 
     def reject(self, why: str) -> None:
-        """Move the file aside, to be looked at, and forget it."""
+        """Move the file aside, where people can look at it, and go on without it."""
         self._saved = None
         logger.warning(
             "%s: ignored, moved to %s: %s",
@@ -93,9 +93,11 @@ class JsonFile(Generic[T]):
             )
 
     def save(self, value: T) -> bool:
-        """Write the value unless the file holds it; blocks for a disk's flush.
+        """Write the value unless the file holds it already. Blocks until it is on disk.
 
-        Returns whether the file holds the value now; a failure is logged, once.
+        Returns:
+            Whether the file holds the value now. The first of several failures in a row
+            is logged.
         """
         if self._saved == value:
             return True
@@ -128,7 +130,7 @@ def _check_size(path: Path, data: bytes) -> None:
 
 
 def _make_directory(path: Path) -> None:
-    """Make the bootstraps' directory: others get to files whose names they know."""
+    """Make the bootstraps' directory: others can reach files by name, but not list."""
     if not path.is_dir():
         path.mkdir()
         path.chmod(0o711)  # whatever the umask
@@ -142,5 +144,5 @@ class _Envelope(msgspec.Struct):
 
 
 def _checksum(content: msgspec.Raw) -> str:
-    """Of the content, however it is laid out in lines."""
+    """Return the content's checksum; line breaks and indentation do not count."""
     return hashlib.sha256(msgspec.json.format(bytes(content), indent=-1)).hexdigest()

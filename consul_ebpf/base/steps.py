@@ -1,7 +1,7 @@
-"""The seam at which a test may stop the world: every step that changes something.
+"""Announces each step that changes the kernel's or the disk's state.
 
-A step is an audit event of Python's own (`sys.addaudithook`), so that whoever wants to
-see, count or kill at one does it from outside, and nothing here knows about tests.
+A step is an audit event of Python (`sys.addaudithook`). A test can see, count or kill
+at each one from outside, and nothing here knows about tests.
 """
 
 import sys
@@ -11,5 +11,5 @@ STEP = "consul_ebpf.step"
 
 
 def step(name: str) -> None:
-    """Say that `name`, a change of the kernel's or the disk's state, comes next."""
+    """Announce that the change called `name` comes next."""
     sys.audit(STEP, name)

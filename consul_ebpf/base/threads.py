@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 async def to_end(task: "asyncio.Future[T]") -> T:
-    """Wait for a task, to its end even when cancelled meanwhile."""
+    """Wait until a task has ended, even if the caller is cancelled meanwhile."""
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -17,16 +17,16 @@ async def to_end(task: "asyncio.Future[T]") -> T:
             with contextlib.suppress(asyncio.CancelledError):  # cancelled once more
                 await asyncio.wait([task])
         if not task.cancelled():
-            task.exception()  # nobody else will look at it
+            task.exception()  # or asyncio logs that nobody looked at it
         raise
 
 
 async def finish(
     work: Callable[[], T], undo: Callable[[T], object] = lambda _: None
 ) -> T:
-    """Run blocking work in a thread, to its end even when cancelled meanwhile.
+    """Run blocking work in a thread until it ends, even if cancelled meanwhile.
 
-    Then its result is given to `undo`, as nobody else will see it.
+    When cancelled, `undo` gets the result, because the caller never will.
     """
     task = asyncio.ensure_future(asyncio.to_thread(work))
     try:

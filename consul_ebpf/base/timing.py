@@ -1,9 +1,10 @@
-"""What the controller sees itself do: counts and durations, for its metrics.
+"""Counts and durations of the controller's own work, for its metrics.
 
     with timed("apply"): ...
     count("connection_errors", "UNAVAILABLE")
 
-One set for the process, as with logging: who observes need not know who looks.
+There is one set for the process, as with logging: code that counts something does not
+need to know who reads it.
 """
 
 import threading
@@ -15,15 +16,15 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Work = Literal["discovery", "probe", "plan", "apply", "render", "login", "central"]
-"""What takes time."""
+"""Kinds of work whose time is measured."""
 
 Counted = Literal["connection_errors", "moved_from", "moved"]
-"""What is counted, each by a label."""
+"""Kinds of things that are counted, each by a label."""
 
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """All times that some work was done."""
+    """How often a kind of work was done, and how long it took."""
 
     count: int = 0
     seconds: float = 0.0
@@ -62,12 +63,12 @@ _ALL = _Observations()
 
 
 def observe(work: Work, seconds: float) -> None:
-    """Note that some work was done, and how long it took."""
+    """Note that work was done, and how many seconds it took."""
     _ALL.add(work, seconds)
 
 
 def done(work: Work) -> None:
-    """Note that some work was done whose time says nothing, like a blocking query."""
+    """Note that work was done whose duration means nothing, like a blocking query's."""
     _ALL.touch(work)
 
 

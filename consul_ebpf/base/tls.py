@@ -1,8 +1,8 @@
 """The configured TLS files, read again whenever they change.
 
-Each new connection asks for a context; a change of the files is in the next one. Files
-that cannot be used (half of a rotation, a CA file that was truncated, a certificate
-without its key) leave the last good ones in use: all of them, for they belong together.
+Each new connection asks for a context, so a change of the files is used by the next
+connection. When the files cannot be used (a rotation half done, a truncated CA file, a
+certificate without its key), all the last good ones stay in use: they belong together.
 """
 
 import logging
@@ -27,17 +27,17 @@ MAX_FILE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class TlsMaterial:
-    """What the files hold, as PEM: the blocks that are meant, and nothing else."""
+    """What the files hold, as PEM: certificates and the key, and nothing else."""
 
     ca: str = ""
-    """Certificates to trust; empty only where the system's are to be trusted."""
+    """Certificates to trust; empty: those of the system."""
     cert: str = ""
     key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class _Good:
-    """What was read last and can be used."""
+    """The newest files that can be used."""
 
     material: TlsMaterial
     seen: tuple[object, ...]
@@ -75,10 +75,10 @@ class TlsFiles:
         return self._verify
 
     def material(self) -> TlsMaterial:
-        """Return what the files hold now, or as they last were good.
+        """Return what the files hold; if they are bad now, what they held before.
 
         Raises:
-            ConfigError: they cannot be used, now or ever before.
+            ConfigError: they cannot be used, and never could be.
         """
         with self._lock:
             return self._current().material
@@ -89,7 +89,7 @@ class TlsFiles:
         `alpn` are the protocols to offer; none: the extension is left out.
 
         Raises:
-            ConfigError: they cannot be used, now or ever before.
+            ConfigError: the files cannot be used, and never could be.
         """
         with self._lock:
             good = self._current()
@@ -133,7 +133,7 @@ class TlsFiles:
                 logger.info("%r: changed, read again", self)
 
     def _look(self) -> tuple[object, ...] | None:
-        """Tell whether to read again, without reading; None: read, and say why not."""
+        """Return what changes when a file does; None: reading tells what is wrong."""
         paths = (self._cert, self._key) if self._cert else ()
         try:
             ca = authorities.look(self._ca_certs) if self._ca_certs else ()
@@ -173,8 +173,8 @@ class TlsFiles:
     def _context(self, material: TlsMaterial) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # As Go and Envoy: a trusted certificate ends the chain, root or not, and only
-        # the names that a certificate is issued for count, not its subject.
+        # As Go and Envoy do: a trusted certificate ends the chain even if it is not a
+        # root, and only the certificate's alternative names count, not its subject.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.hostname_checks_common_name = False
         if not self._verify:
@@ -202,7 +202,7 @@ def _chain(data: bytes) -> str:
 
 
 def _load_chain(context: ssl.SSLContext, material: TlsMaterial, named: str) -> None:
-    """Load exactly what was read: ssl takes paths only, and files may change."""
+    """Load what was read, by a file in memory: ssl takes paths, and files change."""
     descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)
     try:
         os.write(descriptor, f"{material.cert}\n{material.key}".encode())

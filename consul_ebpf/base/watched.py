@@ -1,7 +1,7 @@
-"""A file that somebody else replaces: read again when it changes, the last good kept.
+"""A file that somebody else replaces. It is read again when it changes.
 
-Nobody waits for it to change: whoever needs the value asks, and a look at the file's
-times says whether to read it again.
+Nobody waits for a change: each caller that needs the value asks for it, and the file's
+times tell whether to read it again. A bad file leaves the last good value in use.
 """
 
 import logging
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Watched(Generic[T]):
-    """The value of one file, as it is now or as it last was good. Blocking.
+    """The value of one file; if the file is bad now, the last good one. Blocking.
 
     Args:
         path: of the file.
@@ -29,8 +29,8 @@ class Watched(Generic[T]):
             does not quote them, for a file may hold a secret.
         limit: bytes of it that are read at the most.
         what: names the file in messages, such as "token file".
-        failed: the event of a file that cannot be used.
-        reader: reads it.
+        failed: the event to log when the file cannot be used.
+        reader: reads the file.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Watched(Generic[T]):
                 raise FileError(self.path, str(error)) from None
 
     def _say(self, why: str) -> None:
-        """Say once that a good value is kept; without one, whoever asked says it."""
+        """Log once that the last good value is kept; if none is, the caller raises."""
         if self._good and why != self._why:
             logger.warning("%s; keeping the last good one", why, extra=self._failed)
         self._why = why

@@ -25,7 +25,7 @@ class KernelError(ConsulEbpfError):
 
 
 class TableFullError(KernelError):
-    """More VIPs than the table holds; what is in it was left as it was."""
+    """The table has no room for so many VIPs; nothing in it was changed."""
 
 
 class UnsupportedError(ConsulEbpfError):
@@ -39,7 +39,7 @@ class PrivilegeError(UnsupportedError):
 
 
 class KernelFeatureError(UnsupportedError):
-    """The running kernel is too old or was built without something."""
+    """The running kernel is too old, or was built without a feature."""
 
 
 class LoaderError(UnsupportedError):
@@ -51,7 +51,7 @@ class BpffsError(UnsupportedError):
 
 
 class CgroupError(UnsupportedError):
-    """cgroup v2 is missing, or the path is not what it should be."""
+    """cgroup v2 is missing, or the path is no cgroup."""
 
 
 class NotRunningError(ConsulEbpfError):
@@ -84,4 +84,4 @@ class ConsulError(ConsulEbpfError):
 
 
 class TokenPendingError(ConsulError):
-    """There is to be an ACL token and is none yet; who makes it says why."""
+    """An ACL token is configured, but there is none yet; the log says why."""

@@ -8,8 +8,8 @@ from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.values import host_port
 
 BARE_PORT = 8500
-"""Of an address without a scheme and without a port: Consul's own. One with a scheme
-and without a port has the scheme's, as in any URL."""
+"""Consul's own port, for an address without a scheme and without a port. An address
+with a scheme and without a port has the scheme's, as in any URL."""
 
 SCHEME_PORTS = {"http": 80, "https": 443}
 
@@ -26,9 +26,9 @@ class HttpAddress(NamedTuple):
     host: str
     port: int
     prefix: str = ""
-    """Where a reverse proxy has Consul's paths: empty, or like `/consul`."""
+    """Path below which a reverse proxy serves Consul, such as `/consul`; or empty."""
     socket: str = ""
-    """Path of a Unix socket; then there is no host and no port."""
+    """Path of a Unix socket. Then host and port are empty."""
 
     def __str__(self) -> str:
         """`http://127.0.0.1:8500`, `https://consul.example.com:443/consul`, ..."""
@@ -38,7 +38,7 @@ class HttpAddress(NamedTuple):
 
     @property
     def here(self) -> bool:
-        """Whether it cannot be on another host: loopback, or a Unix socket."""
+        """Whether it is on this host: a loopback address or a Unix socket."""
         if self.socket or self.host == "localhost":
             return True
         try:
@@ -50,10 +50,12 @@ class HttpAddress(NamedTuple):
     def parse(cls, text: str, *, https: bool = False) -> "HttpAddress":
         """Read `http[s]://host[:port][/prefix]`, `host[:port]` or `unix:///socket`.
 
-        `https` makes an address one of HTTPS, whatever it says, as $CONSUL_HTTP_SSL.
+        Args:
+            text: the address.
+            https: use HTTPS whatever the address says, as with $CONSUL_HTTP_SSL=true.
 
         Raises:
-            ConfigError: it is none of these. A user or password is not repeated.
+            ConfigError: it is none of these. The message repeats no user or password.
         """
         shown = ascii(text.rpartition("@")[2][:80])
         if any(c.isspace() or not c.isprintable() for c in text):

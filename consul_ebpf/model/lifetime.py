@@ -1,4 +1,4 @@
-"""How long an ACL token lives: an answer has three kinds, and none is an empty one."""
+"""How long an ACL token lives: some seconds, for ever, or unknown."""
 
 import math
 from dataclasses import dataclass
@@ -6,23 +6,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """Seconds that a token lives from when it was made; infinite, or not known.
+    """Seconds that a token lives after it was made.
 
-    `FOREVER` is an answer: there is nothing to be found out any more. `UNKNOWN` is
-    none: nobody could be asked, and somebody may be later.
+    `FOREVER` is an answer: the token never expires. `UNKNOWN` means that nobody could
+    be asked yet.
     """
 
     seconds: float
-    """Above 0; infinite: it never expires; NaN never: 0 is not known."""
+    """Infinite: it never expires. 0: unknown. Never NaN."""
 
     def __post_init__(self) -> None:
-        """Take no length that none can have."""
+        """Refuse a negative length and NaN."""
         if not self.seconds >= 0:
             raise ValueError(f"a lifetime of {self.seconds} seconds")
 
     @property
     def known(self) -> bool:
-        """Whether somebody said."""
+        """Whether somebody told."""
         return self.seconds > 0
 
     @property
@@ -41,4 +41,4 @@ FOREVER = Lifetime(math.inf)
 """It never expires, as a token whose auth method has no MaxTokenTTL."""
 
 UNKNOWN = Lifetime(0.0)
-"""Nobody says."""
+"""Nobody could be asked."""

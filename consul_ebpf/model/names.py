@@ -15,10 +15,10 @@ MAX_NAME = 512
 """Bytes of UTF-8 of the other names."""
 
 OWN_SUFFIXES = (".json", ".bad", ".tmp")
-"""Our own files lie beside the proxies' directories and end so."""
+"""Our own files are beside the proxies' directories, and their names end like this."""
 
 OWN_NAMES = frozenset({"api.sock"})
-"""What else lies there, named by nobody else."""
+"""What else is there."""
 
 MAX_PATH = 4095
 """Bytes: the kernel's own limit."""
@@ -29,7 +29,7 @@ TENANCY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def check_proxy(proxy: Proxy) -> None:
-    """Refuse a proxy that cannot have a directory, a bootstrap or a line in a log.
+    """Refuse a proxy whose names fit no directory, no bootstrap or no log line.
 
     Raises:
         InvalidProxyError: naming the proxy, the field, and what to do.
@@ -63,7 +63,7 @@ def problems(proxy: Proxy) -> list[tuple[str, str]]:
 
 
 def _plain(proxy: Proxy) -> bool:
-    """Whether a proxy is called as most are, so that nothing can be wrong with it."""
+    """Whether a proxy's names are as simple as most are: a quick "no problems"."""
     id_ = proxy.id
     return (
         not (proxy.netns or proxy.cgroup or proxy.credentials or proxy.files)
@@ -83,9 +83,9 @@ def _plain_name(name: str) -> bool:
 
 
 def credential_problems(credentials: Credentials) -> list[tuple[str, str]]:
-    """Return (field, what is wrong) for each text of credentials that is wrong.
+    """Return (field, what is wrong) for each wrong text of the credentials.
 
-    No text is repeated: it may be a secret that was written into the wrong place.
+    No text is repeated: somebody may have written a secret into the wrong field.
     """
     login = credentials.login or Login("")
     wrong = {
@@ -103,10 +103,10 @@ def credential_problems(credentials: Credentials) -> list[tuple[str, str]]:
 def check_vip(
     vip: IPv4Address | IPv6Address, network: IPv4Network
 ) -> tuple[IPv4Address, bool]:
-    """Return a VIP's IPv4 address and whether it was written as mapped IPv6.
+    """Return a VIP's IPv4 address, and whether it was written as IPv4-mapped IPv6.
 
     Raises:
-        ValueError: it is not an address of `network` that a host may have.
+        ValueError: it is not a host's address in `network`.
     """
     ipv6 = isinstance(vip, IPv6Address)
     address = vip.ipv4_mapped if isinstance(vip, IPv6Address) else vip
@@ -121,7 +121,7 @@ def check_vip(
 
 
 def usable(network: IPv4Network) -> tuple[IPv4Address, IPv4Address]:
-    """Return the first and the last address a host may have."""
+    """Return the first and the last address that a host can have in a network."""
     whole = network.prefixlen >= network.max_prefixlen - 1
     edge = 0 if whole else 1
     return network.network_address + edge, network.broadcast_address - edge
@@ -130,10 +130,10 @@ def usable(network: IPv4Network) -> tuple[IPv4Address, IPv4Address]:
 def unique(
     proxies: Iterable[Proxy],
 ) -> tuple[tuple[Proxy, ...], tuple[tuple[Proxy, str], ...]]:
-    """Return the first proxy of each key, and the others each with a reason.
+    """Return the first proxy of each key, and the others, each with the reason.
 
-    By key alone, whatever its namespace: a host's files and commands know no more. A
-    directory for files is one proxy's, too.
+    Namespaces do not tell two proxies apart here: a host's files and commands are named
+    by the key alone. Two proxies cannot share a directory for their files either.
     """
     first: dict[str, Proxy] = {}
     directories: dict[str, Proxy] = {}
@@ -154,13 +154,13 @@ def unique(
 
 
 def named(proxy: Proxy) -> str:
-    """Name a proxy and whose it is, for a message."""
+    """Name a proxy, and where it was configured, for a message."""
     whose = f" ({proxy.owner})" if proxy.owner else ""
     return f"proxy {shown(proxy.name)}{whose}"
 
 
 def shown(name: str) -> str:
-    """Quote a name for a message: one line, printable, not endless."""
+    """Quote a name for a message: one printable line of at most 82 characters."""
     return repr(name if len(name) <= 80 else f"{name[:77]}...")
 
 
