@@ -11,7 +11,8 @@ from ipaddress import IPv4Network
 
 from consul_ebpf.controller.inputs import Inputs
 from consul_ebpf.controller.outcomes import Refused, Trouble
-from consul_ebpf.kernel.pods import Bindings, Missing, place_of
+from consul_ebpf.kernel.pods import Bindings, place_of
+from consul_ebpf.model.answers import Missing
 from consul_ebpf.model.names import named, shown
 from consul_ebpf.model.values import (
     Binding,
@@ -102,7 +103,7 @@ def _bound(
     bound, untold = {}, {}
     for each in placed:
         found = bindings.get(place_of(each.proxy), Missing("not known yet"))
-        if isinstance(found, Binding):
+        if not isinstance(found, Missing):
             bound[each] = found
             continue
         held = table.bindings.get(each.vip)

@@ -8,13 +8,13 @@ kept. If its path is gone, the VIP is withdrawn.
 import re
 import stat
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 from consul_ebpf.base.boundary import boundary
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.kernel import host
+from consul_ebpf.model.answers import Answers, Missing
 from consul_ebpf.model.errors import CgroupError, ConsulEbpfError, KernelError
 from consul_ebpf.model.seams import Namespaces
 from consul_ebpf.model.values import Binding, Proxy
@@ -23,23 +23,11 @@ Place = tuple[str, str]
 """A proxy's `netns` and `cgroup`, as configured; empty: not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Why a place has no binding, in words."""
+Bindings = Answers[Place, Binding]
+"""The binding of each place, or why there is none. By place and not by proxy: so what
+was found at a proxy's old path is never taken for what is at its new one."""
 
-    why: str
-    gone: bool = False
-    """Nothing is at the path. False: it cannot be told now what is there, and what was
-    known of it holds."""
-
-    def __str__(self) -> str:
-        return self.why
-
-
-Bindings = Mapping[Place, Binding | Missing]
-"""The binding of each place, or why there is none."""
-
-UNBOUND: Bindings = {("", ""): Binding()}
+UNBOUND: Bindings = Answers({("", ""): Binding()})
 """Of proxies of which no place is known: their VIPs are anybody's."""
 
 LOOK_SECONDS = 5.0
@@ -91,14 +79,14 @@ class Binder:
                 number, level = cgroup_of(cgroup) if cgroup else (0, 0)
             except ConsulEbpfError as error:
                 gone = isinstance(error, _GoneError)
-                found[netns, cgroup] = Missing(str(error), gone)
+                found[netns, cgroup] = Missing(str(error), gone=gone)
             else:
                 found[netns, cgroup] = Binding(cookie, number, level)
         in_use = {netns for netns, _ in found}
         self._slow = {path: slow for path, slow in self._slow.items() if path in in_use}
         for path in self._cookies.keys() - in_use:
             del self._cookies[path]
-        return found
+        return Answers(found)
 
     def _in_time(self, path: str, until: float) -> int:
         """Return a cookie; when the time is up, only if that takes no look."""

@@ -24,7 +24,8 @@ from consul_ebpf.controller.outcomes import Converged, Served, Trouble
 from consul_ebpf.controller.problems import ProblemFile, Problems
 from consul_ebpf.controller.round import Converger
 from consul_ebpf.controller.writing import STAYS
-from consul_ebpf.kernel.pods import UNBOUND, Missing, place_of
+from consul_ebpf.kernel.pods import UNBOUND, place_of
+from consul_ebpf.model.answers import Answers, Missing
 from consul_ebpf.model.errors import InvalidProxyError
 from consul_ebpf.model.seams import BootstrapRenderer
 from consul_ebpf.model.values import BootstrapParams, PlacedProxy, ProxyFiles
@@ -119,11 +120,13 @@ def test_a_proxy_whose_namespace_is_not_to_be_told_is_refused(
     host = converger(tmp_path, backend)
     bound = Proxy("bound", "host1", netns="/run/netns/one")
     gone = Proxy("gone", "host1", owner="test", netns="/run/netns/two")
-    places = {
-        **UNBOUND,
-        place_of(bound): Binding(netns=5),
-        place_of(gone): Missing("no"),
-    }
+    places = Answers(
+        {
+            **UNBOUND,
+            place_of(bound): Binding(netns=5),
+            place_of(gone): Missing("no"),
+        }
+    )
     inputs = Inputs((FOUR,), (WEB, bound, gone), bindings=places)
     assert inputs.complete
     assert host.converge(inputs) == Converged(servers=1, proxies=2, refused=1)
@@ -141,13 +144,15 @@ def test_fault_29_a_namespace_that_cannot_be_told_after_a_restart(
     """The VIP stays bound to where the kernel has it; one that is gone is withdrawn."""
     backend = MemoryMapBackend()
     bound = Proxy("bound", "host1", netns="/run/netns/one")
-    known = {**UNBOUND, place_of(bound): Binding(netns=5)}
+    known = Answers({**UNBOUND, place_of(bound): Binding(netns=5)})
     converger(tmp_path, backend).converge(Inputs((FOUR,), (bound,), bindings=known))
     before = backend.read().table
 
     host = converger(tmp_path, backend)
     host.resume()
-    unknown = {**UNBOUND, place_of(bound): Missing("the helper is dead", gone)}
+    unknown = Answers(
+        {**UNBOUND, place_of(bound): Missing("the helper is dead", gone=gone)}
+    )
     done = host.converge(Inputs((FOUR,), (bound,), bindings=unknown))
     assert (done.proxies, done.refused) == ((0, 1) if gone else (1, 0))
     assert backend.read().table.vips == ({} if gone else before.vips)
@@ -155,7 +160,7 @@ def test_fault_29_a_namespace_that_cannot_be_told_after_a_restart(
     assert "the helper is dead" in str(done.outcomes["bound"])
     # Bound by another kind of place it would be somebody else's.
     other = replace(bound, cgroup="/sys/fs/cgroup/x")
-    places = {**UNBOUND, place_of(other): Missing("the helper is dead")}
+    places = Answers({**UNBOUND, place_of(other): Missing("the helper is dead")})
     assert host.converge(Inputs((FOUR,), (other,), bindings=places)).refused == 1
 
 
@@ -224,7 +229,7 @@ def test_fault_79_a_bad_value_takes_nothing_from_who_runs(
 ) -> None:
     """VIP, binding and bootstrap stay, tokens and CA are written; a new one waits."""
     backend = MemoryMapBackend()
-    bindings = {**UNBOUND, ("/n", ""): Binding(netns=5)}
+    bindings = Answers({**UNBOUND, ("/n", ""): Binding(netns=5)})
     bound = replace(API, netns="/n")
     good = Inputs(
         (FOUR,),
@@ -371,7 +376,7 @@ def test_fault_81_nothing_of_whom_a_source_cannot_name_is_removed(
     """After a restart: VIP, binding, files stay, and nobody else gets the VIP."""
     backend = MemoryMapBackend()
     bound = replace(API, netns="/n")
-    bindings = {**UNBOUND, ("/n", ""): Binding(netns=5)}
+    bindings = Answers({**UNBOUND, ("/n", ""): Binding(netns=5)})
     converger(tmp_path, backend).converge(
         Inputs((FOUR,), (WEB, bound), bindings=bindings)
     )

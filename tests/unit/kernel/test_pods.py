@@ -10,7 +10,8 @@ import pytest
 
 from consul_ebpf import Binding, KernelError, PrivilegeError, Proxy
 from consul_ebpf.kernel import capabilities
-from consul_ebpf.kernel.pods import Binder, Missing, cgroup_of
+from consul_ebpf.kernel.pods import Binder, cgroup_of
+from consul_ebpf.model.answers import Missing
 from consul_ebpf.testing import FakeNamespaces
 from tests.lab.scratch import cgroup2_mount, scratch_cgroup, scratch_netns
 
