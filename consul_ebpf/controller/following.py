@@ -14,7 +14,7 @@ from consul_ebpf.controller.inputs import Inputs
 from consul_ebpf.kernel.pods import Binder
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.seams import Lacks, Namespaces, WorkloadSource
-from consul_ebpf.model.values import Proxy
+from consul_ebpf.model.values import HostProxies, Proxy
 from consul_ebpf.proxies.params import CentralConfig
 from consul_ebpf.tokens.keeper import TokenKeeper, Tokens
 from consul_ebpf.tokens.keys import key_of
@@ -29,6 +29,7 @@ class ProxyFollower:
         keeper: is told whose tokens to keep.
         central: is told whose bootstraps to ask for.
         inputs: where it is all put.
+        cell: where the proxies are put.
     """
 
     def __init__(
@@ -37,13 +38,16 @@ class ProxyFollower:
         namespaces: Namespaces | None,
         keeper: TokenKeeper | None,
         central: CentralConfig | None,
+        *,
         inputs: Latest[Inputs],
+        cell: Latest[HostProxies],
     ) -> None:
         self._workloads = workloads
         self._binder = Binder(namespaces)
         self._keeper = keeper
         self._central = central
         self._inputs = inputs
+        self._cell = cell
         self._looking = asyncio.Lock()
         self._asked: tuple[object, object] = (None, None)
         """Proxies and tokens that Consul was asked with last."""
@@ -90,6 +94,7 @@ class ProxyFollower:
                 names = {each.key for each in proxies}
                 unnamed = (p for p in before.proxies or () if p.key not in names)
                 proxies = (*proxies, *unnamed)
+            self._cell.set(HostProxies(proxies, lacking))
             if proxies != before.proxies or lacking != before.lacking:
                 self._keep_tokens(proxies, lacking)
             look = functools.partial(self._binder.look, proxies)

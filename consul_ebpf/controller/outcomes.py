@@ -80,13 +80,11 @@ class Converged:
     """Proxies whose Envoys cannot be served, or not yet; the log says why."""
     complete: bool = True
     """Whether every file was written; if not, the runner soon tries again."""
-    outcomes: Mapping[str, Outcome] = field(
-        default_factory=dict, compare=False, repr=False
-    )
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict, repr=False)
     """By proxy key."""
-    missing: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    missing: tuple[str, ...] = field(default=(), repr=False)
     """What the controller lacks to serve all, a line each."""
-    kept: tuple[Vip, ...] = field(default=(), compare=False, repr=False)
+    kept: tuple[Vip, ...] = field(default=(), repr=False)
     """VIPs left in the kernel of proxies that no source names, and none denies."""
 
     @property

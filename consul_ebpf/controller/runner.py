@@ -9,9 +9,11 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Network
+from types import MappingProxyType
+from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity import wait_exponential_jitter as exponential_jitter
@@ -23,6 +25,7 @@ from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.base.tasks import keep_running
 from consul_ebpf.base.threads import finish, to_end
 from consul_ebpf.base.tls import TlsMaterial
+from consul_ebpf.controller.cells import Cells
 from consul_ebpf.controller.cutting import Cutter
 from consul_ebpf.controller.following import ProxyFollower
 from consul_ebpf.controller.inputs import Inputs
@@ -84,6 +87,11 @@ NOBODY = "no server is known, so no proxy can be served"
 
 OnConverged = Callable[[Converged], None]
 
+Work = Callable[[], Awaitable[None]]
+"""A part's `run`."""
+
+T = TypeVar("T")
+
 
 class Runner:
     """Serves the proxies of a `WorkloadSource` with the servers of a `ServerPool`.
@@ -106,6 +114,7 @@ class Runner:
         namespaces: looks into the proxies' network namespaces.
         destroy_sockets: cut connections to dead servers, by `namespaces`.
         progress: notes which work is under way.
+        cells: what flows between the parts; None: made here.
     """
 
     def __init__(
@@ -128,7 +137,10 @@ class Runner:
         namespaces: Namespaces | None = None,
         destroy_sockets: bool = True,
         progress: Progress | None = None,
+        cells: Cells | None = None,
     ) -> None:
+        self.cells = cells or Cells()
+        """What flows between the parts, to be read by others."""
         self._pool = pool
         self._keeper = keeper
         self._central = central
@@ -148,7 +160,12 @@ class Runner:
         self._tables = Tables(backend, self._progress)
         self._inputs: Latest[Inputs] = Latest()
         self._proxies = ProxyFollower(
-            workloads, namespaces, keeper, central, self._inputs
+            workloads,
+            namespaces,
+            keeper,
+            central,
+            inputs=self._inputs,
+            cell=self.cells.proxies,
         )
         cuts = namespaces if destroy_sockets else None
         self._cutter = Cutter(self.read, cuts)
@@ -181,6 +198,7 @@ class Runner:
         self,
         on_converged: OnConverged | None = None,
         on_upkeep: Callable[[], None] | None = None,
+        parts: Mapping[str, Work] = MappingProxyType({}),
     ) -> None:
         """Serve until cancelled.
 
@@ -189,40 +207,46 @@ class Runner:
                 `READY_SECONDS`, with whatever is known by then.
             on_upkeep: called every `UPKEEP` seconds while work gets done: not while
                 the kernel, a disk or this loop is stuck.
+            parts: more to run beside, by name; each is started again when it fails.
 
         Raises:
             ConsulEbpfError: the kernel's side cannot go on; what is programmed stays.
         """
         self._inputs.set(await finish(self._converger.resume))
-        tell = on_converged or (lambda _: None)
+        work = {**self._work(), **parts}
+        if on_converged is not None:
+            tell = functools.partial(_call_for_each, self.cells.outcome, on_converged)
+            work["on_converged"] = tell
+        if on_upkeep is not None:
+            ping = functools.partial(
+                _call_for_each, self.cells.alive, lambda _: on_upkeep()
+            )
+            work["on_upkeep"] = ping
         try:
             async with asyncio.TaskGroup() as tasks:
-                for name, work in self._work(tell, on_upkeep).items():
+                for name, part in work.items():
                     tasks.create_task(
-                        keep_running(name, work, fatal=CANNOT_GO_ON), name=name
+                        keep_running(name, part, fatal=CANNOT_GO_ON), name=name
                     )
         except BaseExceptionGroup as group:
             # One part's failure cancelled the others: it is the one to tell.
             raise group.exceptions[0] from group
 
-    def _work(
-        self, tell: OnConverged, on_upkeep: Callable[[], None] | None
-    ) -> dict[str, Callable[[], Awaitable[None]]]:
+    def _work(self) -> dict[str, Work]:
         """Return all that runs for ever, by name."""
-        work: dict[str, Callable[[], Awaitable[None]]] = {
+        work: dict[str, Work] = {
             "servers": self._follow_servers,
             "server states": self._follow_states,
             "proxies": self._proxies.follow,
             "bindings": lambda: self._proxies.look_again(UPKEEP),
-            "rounds": lambda: self._converge_each(tell),
-            "missing": lambda: self._watch_missing(tell),
+            "rounds": self._converge_each,
+            "missing": self._watch_missing,
             "upkeep": self._keep_up,
             "files": self._look_at_files,
             "moves": self._watch_moves,
             "cuts": lambda: self._cutter.follow(self._programmed),
+            "watchdog": self._watch_progress,
         }
-        if on_upkeep is not None:
-            work["watchdog"] = lambda: self._watch_progress(on_upkeep)
         if self._tls is not None:
             work["TLS files"] = self._follow_tls
         if self._keeper is not None and self._rotator is not None:
@@ -281,6 +305,17 @@ class Runner:
                 continue  # the upkeep says so
             if self._rotator is not None:
                 self._rotator.doubt(again)
+            self._note_reconnects(again)
+
+    def _note_reconnects(self, again: tuple[Vip, ...]) -> None:
+        cell, last = self.cells.reconnected, self.cells.outcome.value
+        if again and last is not None:
+            keys = {each.vip: each.proxy.key for each in last.placed}
+            before = cell.value or {}
+            times = {key: before[key] for key in keys.values() if key in before}
+            for key in (keys[vip] for vip in again if vip in keys):
+                times[key] = times.get(key, 0) + 1
+            cell.set(times)
 
     async def _keep_up(self) -> None:
         """Put back what others took away from the kernel, and say so."""
@@ -305,7 +340,7 @@ class Runner:
             if wrong:
                 self._try_again()
 
-    async def _watch_progress(self, on_upkeep: Callable[[], None]) -> None:
+    async def _watch_progress(self) -> None:
         """Say that work gets done, as long as it does."""
         reasons = Reasons(logger, "stuck")
         while True:
@@ -315,13 +350,13 @@ class Runner:
                 f"{each} has not gone on for {STUCK_SECONDS:g} s" for each in stuck
             )
             if not stuck:
-                on_upkeep()
+                self.cells.alive.set(self.cells.alive.version + 1)
 
     def _put(self, **changed: object) -> None:
         current = self._inputs.value or Inputs()
         self._inputs.set(replace(current, **changed))  # type: ignore[arg-type]
 
-    async def _converge_each(self, tell: OnConverged) -> None:
+    async def _converge_each(self) -> None:
         """Carry out the newest inputs; a kernel that refuses is asked again."""
         loop = asyncio.get_running_loop()
         insist = AsyncRetrying(
@@ -334,7 +369,7 @@ class Runner:
             if done is None:
                 continue
             self._refusal, self._last = "", done
-            tell(done)
+            self.cells.outcome.set(done)
             if not done.complete:
                 loop.call_later(FILES_AGAIN, self._try_again)
 
@@ -388,7 +423,7 @@ class Runner:
             extra=event("kernel_refused"),
         )
 
-    async def _watch_missing(self, tell: OnConverged) -> None:
+    async def _watch_missing(self) -> None:
         """Tell what is missing, and in time that we serve what is known."""
         await asyncio.sleep(READY_SECONDS)
         while True:
@@ -397,7 +432,7 @@ class Runner:
             if last is None or missing != last.missing:
                 self._converger.missing = missing
                 self._last = now = replace(last or Converged(0, 0, 0), missing=missing)
-                tell(now)
+                self.cells.outcome.set(now)
                 await finish(functools.partial(self._converger.tell, now))
             await asyncio.sleep(MISSING_SECONDS)
 
@@ -420,3 +455,8 @@ class Runner:
     async def read(self) -> KernelState:
         """Read the tables and their counters, beside whoever writes."""
         return await self._tables.read()
+
+
+async def _call_for_each(cell: Latest[T], call: Callable[[T], None]) -> None:
+    async for value in cell.changes():
+        call(value)

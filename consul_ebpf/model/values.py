@@ -263,6 +263,19 @@ class Proxy:
 
 
 @dataclass(frozen=True, slots=True)
+class HostProxies:
+    """The proxies of this host, as far as their sources can tell.
+
+    While something is lacking, there may be others, and proxies that were named before
+    are still among these: nothing of theirs may be removed or given away.
+    """
+
+    proxies: tuple[Proxy, ...] = ()
+    lacking: tuple[str, ...] = ()
+    """What the sources cannot tell now, a line each."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlacedProxy:
     """A proxy and the VIP that is its own."""
 
