@@ -9,6 +9,7 @@ import click
 from consul_ebpf.base.lines import printable
 from consul_ebpf.cli.options import configured, for_proxy
 from consul_ebpf.cli.output import say, say_json
+from consul_ebpf.config import dns
 from consul_ebpf.config.schema import Config
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.values import PlacedProxy, Proxy
@@ -159,6 +160,7 @@ def _place(config: Config, proxies: tuple[Proxy, ...], proxy_id: str) -> PlacedP
         VipMemory(Path(config.bootstrap.directory)).read(),
         IPv4Network(config.kernel.vip_cidr),
         config.kernel.vip_port,
+        dns.reserved(config.dns),
     )
     for placed in allocation.placed:
         if placed.proxy.id == proxy_id:

@@ -94,7 +94,8 @@ class Consul(Section, frozen=True):
     datacenter: str = ""
     """Empty: that of the agent that answers."""
     domain: str = "consul"
-    """The cluster's DNS domain, for the name in the servers' certificates."""
+    """The cluster's DNS domain, for the name in the servers' certificates, and for the
+    name that the probe of their DNS asks for."""
     refresh: float = 60.0
     """Seconds after which `exec` is run again, and a name that came without a TTL (from
     /etc/hosts) is looked up again."""
@@ -282,16 +283,23 @@ class Probe(Section, frozen=True):
 
 
 class Dns(Section, frozen=True):
-    """`[dns]`: a VIP for DNS queries to the servers."""
+    """`[dns]`: one VIP of this host for DNS, answered by the Consul servers.
+
+    The servers' DNS ports are probed as often as their gRPC ports are: `[probe]`.
+    """
 
     enabled: bool = False
-    """*later*: a VIP for DNS."""
+    """*later*: lead queries to the VIP to a server whose DNS answers."""
     vip: str = "127.64.0.53"
-    """*later*."""
+    """*later*: an IPv4 address in `kernel.vip_cidr` that is no proxy's; resolvers that
+    speak IPv6 may use it as `::ffff:127.64.0.53`."""
     port: int = 53
-    """*later*."""
+    """*later*: the VIP's port, for UDP and TCP; not `kernel.vip_port`."""
     server_port: int = 8600
-    """*later*."""
+    """*later*: the servers' DNS port (`ports.dns`), the same at every server."""
+    cgroups: list[str] = []
+    """*later*: cgroup v2 directories: only processes in these and below may ask. Empty:
+    any process of the host may, as with any resolver."""
 
 
 class Log(Section, frozen=True):

@@ -22,7 +22,7 @@ from consul_ebpf.model.values import (
     Table,
     Vip,
 )
-from consul_ebpf.proxies.vips import ProxyKey, allocate
+from consul_ebpf.proxies.vips import ProxyKey, Reserved, allocate
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def place(
     remembered: Mapping[ProxyKey, Vip],
     table: Table,
     capacity: int,
-    vips: tuple[IPv4Network, int],
+    vips: tuple[IPv4Network, int, Reserved],
 ) -> Placement:
     """Give each proxy its VIP, and say whose it is.
 
@@ -54,7 +54,7 @@ def place(
         remembered: VIPs of before.
         table: what the kernel holds: who is in it stays when not all fit.
         capacity: how many fit.
-        vips: their range and port.
+        vips: their range and port, and what of it no proxy may be given.
     """
     proxies = inputs.proxies or ()
     unnamed = _unnamed(proxies, remembered) if inputs.lacking else ()

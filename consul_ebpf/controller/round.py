@@ -33,7 +33,7 @@ from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.seams import Applied, BootstrapRenderer, MapBackend
 from consul_ebpf.model.values import Binding, PooledServer, Proxy, ServerState, Vip
 from consul_ebpf.proxies.memory import VipMemory
-from consul_ebpf.proxies.vips import ProxyKey
+from consul_ebpf.proxies.vips import NOTHING_RESERVED, ProxyKey, Reserved
 from consul_ebpf.servers.known import KnownServers
 
 logger = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ class Converger:
         problems: ProblemFile | None = None,
         network: IPv4Network,
         port: int,
+        reserved: Reserved = NOTHING_RESERVED,
         seed: str,
     ) -> None:
         self.kernel = KernelTable(backend, seed)
@@ -79,7 +80,7 @@ class Converger:
         self._memory = memory
         self._known = known
         self._problems = problems
-        self._vips = network, port
+        self._vips = network, port, reserved
         self._remembered: Mapping[ProxyKey, Vip] = {}
         self._placed: tuple[_Asked, Placement] | None = None
         """The newest placement, and what it was made from."""

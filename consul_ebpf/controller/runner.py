@@ -51,6 +51,7 @@ from consul_ebpf.model.seams import (
 from consul_ebpf.model.values import KernelState, PooledServer, Vip
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.params import CentralConfig
+from consul_ebpf.proxies.vips import NOTHING_RESERVED, Reserved
 from consul_ebpf.servers.known import KnownServers
 from consul_ebpf.servers.pool import ServerPool
 from consul_ebpf.servers.sanity import VIP_NETWORK
@@ -104,6 +105,7 @@ class Runner:
         files: where they are written.
         network: the VIPs' range.
         port: the VIPs' port.
+        reserved: addresses of the range that no proxy may be given.
         memory: remembers which VIP is whose.
         known: remembers the servers, for a start while Consul is away.
         problems: tells others what is wrong; None: only the log does.
@@ -130,6 +132,7 @@ class Runner:
         problems: ProblemFile | None = None,
         network: IPv4Network = VIP_NETWORK,
         port: int = 8502,
+        reserved: Reserved = NOTHING_RESERVED,
         seed: str = "",
         keeper: TokenKeeper | None = None,
         central: CentralConfig | None = None,
@@ -154,6 +157,7 @@ class Runner:
             problems=problems,
             network=network,
             port=port,
+            reserved=reserved,
             seed=seed,
         )
         self._progress = progress or Progress()

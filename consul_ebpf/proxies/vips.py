@@ -4,9 +4,12 @@ Rule 1: who holds a VIP keeps it as long as it is there and asks for no other.
 Rule 2: a VIP asked for is given before any is allocated, the first to ask first.
 Rule 3: the rest get a VIP nobody remembered had, else the one released longest ago,
 so that an Envoy still starting on an old bootstrap meets no stranger's VIP.
+Rule 4: an address reserved for something else is given to nobody. Who has it already
+keeps it: their ports differ, so the kernel tells the two apart.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from itertools import islice
@@ -32,6 +35,11 @@ def key_of(proxy: Proxy) -> ProxyKey:
     return proxy.key, proxy.namespace, proxy.partition
 
 
+Reserved = Mapping[IPv4Address, str]
+"""Addresses of the range that are something else's, each with what has it."""
+
+NOTHING_RESERVED: Reserved = {}
+
 _Asking = tuple[Proxy, IPv4Address | None, bool]
 """A proxy, the VIP it asks for, and whether it is to be written as IPv6."""
 
@@ -53,6 +61,7 @@ def allocate(
     remembered: Mapping[ProxyKey, Vip],
     network: IPv4Network,
     port: int,
+    reserved: Reserved = NOTHING_RESERVED,
 ) -> Allocation:
     """Give each proxy a VIP of `network`, in the order of the proxies.
 
@@ -60,12 +69,12 @@ def allocate(
     it wants, and what to do; the others are unaffected.
     """
     asking, refused = _asking(proxies, network)
-    holders, unlucky = _settled(asking, remembered, network)
+    holders, unlucky = _settled(asking, remembered, network, reserved)
     refused += unlucky
 
     losers = {proxy.key for proxy, _ in unlucky}
     settled = {proxy.key: address for address, proxy in holders.items()}
-    free = _free(network, holders, remembered)
+    free = _free(network, {*holders, *reserved}, remembered)
     placed = []
     for proxy, _, ipv6 in asking:
         if proxy.key in settled:
@@ -110,8 +119,9 @@ def _settled(
     asking: Iterable[_Asking],
     remembered: Mapping[ProxyKey, Vip],
     network: IPv4Network,
+    reserved: Reserved,
 ) -> tuple[dict[IPv4Address, Proxy], list[tuple[Proxy, str]]]:
-    """Apply the rules 1 and 2: return who has what, and who lost to whom."""
+    """Apply the rules 1, 2 and 4: return who has what, and who lost to whom."""
     first, last = map(int, usable(network))
     holders: dict[IPv4Address, Proxy] = {}
     for proxy, asked, _ in asking:
@@ -122,27 +132,34 @@ def _settled(
             holders.setdefault(kept.address, proxy)
     unlucky = []
     for proxy, asked, _ in asking:
-        if asked is not None and holders.setdefault(asked, proxy) is not proxy:
-            whose = f"VIP {asked} is that of {named(holders[asked])}"
-            why = f"{named(proxy)}: refused, {whose}; give it another"
-            unlucky.append((proxy, why))
+        if asked is None:
+            continue
+        if asked in reserved and asked not in holders:
+            owner = reserved[asked]
+        elif holders.setdefault(asked, proxy) is not proxy:
+            owner = named(holders[asked])
+        else:
+            continue
+        whose = f"VIP {asked} is that of {owner}"
+        why = f"{named(proxy)}: refused, {whose}; give it another"
+        unlucky.append((proxy, why))
     return holders, unlucky
 
 
 def _free(
     network: IPv4Network,
-    holders: Mapping[IPv4Address, Proxy],
+    taken: AbstractSet[IPv4Address],
     remembered: Mapping[ProxyKey, Vip],
 ) -> Iterator[IPv4Address]:
     """Yield the VIPs nobody has, in the order to give them away."""
-    used = {int(address) for address in holders}
+    used = {int(address) for address in taken}
     used |= {int(vip.address) for vip in remembered.values()}
     first, last = map(int, usable(network))
     for number in range(first, last + 1):
         if number not in used:
             yield IPv4Address(number)
     for vip in remembered.values():
-        if vip.address not in holders and first <= int(vip.address) <= last:
+        if vip.address not in taken and first <= int(vip.address) <= last:
             yield vip.address
 
 

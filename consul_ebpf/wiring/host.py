@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consul_ebpf.base.reading import PLAIN, Reader
+from consul_ebpf.config import dns
 from consul_ebpf.config.schema import Config
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.kernel import privileges
@@ -95,6 +96,7 @@ def build_runner(
         problems=problem_file(config),
         network=IPv4Network(config.kernel.vip_cidr),
         port=config.kernel.vip_port,
+        reserved=dns.reserved(config.dns),
         seed=host_seed(),
         keeper=parts.keeper,
         central=parts.central(),

@@ -167,6 +167,34 @@ def test_other_range() -> None:
     assert after.placed[0].vip == Vip(IPv4Address("127.80.0.1"), 99)
 
 
+DNS = IPv4Address("127.64.0.2")
+
+
+def test_fault_151_a_reserved_address_is_given_to_nobody() -> None:
+    """Neither allocated, nor to who asks for it; the reason names what has it."""
+    asking = [proxy("a"), proxy("asks", str(DNS)), proxy("b")]
+    allocation = allocate(asking, {}, SMALL, PORT, {DNS: "dns.vip"})
+    assert {"a": "127.64.0.1", "b": "127.64.0.3"} == vips(allocation)
+    ((_, why),) = allocation.refused
+    assert why == (
+        "proxy 'asks' (configuration): refused, VIP 127.64.0.2 is that of dns.vip;"
+        " give it another"
+    )
+
+
+def test_fault_151_who_has_a_reserved_address_keeps_it() -> None:
+    """It was reserved later; once released it is given to nobody else."""
+    before = place(proxy("a"), proxy("b"), network=SMALL)
+    both = [proxy("a"), proxy("b", str(DNS))]
+    after = allocate(both, before.remembered, SMALL, PORT, {DNS: "dns.vip"})
+    assert {"a": "127.64.0.1", "b": str(DNS)} == vips(after)
+    gone = allocate([], after.remembered, SMALL, PORT, {DNS: "dns.vip"})
+    many = [proxy(f"p{i}") for i in range(6)]
+    full = allocate(many, gone.remembered, SMALL, PORT, {DNS: "dns.vip"})
+    assert 5 == len(full.placed)
+    assert str(DNS) not in vips(full).values()
+
+
 def test_memory_is_bounded() -> None:
     """Of proxies that are gone only the newest are remembered."""
     remembered: Mapping[ProxyKey, Vip] = {}

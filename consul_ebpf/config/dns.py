@@ -1,0 +1,64 @@
+"""What the types of `[dns]` cannot say. Pure."""
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from pathlib import PurePath
+
+from consul_ebpf.config.schema import Config, Dns
+from consul_ebpf.model.names import check_vip, shown
+
+Problems = Iterator[tuple[str, str]]
+"""(key path, what is wrong and what to do) of each problem."""
+
+
+def problems(config: Config) -> Problems:
+    """Yield each problem; the VIP's only where it is used, for its range may differ."""
+    dns = config.dns
+    for key, port, usual in (
+        ("dns.port", dns.port, 53),
+        ("dns.server_port", dns.server_port, 8600),
+    ):
+        if not 1 <= port <= 65535:
+            yield key, f"is not 1 to 65535; the usual one is {usual}"
+    for index, path in enumerate(dns.cgroups):
+        if not (PurePath(path).is_absolute() and path.isprintable()):
+            wrong = f"{shown(path)} is not an absolute path; begin it with /"
+            yield f"dns.cgroups[{index}]", wrong
+    if dns.enabled:
+        yield from _vip(config)
+
+
+def _vip(config: Config) -> Problems:
+    key, text = "dns.vip", config.dns.vip
+    if config.dns.port == config.kernel.vip_port:
+        # There a connect without a row of a proxy is refused.
+        yield "dns.port", f"{config.dns.port} is kernel.vip_port; take another, like 53"
+    try:
+        address = IPv4Address(text)
+    except ValueError:
+        yield key, f"{shown(text)} is not an IPv4 address; write one like 127.64.0.53"
+        return
+    try:
+        check_vip(address, IPv4Network(config.kernel.vip_cidr))
+    except ValueError as error:
+        yield key, f"{address} {error}"
+    for proxy in config.proxies:
+        if _ipv4(proxy.vip) == address:
+            yield key, f"{address} is the VIP of proxy {shown(proxy.id)}; take another"
+
+
+def _ipv4(text: str) -> IPv4Address | None:
+    """Return a proxy's VIP as the kernel has it; None: there is none."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return address.ipv4_mapped if isinstance(address, IPv6Address) else address
+
+
+def reserved(dns: Dns) -> dict[IPv4Address, str]:
+    """Return the addresses that no proxy can be given, each with the key that has it.
+
+    Those of a configuration that was checked.
+    """
+    return {IPv4Address(dns.vip): "dns.vip"} if dns.enabled else {}
