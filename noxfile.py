@@ -22,12 +22,14 @@ GROUPS = nox.project.load_toml("pyproject.toml")
 # Debian package -> a file of it, where it is installed.
 DEBIAN = {
     "python3-bpfcc": Path("/usr/lib/python3/dist-packages/bcc/__init__.py"),
+    "gcc": Path("/usr/bin/gcc"),  # a client with musl's resolver
 }
 
 # What pytest takes of tests/, apart from tests/hunt.
 UNIT = ["-m", "not kernel and not consul and not envoy", "--ignore=tests/hunt"]
 REAL = ["-m", "kernel or consul or envoy", "--ignore=tests/hunt"]
 
+REQUIRED = "kernel,consul,envoy,coredns,resolvers"
 IN_CI = os.environ.get("CI") == "true"
 
 
@@ -39,6 +41,7 @@ def tests(session: nox.Session) -> None:
     run_lint(session)
     run_typing(session)
     build_consul(session, needed=IN_CI)
+    get_resolvers(session, needed=IN_CI)
     run_unit(session)
     run_pytest(session, "tests/hunt")
     run_pytest(session, "tests", *REAL)
@@ -50,6 +53,7 @@ def long(session: nox.Session) -> None:
     require_debian(session)
     install(session, "tests")
     build_consul(session)
+    get_resolvers(session)
     env = {"CONSUL_EBPF_LONG": "1"}
     run_pytest(session, "tests/hunt", env=env)
     run_pytest(session, "tests", *REAL, env=env)
@@ -111,11 +115,12 @@ def consul(session: nox.Session) -> None:
 
 @nox.session(python=PYTHON, venv_params=VENV)
 def e2e(session: nox.Session) -> None:
-    """Tests of the whole: Consul, the kernel, real Envoys."""
+    """Tests of the whole: Consul, the kernel, real Envoys, real resolvers."""
     require_debian(session)
     install(session, "tests")
     build_consul(session)
-    run_pytest(session, "tests/e2e")
+    get_resolvers(session)
+    run_pytest(session, "tests/e2e", "tests/dns")
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -145,7 +150,7 @@ def run_pytest(
     session: nox.Session, *args: str, env: Mapping[str, str] | None = None
 ) -> None:
     """Run pytest; in CI a missing part fails instead of skipping."""
-    required = {"CONSUL_EBPF_REQUIRE": "kernel,consul,envoy"} if IN_CI else {}
+    required = {"CONSUL_EBPF_REQUIRE": REQUIRED} if IN_CI else {}
     command = ["python", "-m", "pytest", "--durations=15"]
     # Arguments such as `-k fault_12` may leave nothing in one of the two parts.
     codes = [0, 5] if session.posargs else [0]
@@ -161,8 +166,20 @@ def run_pytest(
 
 
 def build_consul(session: nox.Session, *, needed: bool = True) -> None:
-    """Build Consul into the cache, unless there is one; with PyPI's Go if need be."""
-    parts = ["python", "-m", "tests.lab.parts"]
+    """Build Consul into the cache, unless there is one."""
+    build(session, "consul", needed=needed)
+
+
+def get_resolvers(session: nox.Session, *, needed: bool = True) -> None:
+    """Unpack Debian's resolvers into the cache and build CoreDNS there."""
+    codes = [0] if needed else [0, 1]
+    session.run("python", "-m", "tests.lab.debian", success_codes=codes)
+    build(session, "coredns", needed=needed)
+
+
+def build(session: nox.Session, part: str, *, needed: bool) -> None:
+    """Build a part, unless it is there; with PyPI's Go if need be."""
+    parts = ["python", "-m", "tests.lab.parts", part]
     if packages := str(session.run(*parts, "--needs", silent=True) or "").split():
         session.install(*packages)
     session.run(*parts, success_codes=[0] if needed else [0, 1])

