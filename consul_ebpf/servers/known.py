@@ -1,7 +1,8 @@
-"""The last known servers, on disk: a start while Consul is away serves these.
+"""The last known servers, on disk, for a controller that starts while Consul is away.
 
-Tied to the cluster by what the configuration says of it: with Consul away there is
-nobody to ask. Another configuration's file is left alone until there is a new list.
+The file belongs to the cluster that the configuration describes, because nobody else
+can tell while Consul is away. A file of another cluster is not read, and is replaced by
+the first list.
 """
 
 import hashlib
@@ -42,9 +43,9 @@ class _Content(msgspec.Struct, frozen=True):
 def cluster_key(
     source: str, datacenter: str, http_addresses: Iterable[str], seeds: Iterable[str]
 ) -> str:
-    """Tell one configured cluster from another; the order of addresses is no matter.
+    """Return what tells one configured cluster from another, in any order of addresses.
 
-    A digest: an address may hold what is not for a file.
+    It is a digest, because an address may hold a password.
     """
     parts = [source, datacenter, sorted(http_addresses), sorted(seeds)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
@@ -65,9 +66,9 @@ class KnownServers:
     def resume(self, table: Table) -> tuple[PooledServer, ...]:
         """Return the servers to begin with.
 
-        Those of the kernel's table, for proxies use them now, in their states, with the
-        names the file has for them. Where the table is empty, as after a reboot, those
-        of the file, all of them ready until probes say otherwise.
+        If the kernel's table has servers, those: proxies use them now. They keep their
+        states, and get their names from the file. If the table is empty, as after a
+        reboot, those of the file: they count as ready until their probes fail.
         """
         saved = {server.endpoint: server for server in self.load()}
         if not table.servers:
@@ -80,7 +81,7 @@ class KnownServers:
         )
 
     def load(self) -> tuple[Server, ...]:
-        """Return the servers in the file; none if it is not ours, with a log line."""
+        """Return the file's servers; none, and a log line, if it cannot be used."""
         content = self._file.load()
         if content is None:
             return ()
@@ -110,7 +111,7 @@ class KnownServers:
         return tuple(kept)
 
     def save(self, servers: Iterable[PooledServer]) -> None:
-        """Write the listed ones, if they are others than those in the file."""
+        """Write the servers that are not draining, if the file holds others."""
         records = [_record(each.server) for each in servers if _listed(each)]
         if records:
             records.sort(key=lambda each: each.id)
@@ -127,7 +128,7 @@ def _record(server: Server) -> _Record:
 
 
 def _server(record: _Record) -> Server:
-    """Raise ValueError for what is no address, or has none."""
+    """Read a server; raises ValueError if address or port are missing or wrong."""
     if not (record.ipv4 or record.ipv6) or not 0 < record.port < 65536:
         raise ValueError(f"server {record.id} has no address or no port")
     return Server(

@@ -1,25 +1,27 @@
-"""Who is in the pool, in which state. Pure: values and a clock reading in, values out.
+"""Which servers are in the pool, and in which state. Pure: it is given the time.
 
-The rules, all of which live here:
+These are all the rules:
 
-1. A newly listed server is nobody until its first verdict. A success then makes it
-   ready, a failure makes it failing.
-2. `fall` failures in a row make a ready server failing, `rise` successes in a row
-   make a failing one ready.
-3. ... but only while another ready server answers. If every probe fails at once it is
-   us, or there is nowhere better to go: nothing changes (panic).
+1. A newly listed server is not used before its first probe. If that succeeds, the
+   server is ready, else it is failing.
+2. `fall` failures in a row make a ready server failing; `rise` successes in a row make
+   a failing server ready.
+3. A ready server becomes failing only while another ready server answers. If every
+   probe fails at once, the fault is on this host, or there is nowhere better to go:
+   nothing changes (panic).
 4. An empty list changes nothing.
-5. A server that left the list drains: new connects go elsewhere. If more servers left
-   at once than stayed, the list may be wrong: they keep their state for
+5. A server that left the list is draining: new connects go elsewhere. If more servers
+   left at once than stayed, the list may be wrong: those that left keep their state for
    `shrink_grace` seconds, or until their probes fail.
-6. ... but only while a listed server is ready; else those that left go on as they were.
-7. A drained server is forgotten `dead_keep` seconds after its probes failed, or after
-   `drain_keep` seconds. Listed again before that, it is back as if it had never left.
-8. A server is dead while `fall` failures in a row stand against it and another server
-   answers: it is not us who cannot see.
-9. A server that has known no leader for `leader_grace` seconds is failing for as long
-   as another one that answers knows one: it was cut off from its peers, and what it
-   serves grows old. It is not dead: connections to it stay.
+6. A server drains only while a listed server is ready; until then it stays as it was.
+7. A draining server is forgotten `dead_keep` seconds after its probes failed, and after
+   `drain_keep` seconds in any case. If it is listed again before that, it is back as if
+   it had never left.
+8. A server is dead while its last `fall` probes failed and another server answers, so
+   that the fault is not on this host.
+9. A server that has known no leader for `leader_grace` seconds is failing as long as
+   another server answers and knows one: it was cut off from its peers, and what it
+   serves is getting old. It is not dead: connections to it stay.
 """
 
 from collections.abc import Iterable, Mapping
@@ -39,7 +41,7 @@ class Rules:
     drain_keep: float = 300.0
     """Seconds to remember a server that left the list and still answers."""
     dead_keep: float = 10.0
-    """Seconds to show one of those as failing, so that others hear of its death."""
+    """Seconds to show a draining server as failing, so that readers see its death."""
     shrink_grace: float = 30.0
     """Seconds before the servers a list lost all at once begin to drain."""
     leader_grace: float = 30.0
@@ -56,25 +58,25 @@ class Departure:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A server and what is known of it."""
+    """A server, and what its probes and the lists said of it."""
 
     server: Server
     up: bool | None = None
-    """The verdict that stands, None before the first."""
+    """Whether it counts as working; None before the first probe."""
     streak: int = 0
-    """Newest verdicts in a row that agree: n successes, or -n failures."""
+    """Newest probes with the same result: n successes, or -n failures."""
     gone: Departure | None = None
     """None while listed."""
     fell: float = float("-inf")
     """Clock reading when it became failing."""
     leader: bool | None = None
-    """Whether it knows the leader, as it said last; None: it does not say."""
+    """Whether it last said that it knows the leader; None: it does not say."""
     lost: float = float("inf")
-    """Clock reading since when it has known none."""
+    """Clock reading when it last began to know no leader."""
 
     @property
     def answers(self) -> bool:
-        """Whether it is ready and its newest probe says so too."""
+        """Whether it is ready and its newest probe succeeded."""
         return self.up is True and self.streak > 0
 
 
@@ -83,9 +85,9 @@ Members = Mapping[str, Member]
 
 
 def of_known(known: Iterable[PooledServer]) -> Members:
-    """Begin with servers an earlier process knew, in the states it knew them in.
+    """Return the servers that an earlier process knew, in their states then.
 
-    They count as listed until a list comes, and as probed.
+    They count as probed, and as listed until the first list comes.
     """
     return {
         each.server.id: Member(each.server, up=each.state is not ServerState.FAILING)
@@ -96,7 +98,7 @@ def of_known(known: Iterable[PooledServer]) -> Members:
 def with_list(
     members: Members, servers: Iterable[Server], now: float, rules: Rules
 ) -> Members:
-    """Take a new list from the source."""
+    """Return the members after the source's new list."""
     listed = {server.id: server for server in servers}
     if not listed:
         return members
@@ -117,9 +119,10 @@ def with_list(
 
 
 def _renamed(members: Members, servers: Iterable[Server]) -> Members:
-    """Give members the ids that a list has for their endpoints, each one member's.
+    """Give each member the id that the list has for its endpoint.
 
-    The kernel's table knows no ids; and a server rebuilt in its place has another.
+    A member may have another id: one read from the kernel's table has none of Consul's,
+    and a server that was rebuilt at the same address has a new one.
     """
     listed = list(servers)
     kept = {server.id for server in listed}
@@ -157,7 +160,10 @@ def with_verdict(
     *,
     leader: bool | None = None,
 ) -> Members:
-    """Take one probe's verdict; one on a server that has moved or gone is dropped."""
+    """Return the members after one probe.
+
+    A probe of a server that has moved or gone meanwhile changes nothing.
+    """
     member = members.get(server.id)
     if member is None or _endpoints(member.server) != _endpoints(server):
         return members
@@ -177,7 +183,7 @@ def with_verdict(
 
 
 def settled(members: Members, now: float, rules: Rules) -> Members:
-    """Let fall who must fall, and forget who may be forgotten."""
+    """Apply the rules that need no new probe: who becomes failing, who is forgotten."""
     after = dict(members)
     if any(member.answers for member in after.values()):
         for id_ in _overdue(after, rules):
@@ -194,7 +200,7 @@ def settled(members: Members, now: float, rules: Rules) -> Members:
 
 
 def leaderless(members: Members, now: float, rules: Rules) -> frozenset[str]:
-    """Return the ids of those without a leader for long, while another has one."""
+    """Return the ids of the servers that rule 9 makes failing."""
     led = (each.answers and each.leader and not each.gone for each in members.values())
     if not any(led):
         return frozenset()
@@ -217,12 +223,15 @@ def _listed_ready(members: Members) -> bool:
 
 
 def untested(members: Members) -> bool:
-    """Whether a listed server still waits for its first verdict."""
+    """Whether a server still waits for its first probe."""
     return any(member.up is None for member in members.values())
 
 
 def pooled(members: Members, now: float, rules: Rules) -> tuple[PooledServer, ...]:
-    """Show the members as their state, sorted by id, at most `MAX_SERVERS`."""
+    """Return the probed members with their states, sorted by id; at most `MAX_SERVERS`.
+
+    Where there are more, ready ones come before failing and draining ones.
+    """
     elsewhere = _listed_ready(members)
     lost = leaderless(members, now, rules)
     seen = any(member.answers for member in members.values())
@@ -239,7 +248,6 @@ def pooled(members: Members, now: float, rules: Rules) -> tuple[PooledServer, ..
         for id_, member in members.items()
         if member.up is not None
     ]
-    # Those that left are surplus to a full list; which is first matters only then.
     order = (ServerState.READY, ServerState.FAILING, ServerState.DRAINING)
     states.sort(key=lambda p: (order.index(p.state), p.server.id))
     return tuple(sorted(states[:MAX_SERVERS], key=lambda p: p.server.id))

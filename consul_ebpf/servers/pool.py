@@ -1,4 +1,4 @@
-"""The servers and their states: a source and a probe, joined by `membership`."""
+"""The servers and their states: what a source lists and a probe finds, together."""
 
 import asyncio
 import logging
@@ -29,9 +29,9 @@ class PoolSettings(membership.Rules):
     """The pool's numbers; those of the rules are explained there."""
 
     interval: float = 1.0
-    """Seconds from one probe of a server to its next, give or take a tenth."""
+    """Seconds between two probes of a server, with a tenth of jitter."""
     vip_network: IPv4Network = VIP_NETWORK
-    """No server can be in here: its connects would come back to it."""
+    """The range of the VIPs: no server can be in it."""
 
 
 NO_LEADER = "it has no leader: cut off from the other servers"
@@ -45,16 +45,16 @@ class _End:
 
 
 class ServerPool:
-    """Watches a source's servers, probes each on its own cadence, tells subscribers.
+    """Follows a source's servers, probes each of them, and tells its subscribers.
 
-    `async for servers in pool:` yields the newest whole value, for any number of
-    subscribers; a slow one misses what was in between. The pool runs while somebody
-    iterates, or inside `async with pool:`. Only a configuration that cannot be used
-    makes it stop, and is raised to both: whatever else a source or a probe raises is
-    logged, and that source or that one probe started again.
+    `async for servers in pool:` yields the newest whole value, to any number of
+    subscribers; a slow one misses values in between. The pool runs while somebody
+    iterates, or inside `async with pool:`. Only a `ConfigError` stops it, and is raised
+    to all who iterate. After any other error of the source or of a probe, the error is
+    logged, and that source or that one probe is started again.
 
     The first value comes when each listed server was probed once. A value is never
-    empty, and once a server was ready, one is (see `membership` for the rules).
+    empty, and once a server was ready, one always is (`membership` has the rules).
     """
 
     def __init__(

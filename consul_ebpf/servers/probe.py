@@ -1,4 +1,4 @@
-"""Ask a server's gRPC port whether anybody is at home.
+"""Asks a server's gRPC port whether the server works.
 
 Only an answer in gRPC counts: a server that hangs still accepts TCP connections.
 """
@@ -24,11 +24,11 @@ from consul_ebpf.model.values import Server
 CHECK = "/grpc.health.v1.Health/Check"
 
 FEATURES = "/hashicorp.consul.dataplane.DataplaneService/GetSupportedDataplaneFeatures"
-"""Consul serves no grpc.health.v1; this call costs it nothing."""
+"""Asked instead, because Consul has no grpc.health.v1. The call costs it nothing."""
 
 ALIVE = {
-    # Each of these was decided by a server that works. A token is not sent: it would
-    # only turn UNAUTHENTICATED into OK, and probing needs no secret.
+    # Only a server that works can decide one of these. No token is sent: it would only
+    # turn UNAUTHENTICATED into OK, and a probe needs no secret.
     "UNAUTHENTICATED",
     "PERMISSION_DENIED",
     "UNIMPLEMENTED",
@@ -36,20 +36,20 @@ ALIVE = {
 }
 
 MISSES_PER_CHANNEL = 5
-"""Deadlines missed in a row before a new connection is tried. The old one is right
-for a server that was stopped and goes on; TCP's own back-off makes it useless for one
-whose host went away and came back."""
+"""After so many deadlines missed in a row a new connection is made. The old one works
+again if the server was only stopped; if its host went away and came back, TCP's own
+back-off would delay the old one for long."""
 
 IDLE = 30.0
 """Seconds after which the channel of a server that is no longer probed is closed."""
 
 
 LEADER_SECONDS = 5.0
-"""From one look whether a server knows its leader to the next."""
+"""How often a server is asked whether it knows the leader."""
 
 
 class _Link:
-    """One server's channel and what was learned over it."""
+    """The channel to a server, and what was learned over it."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -63,7 +63,7 @@ class _Link:
 class GrpcProbe:
     """A `HealthProbe`: grpc.health.v1, or the dataplane service where that is missing.
 
-    Keeps one channel for each server. Usable again after `aclose`.
+    It keeps one channel to each server, and can be used again after `aclose`.
     """
 
     def __init__(
@@ -73,10 +73,13 @@ class GrpcProbe:
         channel_factory: ChannelFactory = insecure_channel,
         explain: Callable[[str], str] = lambda _: "",
     ) -> None:
-        """Give each server `timeout` seconds to answer.
+        """Make a probe.
 
-        `explain` is asked for a target that does not answer: what the channels know
-        and gRPC does not, like a certificate that was not accepted.
+        Args:
+            timeout: seconds that a server has to answer.
+            channel_factory: makes a channel to a target.
+            explain: returns why a target does not answer if the channels know more
+                than gRPC does, such as a certificate that was not accepted; or "".
         """
         self._timeout = timeout
         self._channel_factory = channel_factory
@@ -87,9 +90,9 @@ class GrpcProbe:
         return f"<GrpcProbe {len(self._links)} channels, {self._timeout:g} s>"
 
     async def check(self, server: Server) -> Health:
-        """Probe once, within the timeout; a server that is dead raises nothing.
+        """Probe once, within the timeout. Nothing is raised.
 
-        Nor does anything else: whatever goes wrong, this server was not seen to work.
+        Whatever goes wrong, the server was not seen to work.
         """
         try:
             return await self._check(server)
@@ -107,7 +110,7 @@ class GrpcProbe:
         health, code = await self._ask(link, server.endpoint, now + self._timeout)
         link.misses = link.misses + 1 if code == "DEADLINE_EXCEEDED" else 0
         if not health.alive:
-            link.has_health = True  # it may come back as a newer one
+            link.has_health = True  # it may come back as a newer version
             link.next_leader_look = 0.0
             if why := self._explain(target):
                 health = Health(alive=False, reason=why)
@@ -141,7 +144,7 @@ class GrpcProbe:
         return Health(alive=True, reason="OK"), "OK"
 
     async def _leader(self, link: _Link, who: str) -> bool | None:
-        """Look for it now and then: it says how long it was so, not who is next."""
+        """Return whether the server knows the leader, asked every few seconds."""
         now = asyncio.get_running_loop().time()
         if now >= link.next_leader_look:
             link.next_leader_look = now + LEADER_SECONDS
@@ -161,7 +164,7 @@ class GrpcProbe:
 
 
 def _read(status: int) -> Health:
-    """Judge as gRPC's own clients do: only SERVING serves, whatever else it says."""
+    """Judge as gRPC's own clients do: only SERVING counts."""
     names = HealthResponse.ServingStatus
     if status not in names.values():
         return Health(alive=False, reason=f"health status {status}, which is none")

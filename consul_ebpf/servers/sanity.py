@@ -1,7 +1,7 @@
 """Which of the listed servers can be servers at all. Pure.
 
-What a source says is input from the network: one bad address could send every
-proxy of the host into a loop, to a stranger, or nowhere.
+A list is input from the network: one bad address could send every proxy of the host
+into a loop, to a stranger, or nowhere.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from consul_ebpf.model.values import MAX_SERVERS, Server, host_port
 
 VIP_NETWORK = IPv4Network("127.64.0.0/10")
-"""Where the VIPs are by default."""
+"""The default range of the VIPs."""
 
 THIS_NETWORK = IPv4Network("0.0.0.0/8")
 
@@ -27,13 +27,16 @@ class Sane(NamedTuple):
 def sane(
     servers: Iterable[Server], vip_network: IPv4Network, *, loopback: bool = True
 ) -> Sane:
-    """Keep the servers a connect may be sent to.
+    """Keep the servers that a connect may be sent to.
 
-    `loopback` says whether one may be on this host: whoever lists it is here, too.
+    A server with one good and one bad address keeps the good one. Of two servers with
+    the same id or endpoint, the first by id stays; of too many, the first by id stay.
+    So the same servers in any order give the same result.
 
-    A server with one good and one bad address keeps the good one. Of two with the
-    same id or endpoint the first by id stays, and of too many the first by id, so
-    that every answer with the same servers gives the same result.
+    Args:
+        servers: as listed.
+        vip_network: the range of the VIPs.
+        loopback: whether a server may be on this host, because whoever lists it is.
     """
     kept: list[Server] = []
     rejected: list[str] = []
@@ -67,7 +70,7 @@ def sane(
 def _fault(
     address: IPv4Address | IPv6Address, vip_network: IPv4Network, loopback: bool
 ) -> str:
-    """Say what is wrong with an address, empty if nothing is."""
+    """Say what is wrong with an address; empty: nothing."""
     v4 = address if isinstance(address, IPv4Address) else address.ipv4_mapped
     faults = {
         f"is in the VIP range {vip_network}: connects would loop": (

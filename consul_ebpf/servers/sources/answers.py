@@ -1,9 +1,9 @@
-"""Answers that name some of the servers, put together. Pure.
+"""Puts together answers that name only some of the servers. Pure.
 
-A name server may give a few of its addresses at random, and others the next second; a
-list that follows each answer would move proxies all the time. So what an answer leaves
-out is kept for a while: for a short one, and once servers were seen to come back, for
-one in which each of them is bound to be named again.
+A name server may give a few addresses at random, and others a second later. A list that
+followed each answer would move proxies all the time. So a server that an answer leaves
+out is kept for a while: a short one at first, and once a server was seen to come back,
+one long enough for each of them to be named again.
 """
 
 from typing import NamedTuple
@@ -11,17 +11,19 @@ from typing import NamedTuple
 from consul_ebpf.model.values import MAX_SERVERS, Server
 
 KEEP = 10.0
-"""Seconds, and answers below, that a server is kept which is no longer named."""
+"""Least seconds that a server is kept which is no longer named."""
 KEEP_ANSWERS = 3
+"""Answers for which it is kept, ..."""
 KEEP_MOST = 180.0
+"""... but for so many seconds at most."""
 
 KEEP_SAMPLED = 120.0
-"""The same where answers are known to leave servers out."""
+"""The same three once answers are known to leave servers out."""
 KEEP_SAMPLED_ANSWERS = 40
 KEEP_SAMPLED_MOST = 3600.0
 
 REMEMBERED = 600.0
-"""Seconds in which a server that comes back shows that answers leave servers out."""
+"""A server that comes back within so many seconds shows that answers leave some out."""
 
 
 class Found(NamedTuple):
@@ -29,15 +31,15 @@ class Found(NamedTuple):
 
     servers: tuple[Server, ...]
     again: float
-    """In how many seconds to ask again."""
+    """Seconds until to ask again."""
     left_out: tuple[str, ...] = ()
     """A line for each thing that was left out."""
     partial: bool = False
-    """Whether something could not be asked: what it stood for is not gone."""
+    """Whether part of it could not be asked: the servers of that part are not gone."""
 
 
 class Union:
-    """The servers of one name, over its newest answers."""
+    """The servers of one name, by its last few answers together."""
 
     def __init__(self) -> None:
         self._servers: dict[str, Server] = {}
@@ -51,7 +53,7 @@ class Union:
         return f"<Union of {len(self._servers)} servers>"
 
     def add(self, found: Found, now: float) -> tuple[Server, ...]:
-        """Take an answer of now; return all that are named or kept, sorted by id."""
+        """Add a new answer; return the servers named or kept, sorted by id."""
         for server in found.servers:
             if self._named.get(server.id, now) < self._newest:
                 self._sampled = now

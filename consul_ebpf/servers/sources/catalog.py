@@ -19,10 +19,10 @@ logger = logging.getLogger(__name__)
 
 
 class Entry(msgspec.Struct, frozen=True, rename="pascal"):
-    """What we use of one instance of the service `consul`.
+    """The fields we use of one instance of the service `consul`.
 
-    Its ServicePort is the servers' own RPC and its ServiceAddress is empty: the
-    address is the node's and the gRPC port is in the service's metadata.
+    Its ServicePort is the port of the servers' own RPC, and its ServiceAddress is
+    empty. So the address is the node's, and the gRPC port comes from the metadata.
     """
 
     node: str
@@ -40,19 +40,19 @@ _ENTRY = msgspec.json.Decoder(Entry)
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 
 MAX_ENTRIES = 2000
-"""Servers in one answer; a cluster has five."""
+"""Most servers of an answer; a cluster has five."""
 
 
 SHOWN = 300
-"""Characters of a line about an entry that is skipped."""
+"""Most characters of a line about an entry that is skipped."""
 
 
 class CatalogSource:
     """A `ServerSource` of the servers registered in Consul.
 
-    The catalog's answer is used, not the health endpoint's: health here means
-    serf's, which lags seconds behind and says nothing of gRPC. The pool probes, and
-    the catalog's index does not move with every check.
+    The source asks the catalog endpoint, not the health endpoint: Consul's health is
+    serf's, which is seconds late and knows nothing of gRPC. The pool has probes of its
+    own, and the catalog's index does not change with every check.
     """
 
     def __init__(
@@ -66,16 +66,17 @@ class CatalogSource:
         https: Https | None = None,
         wait: float = WAIT,
     ) -> None:
-        """Ask `http_addresses` in turn, with a `token` that is asked for each time.
+        """Ask one address after the other until one answers.
 
         Args:
             http_addresses: `http[s]://host:port` of agents or servers.
             datacenter: empty for the datacenter of the agent that answers.
-            token: needs service:read on "consul" and node:read.
-            grpc_port: where no server's metadata says a port.
-            tls: take the servers' TLS port instead of the plaintext one.
+            token: called before each query; the token needs service:read on "consul"
+                and node:read.
+            grpc_port: used if no server's metadata names a port.
+            tls: use the servers' TLS port instead of the plaintext one.
             https: how to verify https addresses; None: by the system's certificates.
-            wait: seconds a query blocks when nothing changes.
+            wait: seconds that a query blocks when nothing changes.
         """
         self._addresses = tuple(http_addresses)
         self._datacenter = datacenter
@@ -117,11 +118,11 @@ def servers_in(
 ) -> tuple[tuple[Server, ...], tuple[str, ...]]:
     """Read the catalog's answer: the servers, and a line for each entry skipped.
 
-    A server whose metadata names no gRPC port while another's does has gRPC off.
-    Where none names one (an old Consul), `grpc_port` is taken for all.
+    If some servers' metadata name a gRPC port, gRPC is off at the others. If none names
+    one (an old Consul), `grpc_port` is used for all.
 
     Raises:
-        ConsulError: it is not a list, or one of more than `MAX_ENTRIES`.
+        ConsulError: the answer is no list, or has more than `MAX_ENTRIES` entries.
     """
     key = "grpc_tls_port" if tls else "grpc_port"
     entries: list[Entry] = []
@@ -180,7 +181,7 @@ def _items(body: bytes) -> list[msgspec.Raw]:
 
 
 def _addresses(entry: Entry) -> tuple[IPv4Address | None, IPv6Address | None]:
-    """Take the node's address, and for the other family its tagged LAN address."""
+    """Return the node's address, and its tagged LAN address of the other family."""
     tagged = entry.tagged_addresses or {}
     v4: IPv4Address | None = None
     v6: IPv6Address | None = None
@@ -190,7 +191,7 @@ def _addresses(entry: Entry) -> tuple[IPv4Address | None, IPv6Address | None]:
         except ValueError:
             continue
         if isinstance(address, IPv6Address) and address.scope_id:
-            continue  # a zone means something on that node alone
+            continue  # a zone is valid on that node only
         if isinstance(address, IPv4Address):
             v4 = v4 or address
         else:

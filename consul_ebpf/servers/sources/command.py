@@ -1,4 +1,4 @@
-"""Servers by a command: `exec=`, as consul-dataplane's."""
+"""Servers by a command: `exec=`, as with consul-dataplane."""
 
 import asyncio
 import contextlib
@@ -18,19 +18,19 @@ TIMEOUT = 30.0
 """Seconds that the command may take."""
 
 MAX_OUTPUT = 64 * 1024
-"""Bytes. More is an error: a part of the output would be another list."""
+"""Most bytes of output. More is an error: a part of it would be another list."""
 
 MAX_ERROR = 1024
-"""Bytes of what it says to stderr that are shown; the rest is read and dropped."""
+"""Most bytes of stderr that are shown; the rest is read and dropped."""
 
 LINGER = 1.0
-"""Seconds for what is left in the pipes when the command has ended and something that
-it started holds them open; and for the kernel to end what was killed."""
+"""Seconds to read the rest of the output after the command has ended, if a process that
+it started still holds the pipes open; and to wait for the killed processes to end."""
 
 BETWEEN = re.compile(r"[\s,;]+")
 AROUND = "\"'`"
 LISTS = "[](){}"
-"""What may stand between and around addresses, as in a list of some language."""
+"""What may stand between and around addresses, as in lists of many languages."""
 
 
 async def run(
@@ -38,8 +38,8 @@ async def run(
 ) -> Found:
     """Run a command, without a shell, and read the addresses it prints.
 
-    Its process group is killed at the end, whatever it came to. Words that are no
-    addresses are left out.
+    Its process group is always killed at the end. Words that are no addresses are left
+    out.
 
     Args:
         command: with its arguments.
@@ -47,8 +47,8 @@ async def run(
         patience: seconds that it may take.
 
     Raises:
-        ConsulError: it cannot be run, failed, took too long, or printed too much or
-            no address.
+        ConsulError: it cannot be run, failed, took too long, printed too much, or
+            printed no address.
     """
     named = one_line(f"exec={command.argv[0]}", 200)
     output = await _run(command, named, patience)
@@ -68,7 +68,7 @@ async def run(
 
 
 def _server(word: str, port: int) -> Server:
-    """Read a word with or without quotes around it, or with those of a list."""
+    """Read a word, without the quotes or brackets around it."""
     try:
         return parse_server(word.strip(AROUND), port)
     except ConfigError:
@@ -98,7 +98,7 @@ class _Output(asyncio.SubprocessProtocol):
         asyncio.get_running_loop().call_later(LINGER, self.done.set)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self.done.set()  # it has ended, and nobody else holds the pipes
+        self.done.set()  # the command has ended, and nobody holds its pipes
 
 
 async def _run(command: Command, named: str, patience: float) -> bytes:

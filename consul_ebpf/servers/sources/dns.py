@@ -1,4 +1,4 @@
-"""Servers by DNS: A, AAAA and SRV records, for as long as their TTL says."""
+"""Servers by DNS: A, AAAA and SRV records, asked again when their TTL is over."""
 
 import asyncio
 import socket
@@ -16,28 +16,28 @@ LIFETIME = 5.0
 """Seconds for one question, over all nameservers."""
 
 DEADLINE = 20.0
-"""Seconds for a name: its services, and the addresses of each."""
+"""Seconds for a name: its SRV records and the addresses of their targets."""
 
 AT_ONCE = 8
 """Targets of SRV records that are looked up at the same time."""
 
 MAX_RECORDS = 256
-"""Of one answer. More is an error, for which of them were the right ones?"""
+"""Most records of an answer. More is an error: nobody knows which to leave out."""
 
 PAYLOAD = 1232
-"""Bytes of an answer over UDP, by EDNS; without it they are 512, and Consul leaves out
-servers to stay below. A longer answer is cut off, and asked for again over TCP."""
+"""Most bytes of an answer over UDP, by EDNS. A longer one is asked for again over TCP.
+Without EDNS the limit is 512 bytes, and Consul leaves out servers to stay below it."""
 
 LEAST, MOST = 1.0, 3600.0
-"""Bounds of a TTL, in seconds. 0 would be a question without end; and a long one, left
-over from before a move, must not hide the move for days."""
+"""Bounds of a TTL, in seconds. With 0 we would ask without pause; a long one, given
+before a move, must not hide the move for days."""
 
 Resolve = Callable[[str, str], Awaitable[Any]]
 """dnspython's `resolve(name, type)`."""
 
 
 def system_resolver() -> Resolve:
-    """Return a resolver that does as /etc/resolv.conf says now."""
+    """Return a resolver that follows /etc/resolv.conf as it is now."""
     # Imported here: only these sources need it.
     import dns.asyncresolver  # noqa: PLC0415
 
@@ -47,7 +47,7 @@ def system_resolver() -> Resolve:
 
 
 def asking(resolver: Any) -> Resolve:
-    """Return what asks a dnspython resolver, with EDNS where the servers know it."""
+    """Return a function that asks a dnspython resolver, by EDNS if servers allow."""
     import dns.resolver  # noqa: PLC0415
 
     resolver.use_edns(0, 0, PAYLOAD)
@@ -67,11 +67,11 @@ async def look_up(
 ) -> Found:
     """Return a name's servers, one for each address.
 
-    A name that DNS does not know may be one of /etc/hosts, which has no TTL: it is
+    A name that DNS does not know may be in /etc/hosts. That has no TTL, so the name is
     looked up again after `refresh` seconds.
 
     Raises:
-        ConsulError: neither knows it, or there was no answer.
+        ConsulError: neither DNS nor /etc/hosts knows it, or nobody answered.
     """
     import dns.exception  # noqa: PLC0415
 
@@ -134,7 +134,7 @@ async def _services(resolve: Resolve, name: Name) -> Found:
 
 
 async def _addresses(resolve: Resolve, name: str, port: int) -> Found:
-    """Ask for both families; one that is missing is no error."""
+    """Ask for A and AAAA records; it is no error if one of them is missing."""
     kinds = ("A", "AAAA")
     answers = await asyncio.gather(
         *(resolve(name, kind) for kind in kinds), return_exceptions=True
@@ -150,7 +150,7 @@ async def _addresses(resolve: Resolve, name: str, port: int) -> Found:
         servers.extend(Server.at(record.address, port) for record in records)
         ttls.append(answer.rrset.ttl)
     if not ttls:
-        # What says more than that there is none of a family, if there is such.
+        # Prefer an error that says more than "this name has no such record".
         raise next((each for each in failed if not _says_no(each)), failed[0])
     partial = any(not _says_no(each) for each in failed)
     return Found(tuple(servers), _bounded(min(ttls)), partial=partial)
@@ -166,7 +166,7 @@ def _counted(answer: Any, kind: str) -> list[Any]:
 
 
 def _says_no(error: BaseException) -> bool:
-    """Whether a name server said that there is none, rather than nothing."""
+    """Whether a name server answered that there is no such record."""
     import dns.resolver  # noqa: PLC0415
 
     return isinstance(error, dns.resolver.NXDOMAIN | dns.resolver.NoAnswer)
@@ -181,13 +181,13 @@ async def _by_hosts(name: Name) -> tuple[Server, ...]:
             )
     except (OSError, UnicodeError, TimeoutError):
         return ()
-    # One with a zone, fe80::1%eth0, is of one interface: no place to connect to.
+    # An address with a zone, like fe80::1%eth0, is valid on one interface only.
     addresses = dict.fromkeys(str(info[4][0]) for info in infos)
     return tuple(Server.at(each, name.port) for each in addresses if "%" not in each)
 
 
 def _why(error: BaseException) -> str:
-    """Say it in words that stay the same as long as it does."""
+    """Return the reason in words that do not change while the reason does not."""
     import dns.exception  # noqa: PLC0415
 
     if isinstance(error, dns.exception.Timeout):

@@ -1,4 +1,4 @@
-"""Seeds as servers: names looked up, commands run; and the source made of that."""
+"""Resolves seeds: looks up names, runs commands; and the source that does so."""
 
 import asyncio
 import logging
@@ -22,13 +22,13 @@ AGAIN = 1.0
 
 
 class Resolver:
-    """Resolves seeds, all of them at once; of a name it keeps what an answer left out.
+    """Resolves all seeds at once. What an answer leaves out of a name is kept a while.
 
     Args:
         seeds: as written in `consul.addresses`.
-        grpc_port: where a seed has no port.
+        grpc_port: used for a seed without a port.
         refresh: seconds until a command is run again.
-        look_up: a name's servers; DNS.
+        look_up: returns a name's servers; by default from DNS.
 
     Raises:
         ConfigError: a seed cannot be read, or there is none.
@@ -89,14 +89,14 @@ class Resolver:
 
 
 class ResolvingSource:
-    """A `ServerSource` of names and commands: no Consul is asked who the servers are.
+    """A `ServerSource` of names and commands: it does not ask Consul.
 
-    For servers behind a load balancer, and whatever else has a name. A failure leaves
-    what is known.
+    It is for servers behind a load balancer, and for all that have a name. After a
+    failure the last known servers stay.
     """
 
     def __init__(self, resolver: Resolver, refresh: float = 60.0) -> None:
-        """Ask `resolver` as often as it says; after failures at most `refresh` s."""
+        """Ask `resolver` when it says; after a failure within `refresh` seconds."""
         self._resolver = resolver
         self._refresh = refresh
         self._lost = asyncio.Event()
@@ -106,7 +106,7 @@ class ResolvingSource:
         return f"<ResolvingSource {self._resolver!r}>"
 
     def look_again(self) -> None:
-        """Ask before the time is up: none of the servers answers. See `Rechecks`."""
+        """Ask early, because none of the servers answers. See `Rechecks`."""
         self._lost.set()
 
     async def watch(self) -> AsyncGenerator[tuple[Server, ...], None]:
@@ -120,7 +120,7 @@ class ResolvingSource:
             reasons.report(f"{each}; keeping what is known" for each in failures)
             servers = tuple(sorted(servers, key=lambda each: each.id))
             if failures:
-                # What a failed seed stood for is not gone.
+                # The servers of a seed that failed are kept.
                 known = {each.id: each for each in (*last, *servers)}
                 servers = tuple(known[key] for key in sorted(known))
                 pause = growing(failed, AGAIN, self._refresh)
@@ -133,10 +133,10 @@ class ResolvingSource:
             await self._rest(pause)
 
     async def _rest(self, pause: float) -> None:
-        """Sleep, but while no server answers not longer than after a failure."""
+        """Sleep; while no server answers, not longer than after a failure."""
         least = growing(self._hurried, AGAIN, pause)
         await asyncio.sleep(least)
-        self._lost.clear()  # told again while it is so
+        self._lost.clear()  # the pool says it again while it is so
         try:
             async with asyncio.timeout(pause - least):
                 await self._lost.wait()

@@ -1,4 +1,4 @@
-"""Servers that somebody wrote down."""
+"""Servers by their addresses in the configuration."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -25,13 +25,13 @@ class StaticSource:
         return f"<StaticSource {', '.join(s.endpoint for s in self._servers)}>"
 
     async def watch(self) -> AsyncGenerator[tuple[Server, ...], None]:
-        """Yield the list; nothing ever changes it."""
+        """Yield the list once: it never changes."""
         yield self._servers
         await asyncio.Event().wait()
 
 
 def parse_server(text: str, grpc_port: int) -> Server:
-    """Read one address; `grpc_port` where it holds no port.
+    """Read one address; `grpc_port` is used if it has no port.
 
     Raises:
         ConfigError: it is not an IP address with or without a port.

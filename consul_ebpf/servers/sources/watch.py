@@ -1,4 +1,4 @@
-"""The servers by WatchServers, as consul-dataplane learns of them: gRPC alone."""
+"""The servers by WatchServers, as consul-dataplane learns of them: over gRPC only."""
 
 import asyncio
 import logging
@@ -25,16 +25,16 @@ from consul_ebpf.servers.sources.names import Resolver
 logger = logging.getLogger(__name__)
 
 FIRST = 5.0
-"""Seconds that a server has for its first list: it sends it at once."""
+"""Seconds that a server has to send its first list."""
 
 LEAST, MOST = 0.5, 60.0
 """Seconds of the pause after a failure; it grows by half each time."""
 
 LOOKS = 6
-"""Times that a server which has no leader is asked whether it has one again."""
+"""How often a server without a leader is asked again before it is left."""
 
 LEADERLESS_SECONDS = 30.0
-"""A server that has known no leader for this long is left: an election takes a few."""
+"""After so long without a leader a server is left; an election takes a few."""
 
 PENDING = 0.2
 """Seconds between looks whether there is an ACL token now."""
@@ -44,23 +44,23 @@ ADVICE = {
     "UNAUTHENTICATED": "it needs an ACL token (consul.credentials)",
     "PERMISSION_DENIED": "the ACL token is not accepted (consul.credentials)",
 }
-"""What to do, by gRPC's code. Servers behind a load balancer have `static` or `dns`."""
+"""What to do, by gRPC's code."""
 
 
 class WatchSource:
     """A `ServerSource`: asks one server at a time who the servers are.
 
-    While none has said so yet, the seeds themselves are the list: a login may need a
-    server first. When all that are known were tried in vain, the seeds are resolved
+    Until one has answered, the seeds themselves are the list, because a login may need
+    a server first. When all known servers were tried in vain, the seeds are resolved
     again.
 
     Args:
-        resolver: of the seeds.
+        resolver: resolves the seeds.
         channels: makes channels to servers.
-        grpc_port: of every server; the lists do not say.
-        token: any that is valid; asked for at each try.
-        explain: says why there is no connection to a target, where it is known.
-        vip_network: no server can be in there.
+        grpc_port: of every server, because the lists name no ports.
+        token: returns an ACL token; any valid one will do. Called before each try.
+        explain: returns why there is no connection to a target, if it is known.
+        vip_network: the range of the VIPs: no server can be in it.
         leaderless: seconds without a leader after which a server is left.
     """
 
@@ -124,7 +124,7 @@ class WatchSource:
             await asyncio.sleep(failed.pause)
 
     async def _seeds(self, failed: "_Failures") -> tuple[Server, ...]:
-        """Resolve the seeds; looked at before anybody connects there with the token."""
+        """Resolve the seeds, and keep those that the token may be sent to."""
         found, _, wrong = await self._resolver.resolve()
         failed.note(*wrong)
         seeds, rejected = sane(found, self._vip_network)
@@ -158,9 +158,9 @@ class WatchSource:
     async def _while_led(
         self, server: Server, lists: AsyncGenerator[tuple[Listed, ...], None]
     ) -> AsyncGenerator[tuple[Listed, ...], None]:
-        """Yield the lists until the server has known no leader for long.
+        """Yield the lists until the server has known no leader for too long.
 
-        Then it is cut off from the others, and its list is not about to change.
+        Then it is cut off from the others, and its list will not change.
         """
         lost = asyncio.create_task(self._lose_leader(server))
         try:
@@ -197,7 +197,7 @@ class WatchSource:
             await channel.close()
 
     def _say_leader(self, server: Server, *, leader: bool) -> None:
-        """Say once of each server that it has no leader, until it has one again."""
+        """Log once for each server that it has no leader, until it has one again."""
         if leader:
             self._leaderless.discard(server.endpoint)
         else:
@@ -208,10 +208,10 @@ class WatchSource:
         )
 
     def _read(self, who: Server, listed: tuple[Listed, ...]) -> tuple[Server, ...]:
-        """Return the servers of a list that can be servers, sorted by id.
+        """Return the servers of a list that can be servers at all, sorted by id.
 
         Raises:
-            ConsulError: it lists some, and none of them can be one.
+            ConsulError: the list is not empty, but none of its servers can be one.
         """
         servers, rejected = [], []
         for each in listed:
@@ -234,18 +234,18 @@ class WatchSource:
 
 
 class _DoubtfulError(ConsulError):
-    """A server answers, and others are likely to know better."""
+    """A server answers, but others are likely to know better."""
 
 
 class _Failures:
-    """Those since the last good list: said once, and paused after."""
+    """The failures since the last good list: logged once, each followed by a pause."""
 
     def __init__(self) -> None:
         self._reasons = Reasons(logger, "source_failed")
         self._count = 0
         self.pause = 0.0
         self.doubtful = False
-        """Whether the newest one says that others know better."""
+        """Whether the newest failure means that other servers know better."""
 
     def note(self, *reasons: str) -> None:
         for why in reasons:
@@ -272,7 +272,7 @@ class _Failures:
 async def _prompt(
     stream: AsyncGenerator[tuple[Listed, ...], None],
 ) -> AsyncGenerator[tuple[Listed, ...], None]:
-    """Demand the first list soon; then wait as long as it takes."""
+    """Yield the lists; the first has to come within `FIRST` seconds."""
     async with aclosing(stream):
         try:
             async with asyncio.timeout(FIRST):
@@ -285,7 +285,7 @@ async def _prompt(
 
 
 async def _first(wanted: asyncio.Future[Any], other: asyncio.Future[Any]) -> bool:
-    """Wait for one of two; False: the other came first, and `wanted` is cancelled."""
+    """Wait for one of two. False: `other` was first, and `wanted` is cancelled."""
     try:
         await asyncio.wait({wanted, other}, return_when=asyncio.FIRST_COMPLETED)
     finally:
