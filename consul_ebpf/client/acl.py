@@ -1,4 +1,4 @@
-"""Consul's ACL system as far as tokens of logins need it."""
+"""Consul's ACL system: log in, log out, and ask about a token."""
 
 import asyncio
 import contextlib
@@ -21,13 +21,13 @@ from consul_ebpf.model.lifetime import FOREVER, UNKNOWN, Lifetime
 from consul_ebpf.model.values import Login, Server
 
 ASK_AGAIN = 3
-"""Times that every agent is asked for a token's lifetime: one may lag behind."""
+"""How often every address is asked for a token's lifetime: one may lag behind."""
 
 READERS = 2
-"""Files read at a time: a slow file system must not take every thread of the pool."""
+"""Files read at a time: a slow file system must not occupy all threads."""
 
 FORBIDDEN = 403
-"""The HTTP status for a token that is not known."""
+"""The HTTP status for an unknown token."""
 
 GONE = {
     "FAILED_PRECONDITION",  # its ACL system is off
@@ -36,16 +36,16 @@ GONE = {
     "PERMISSION_DENIED",  # no login made it
     "UNAUTHENTICATED",
 }
-"""Refusals of a log-out after which there is nothing left to log out."""
+"""Answers to a log-out that mean that the token is gone already."""
 
 
 class ConsulAcl:
-    """Consul itself: over gRPC where a server is known, else over HTTP.
+    """An `Acl` that asks Consul: over gRPC if a server is known, else over HTTP.
 
     Args:
-        calls: to the servers.
-        http_addresses: for the time before a server is known, and to ask when a token
-            expires, which gRPC does not say.
+        calls: makes the calls to servers.
+        http_addresses: used before a server is known, and to ask when a token expires,
+            which gRPC does not tell.
         https: how to verify https addresses; None: by the system's certificates.
         datacenter: empty for that of the agent that answers.
         reader: reads the bearer tokens' files.
@@ -86,7 +86,7 @@ class ConsulAcl:
         return await self._over_http(how, body, bearer)
 
     async def lifetime(self, secret: str, how: Login) -> Lifetime:
-        """Ask over HTTP, the only way; see `Acl.lifetime`."""
+        """Ask over HTTP, because gRPC does not tell; see `Acl.lifetime`."""
         for turn in range(ASK_AGAIN if self._addresses else 0):
             if turn:
                 await asyncio.sleep(0.3)
@@ -114,7 +114,7 @@ class ConsulAcl:
                 raise
 
     async def refused(self, secret: str) -> bool:
-        """Ask one server after the other until one accepts it; see `Acl.refused`."""
+        """Ask the servers one by one until one accepts it; see `Acl.refused`."""
         servers = list(self._calls.servers)
         random.shuffle(servers)
         refusals = 0
@@ -142,7 +142,7 @@ class ConsulAcl:
     async def _over_http(
         self, how: Login, body: dict[str, str] | None, secret: str
     ) -> str:
-        """Log in by `body`, or without one log `secret` out, at the first address."""
+        """Log in with `body`; if it is None, log `secret` out. Addresses in turn."""
         error = ConsulError(
             "no Consul server is known to be up yet, and consul.http_addresses names"
             " no other way"
@@ -187,17 +187,17 @@ def read_bearer(path: str, reader: Reader = PLAIN) -> str:
 
 
 class _Told(msgspec.Struct):
-    """What is read of a token's own description."""
+    """The fields we use of Consul's description of a token."""
 
     CreateTime: str
     ExpirationTime: str | None = None
 
 
 def life_of(answer: object) -> Lifetime:
-    """Read how long a token lives from Consul's description of it.
+    """Return how long a token lives, from Consul's description of it.
 
     Raises:
-        ConsulError: it is no such description.
+        ConsulError: the description cannot be read.
     """
     with boundary(ConsulError, "a token's description"):
         told = msgspec.convert(answer, _Told)
@@ -207,10 +207,10 @@ def life_of(answer: object) -> Lifetime:
 
 
 def secret_of(answer: object, who: str) -> str:
-    """Read the new token's secret from a login's answer.
+    """Return the new token's secret from the answer to a login.
 
     Raises:
-        ConsulError: there is none in it.
+        ConsulError: the answer holds no token.
     """
     secret = answer.get("SecretID") if isinstance(answer, dict) else None
     if not isinstance(secret, str) or not is_token(secret):
@@ -219,7 +219,7 @@ def secret_of(answer: object, who: str) -> str:
 
 
 def unix_time(text: str) -> float:
-    """Read Consul's times: RFC 3339 with up to nine digits, and any zone."""
+    """Read a time of Consul's: RFC 3339 with up to nine digits, in any zone."""
     whole, point, rest = text.partition(".")
     if point:
         digits = len(rest) - len(rest.lstrip("0123456789"))

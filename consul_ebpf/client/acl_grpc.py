@@ -1,4 +1,4 @@
-"""Logins at an auth method, over gRPC: what consul-dataplane does."""
+"""Logins at an auth method over gRPC, as consul-dataplane does them."""
 
 from consul_ebpf.client.calls import ServerCalls
 from consul_ebpf.client.messages import (
@@ -16,7 +16,7 @@ async def login(calls: ServerCalls, how: Login, bearer: str) -> str:
     """Return the secret of a new token.
 
     Raises:
-        CallError: the auth method, or its rules, refused.
+        CallError: the auth method or its binding rules refused.
         ConsulError: no server answered.
     """
     request = LoginRequest(
@@ -40,7 +40,7 @@ async def logout(calls: ServerCalls, secret: str, datacenter: str) -> None:
     """Destroy a token that a login made.
 
     Raises:
-        CallError: it is no such token, or there is none any more.
+        CallError: no login made this token, or it is gone already.
         ConsulError: no server answered.
     """
     request = LogoutRequest(token=secret, datacenter=datacenter)

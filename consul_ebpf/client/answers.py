@@ -1,7 +1,7 @@
-"""What an answer of Consul's HTTP API may be; everything else becomes a `ConsulError`.
+"""What an answer of Consul's HTTP API may be; anything else becomes a `ConsulError`.
 
-An answer comes from the network: it may hold anything, be of any size or depth, or be
-none at all, and no error may repeat a secret.
+An answer comes from the network. It may hold anything, in any size or depth, or never
+come. No error repeats a secret.
 """
 
 import os
@@ -17,11 +17,11 @@ from consul_ebpf.base.lines import one_line
 from consul_ebpf.model.errors import ConfigError, ConsulError
 
 MAX_BODY = 8 * 1024 * 1024
-"""Bytes, unpacked. The servers' list is some kilobytes."""
+"""Most bytes of an answer, unpacked. A list of servers has some kilobytes."""
 
 MAX_VALUES = 250_000
-"""JSON values in one answer. More of them would keep the event loop from other work
-for longer than a twentieth of a second, and no list that is needed here has as many."""
+"""Most JSON values of an answer. Decoding more would block the event loop for over a
+twentieth of a second, and no list that we need has so many."""
 
 MAX_INDEX_DIGITS = 20
 """Consul's index is a 64-bit number."""
@@ -35,20 +35,23 @@ KNOWN_LEADER = "X-Consul-KnownLeader"
 """The header that says "false" where the server that answered knows no leader."""
 
 MAX_RETRY_AFTER = 300.0
-"""Seconds: no answer may silence us for longer."""
+"""Most seconds that an answer can make us wait."""
 
 SHOWN = 200
-"""Characters of what Consul said that an error repeats."""
+"""Most characters of Consul's message that an error repeats."""
 
 
 @contextmanager
 def as_consul_error(
     shown: str, total: float, named_by: Callable[[], str]
 ) -> Iterator[None]:
-    """Make every failure of a request to `shown` a `ConsulError`.
+    """Make every failure of a request to `shown` a `ConsulError`, without any header.
 
-    `total` is how many seconds it had; `named_by` names the keys that made the name
-    which its certificate has to have. None of the texts holds a header.
+    Args:
+        shown: the address.
+        total: seconds that the request had.
+        named_by: returns the configuration keys that decide the name expected in the
+            certificate.
     """
     at = f"Consul at {shown}"
     with boundary(ConsulError, at):
@@ -67,9 +70,9 @@ def as_consul_error(
 
 @contextmanager
 def decoding(shown: str) -> Iterator[None]:
-    """Make every failure to read an answer from `shown` a `ConsulError`.
+    """Make every failure to decode an answer from `shown` a `ConsulError`.
 
-    Whatever the reader says would quote the answer; its cause says enough.
+    The decoder's own message is left out, because it would quote the answer.
     """
     try:
         yield
@@ -90,9 +93,9 @@ _ESCAPE = re.compile(
 
 
 def repaired(body: bytes) -> bytes:
-    r"""Write halves of surrogate pairs in JSON (`"\ud800"`) as U+FFFD, as Go does.
+    r"""Replace lone surrogates in JSON (`"\ud800"`) by U+FFFD, as Go does.
 
-    A text with one is not Unicode: it can be neither logged nor written to a file.
+    A text that holds one is not Unicode, and cannot be logged or written to a file.
     """
     if not _SURROGATE.search(body):
         return body
@@ -107,12 +110,13 @@ def repaired(body: bytes) -> bytes:
 
 
 def check_size(shown: str, body: bytes) -> None:
-    """Refuse JSON that has too many values to be read at one go.
+    """Refuse JSON with more than `MAX_VALUES` values.
 
     Raises:
-        ConsulError: it has.
+        ConsulError: it has more.
     """
-    # Each value but the first follows one of these; those in texts do no harm.
+    # Before each value but the first stands one of these. Counting those in texts, too,
+    # does no harm.
     if sum(map(body.count, (b",", b"[", b"{", b":"))) > 2 * MAX_VALUES:
         raise ConsulError(
             f"Consul at {shown}: the answer holds more than {MAX_VALUES} values"
@@ -122,10 +126,10 @@ def check_size(shown: str, body: bytes) -> None:
 def check_status(
     shown: str, status: int, headers: Mapping[str, str], body: bytes, secret: str | None
 ) -> None:
-    """Refuse what is not an answer to the question; no error repeats `secret`.
+    """Refuse an answer whose status or headers mean that it cannot be used.
 
     Raises:
-        ConsulError: with the HTTP status, where it is one that refuses.
+        ConsulError: with the HTTP status. It does not repeat `secret`.
     """
     if 300 <= status < 400:
         where = _hidden(headers.get("Location", "nowhere"), secret)
@@ -149,7 +153,7 @@ def check_status(
 
 
 def index_in(headers: Mapping[str, str]) -> str:
-    """Return the answer's index; 0 for what is none."""
+    """Return the answer's index; 0 if it has no valid one."""
     index = headers.get(INDEX, "")
     good = index.isascii() and index.isdecimal() and len(index) <= MAX_INDEX_DIGITS
     return index if good else "0"
@@ -160,7 +164,7 @@ def _hidden(text: str, secret: str | None) -> str:
 
 
 def _why(error: Exception) -> str:
-    """Say it in the system's words where it is the system's error."""
+    """Return the operating system's own words if it is the system's error."""
     if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientSSLError):
         number = error.errno or 0
         if number > 0:  # a negative one is the resolver's
@@ -169,6 +173,6 @@ def _why(error: Exception) -> str:
 
 
 def _retry_after(value: str) -> float | None:
-    """Read seconds; the other form, a date, trusts a clock that may be wrong."""
+    """Read seconds. The other form, a date, is ignored: a clock may be wrong."""
     good = value.isascii() and value.isdecimal()
     return min(float(value), MAX_RETRY_AFTER) if good else None

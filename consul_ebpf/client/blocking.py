@@ -1,7 +1,7 @@
-"""Watch something in Consul with blocking queries.
+"""Watches something in Consul with blocking queries.
 
-Three nested lifetimes: one query (`_ask`) < one valid index (`_Watch.index`) <
-for ever over several addresses (`watch_query`).
+`watch_query` goes on for ever, over several addresses; an index (`_Watch.index`) is
+valid for one of them; each query (`_Watch.ask`) begins where that index ended.
 """
 
 import asyncio
@@ -39,26 +39,26 @@ Query = Callable[[ConsulHttp, int | None, str], Awaitable[tuple[Any, Any]]]
 """Called as `query(consul, index, wait)`, returns `(index, data)`."""
 
 WAIT = 60.0
-"""Seconds a query blocks. Short enough that an agent that hangs is noticed."""
+"""Seconds that a query blocks: short enough to notice an agent that hangs."""
 
 BUSY_INTERVAL = 0.1
-"""Least seconds from query to query while the index advances."""
+"""Least seconds between two queries while the index advances."""
 
 IDLE_INTERVAL = 1.0
-"""The same while it does not, though Consul did not block: then this is polling."""
+"""The same if Consul answers at once though nothing changed: then we are polling."""
 
 LARGE = 64 * 1024
-"""Bytes of an answer that is decoded beside the event loop."""
+"""An answer of more bytes is decoded in a thread, beside the event loop."""
 
 LEADERLESS_INTERVAL = 5.0
-"""Seconds between looks at one address after the other while none knows a leader."""
+"""Seconds from one address to the next while none of them knows a leader."""
 
 PENDING = 0.2
-"""Seconds between looks whether there is an ACL token now."""
+"""How often to look for an ACL token while there is none."""
 
 
 class LeaderlessError(ConsulError):
-    """An answer from a server that knows no leader: another address may know better."""
+    """The server that answered knows no leader; another one may know better."""
 
 
 async def watch_query(
@@ -72,20 +72,19 @@ async def watch_query(
     https: Https | None = None,
     wait: float = WAIT,
 ) -> AsyncGenerator[T, None]:
-    """Yield the decoded answer at once and again whenever Consul says it changed.
+    """Yield the decoded answer at once, and again whenever Consul says it changed.
 
-    Never ends, and may yield equal answers in a row. An error is logged once, with
-    `what` saying in words what was asked for, and again when it is over; meanwhile
-    the addresses are tried in turn, with back-off.
+    It never ends, and may yield equal answers in a row. On an error, the addresses are
+    tried one after the other, with back-off. The log tells when that begins and ends.
 
     Args:
         addresses: HTTP API addresses, as `HttpAddress.parse` reads them.
         query: asks once, by `ConsulHttp.read`.
-        decode: makes the answer's data a value; whatever it raises says that the
-            answer cannot be used. Data of some size is decoded in a thread.
-        what: for log lines, like "the servers in the catalog".
+        decode: makes a value of the answer's data; whatever it raises means that the
+            answer cannot be used. Large data is decoded in a thread.
+        what: names what is asked for in log lines, like "the servers in the catalog".
         datacenter: empty for the datacenter of the agent that answers.
-        token: asked before each query.
+        token: called before each query.
         https: how to verify https addresses; None: by the system's certificates.
         wait: seconds a query blocks when nothing changes.
 

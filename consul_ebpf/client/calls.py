@@ -20,7 +20,7 @@ ELSEWHERE = {
     "DEADLINE_EXCEEDED",
     "RESOURCE_EXHAUSTED",
     "ABORTED",
-    "INTERNAL",  # no leader at the moment, as one that is cut off says
+    "INTERNAL",  # said by a server that has no leader at the moment
     "UNKNOWN",
 }
 """Answers after which another server may do better."""
@@ -35,10 +35,10 @@ class ServerCalls:
     """Makes unary calls, each to the first server that answers.
 
     Args:
-        servers: returns those to ask, best first; the one that answered last is
-            asked first while it is among them.
+        servers: returns the servers to ask, best first. Of these, the one that answered
+            last is asked first.
         channels: makes a channel to a target.
-        explain: says why there is no connection to a target, where it is known.
+        explain: returns why there is no connection to a target, if it is known.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class ServerCalls:
         token: str = "",
         secret: str = "",
     ) -> Any:
-        """Ask for `/hashicorp.consul.<method>`; return a message of class `answer`.
+        """Call `/hashicorp.consul.<method>`; return a message of class `answer`.
 
-        `secret` is one in the request: no error repeats it, nor the token.
+        No error repeats the token, nor `secret`, which is one in the request.
 
         Raises:
-            CallError: a server refused; another one would, too.
+            CallError: a server refused, and every other one would.
             ConsulError: no server answered.
         """
         servers = sorted(self._servers(), key=lambda each: each.endpoint != self._last)
@@ -100,7 +100,7 @@ class ServerCalls:
         raise ConsulError(f"no Consul server answers ({why})")
 
     async def accepts(self, server: Server, token: str) -> bool:
-        """Whether this very server knows the token.
+        """Whether this server accepts the token.
 
         Raises:
             ConsulError: it did not answer.

@@ -12,13 +12,13 @@ from consul_ebpf.model.values import Server
 
 OPTIONS = (
     ("grpc.enable_retries", 0),
-    ("grpc.enable_http_proxy", 0),  # $http_proxy is for other things
+    ("grpc.enable_http_proxy", 0),  # $http_proxy is not meant for us
     ("grpc.use_local_subchannel_pool", 1),  # no sharing: a new channel reconnects
     # A server that comes back is to be seen at the next probe.
     ("grpc.initial_reconnect_backoff_ms", 500),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.min_reconnect_backoff_ms", 5000),  # in fact a connect's own deadline
-    # Central configuration is some kilobytes; a whole megabyte is somebody else's.
+    # The largest answer, a central configuration, has some kilobytes.
     ("grpc.max_receive_message_length", 1024 * 1024),
     # Servers hang up on who pings more often than every 15 s, or without a stream.
     ("grpc.keepalive_time_ms", 30_000),

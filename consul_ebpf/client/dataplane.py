@@ -44,12 +44,12 @@ async def bootstrap_params(
 
 
 def _unless_default(name: str) -> str:
-    """Leave out what the community edition does not know and Enterprise assumes."""
+    """Leave out "default": Enterprise assumes it, and other editions do not know it."""
     return "" if name == "default" else name
 
 
 def _fields(struct: Any) -> dict[str, Any]:
-    """Return a google.protobuf.Struct as JSON's data; json_format weighs a megabyte."""
+    """Return a google.protobuf.Struct as JSON data; json_format would cost 1 MB."""
     return {key: _value(value) for key, value in struct.fields.items()}
 
 

@@ -1,8 +1,8 @@
 """The one HTTP client for Consul: py-consul's endpoints over a guarded transport.
 
-py-consul knows the endpoints and their parameters. The transport is ours, because
-an answer from the network may hang, never end, lead elsewhere or lack a header, and
-none of that may hang, fill or mislead the controller, or give a token away.
+py-consul knows the endpoints and their parameters. The transport is ours: an answer
+from the network may hang, never end, redirect, or lack a header, and none of that may
+block, fill or mislead the controller, or give a token away.
 """
 
 import json
@@ -28,6 +28,7 @@ from consul_ebpf.client.answers import (
     index_in,
     repaired,
 )
+from consul_ebpf.client.headers import as_header
 from consul_ebpf.client.token import TokenSource, no_token
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.http_address import HttpAddress
@@ -35,7 +36,7 @@ from consul_ebpf.model.http_address import HttpAddress
 T = TypeVar("T")
 
 PLAIN_DEADLINE = 10.0
-"""Seconds for a whole request that Consul answers at once."""
+"""Seconds for a whole request that does not block."""
 
 CONNECT_DEADLINE = 5.0
 """Seconds for the TCP connect: a blocking query's deadline is too long for that."""
@@ -45,7 +46,7 @@ IP_MISMATCH = 64
 
 
 def deadline(wait: float | None) -> float:
-    """Seconds to give a request: Consul adds up to a sixteenth of jitter to `wait`."""
+    """Return the seconds for a request: Consul adds up to a sixteenth to `wait`."""
     return PLAIN_DEADLINE + (wait * 1.1 + wait / 16 if wait else 0.0)
 
 
@@ -54,17 +55,17 @@ class Https(NamedTuple):
 
     files: TlsFiles
     server_name: str | None = None
-    """The name to find in the certificate; None: the address's host."""
+    """The name to expect in the certificate; None: the address's host."""
     or_else: str | None = None
-    """A name that will do, too, where the host is an IP address: certificates seldom
-    have the servers' addresses, and always one name that they all share."""
+    """Another name to accept if the host is an IP address: certificates seldom have the
+    servers' addresses, but always one name that all servers share."""
     or_else_by: str = "consul.tls.server_name"
-    """The keys of the configuration that made it, for messages."""
+    """The configuration keys that decide `or_else`, for errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A list from Consul, not decoded."""
+    """A list from Consul, not decoded yet."""
 
     index: str
     body: bytes
@@ -73,9 +74,9 @@ class Answer:
 
 
 class ConsulHttp(consul.aio.Consul):  # type: ignore[misc]  # py-consul is untyped
-    """One agent or server. Reads are stale ones: any server may answer them.
+    """One agent or server. Reads are stale reads, which any server may answer.
 
-    Use as `async with`. Every failure is a `ConsulError` naming the address.
+    Use it as `async with`. Every failure is a `ConsulError` that names the address.
     """
 
     def __init__(
@@ -98,17 +99,17 @@ class ConsulHttp(consul.aio.Consul):  # type: ignore[misc]  # py-consul is untyp
             scheme=address.scheme,
             consistency="stale",
             dc=datacenter or None,
-            verify=True,  # said, so that $CONSUL_HTTP_SSL_VERIFY does not decide
+            verify=True,  # or $CONSUL_HTTP_SSL_VERIFY would decide
         )
-        # py-consul lets $CONSUL_HTTP_TOKEN win over a token it is given; ours is
-        # asked for at each request instead.
+        # py-consul prefers $CONSUL_HTTP_TOKEN to the token it is given, so we give it
+        # none and add ours to each request.
         self.token = None
 
     def __repr__(self) -> str:
         return f"<ConsulHttp {self._address}>"
 
     def http_connect(self, host: str, port: int, scheme: str, *_: Any) -> "_Transport":
-        """Be asked by py-consul for the transport."""
+        """Return the transport; py-consul calls this."""
         return _Transport(
             host,
             port,
@@ -118,14 +119,9 @@ class ConsulHttp(consul.aio.Consul):  # type: ignore[misc]  # py-consul is untyp
         )
 
     def prepare_headers(self, token: str | None = None) -> dict[str, str]:
-        """Be asked by py-consul for a request's headers."""
+        """Return a request's headers; py-consul calls this."""
         secret = token or self._token_source()
-        if secret and not (secret.isascii() and secret.isprintable()):
-            raise ConsulError(
-                "the ACL token holds a character that no token has: see"
-                " consul.credentials"
-            )
-        return {"X-Consul-Token": secret} if secret else {}
+        return {"X-Consul-Token": as_header(secret)} if secret else {}
 
     @property
     def known_leader(self) -> bool:
@@ -141,10 +137,9 @@ class ConsulHttp(consul.aio.Consul):  # type: ignore[misc]  # py-consul is untyp
         wait: str,
         params: Sequence[tuple[str, str]] = (),
     ) -> "Answer":
-        """Ask for a list by a blocking query, and return it as it came.
+        """Ask for a list by a blocking query, and return it undecoded.
 
-        What it means is for a decoder that knows its type: one strange entry of many
-        is then skipped and makes no difference to the others.
+        The caller's decoder can then skip one strange entry and use the others.
         """
         query = [(self.consistency, "1"), *params]
         if self.dc:
@@ -163,7 +158,7 @@ class ConsulHttp(consul.aio.Consul):  # type: ignore[misc]  # py-consul is untyp
     async def log_in(
         self, body: Mapping[str, Any], *, namespace: str, partition: str
     ) -> dict[str, Any]:
-        """Log in at an auth method; py-consul's call leaves out where it lives."""
+        """Log in at an auth method; py-consul's own call knows no namespace."""
         where = {"dc": self.dc, "ns": namespace, "partition": partition}
         answer: dict[str, Any] = await self.http.post(
             lambda response: json.loads(response.body),
@@ -242,7 +237,7 @@ class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
     def _takes_another_name(
         self, error: aiohttp.ClientConnectorCertificateError
     ) -> bool:
-        """Whether a mismatch of an IP address may be mended by another name."""
+        """Whether to try again with `or_else`: the certificate lacks the IP address."""
         https = self._https
         if https is None or https.or_else is None or self._server_name is not None:
             return False
@@ -253,7 +248,7 @@ class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
         return True
 
     def _named_by(self) -> str:
-        """Name the keys that made the name which the certificate has to have."""
+        """Return the configuration keys that decide the name to expect."""
         own, https = "consul.tls.http_server_name", self._https
         if https is None or https.server_name is not None or self._server_name is None:
             return own
@@ -273,7 +268,7 @@ class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
             url,
             headers=headers,
             data=data,
-            allow_redirects=False,  # the token would go along
+            allow_redirects=False,  # the token would be sent there, too
             ssl=self._https.files.context() if self._https else True,
             server_hostname=self._server_name,
             timeout=aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_DEADLINE),
@@ -304,6 +299,6 @@ class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
 
 
 def _wait_of(params: Sequence[tuple[str, Any]] | None) -> float | None:
-    """Seconds of the `wait` of a blocking query, which py-consul sends as `60s`."""
+    """Return a blocking query's `wait` in seconds; py-consul writes it as `60s`."""
     wait = dict(params or ()).get("wait")
     return None if wait is None else float(str(wait).removesuffix("s"))

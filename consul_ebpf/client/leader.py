@@ -1,9 +1,9 @@
-"""Whether a server knows the cluster's leader, asked of that server alone.
+"""Asks one server whether it knows the cluster's leader.
 
-No call says so by itself. But a server that is not the leader refuses every stream of
-cluster peering, and names the leader while it knows one; the leader itself takes the
-call and finds our empty first message wrong. Both are answered at once, from memory,
-without an ACL token, and change nothing.
+No call of Consul is made for this. But a server that is not the leader refuses each
+stream of cluster peering and names the leader, if it knows one. The leader itself takes
+the call, and refuses our empty first message. Both answer at once, from memory, without
+an ACL token, and change nothing.
 """
 
 from consul_ebpf.client.channels import Channel
@@ -18,7 +18,7 @@ LEADER_ADDRESS = "/hashicorp.consul.internal.peerstream.LeaderAddress"
 
 
 async def knows_leader(channel: Channel, who: str, seconds: float) -> bool | None:
-    """Return whether the server has a leader, or is it; None: that cannot be told.
+    """Return whether the server knows the leader or is it; None: it does not tell.
 
     An old Consul, or one with peering turned off, does not know the call.
     """
@@ -34,7 +34,7 @@ async def knows_leader(channel: Channel, who: str, seconds: float) -> bool | Non
 
 
 def _named(info: bytes) -> bool | None:
-    """Whether the details of a refusal name the leader; None: they do not say."""
+    """Whether the details of a refusal name the leader; None: they do not tell."""
     try:
         for detail in Status.FromString(info).details:
             if detail.type_url.endswith(LEADER_ADDRESS):

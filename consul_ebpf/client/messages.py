@@ -1,8 +1,8 @@
-"""The protobuf messages of Consul's calls that are made here.
+"""The protobuf messages of the calls to Consul.
 
-Built from the table below instead of generated: only the fields that are used, with
-Consul's numbers. In a pool of their own, so that another program's copy of Consul's
-protos may live in the same process.
+They are built from the table below, not generated: it has only the fields that are
+used, with Consul's numbers. They are in a descriptor pool of their own, so that another
+copy of Consul's protos can be loaded in the same process.
 """
 
 from typing import Any

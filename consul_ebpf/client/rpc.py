@@ -1,8 +1,8 @@
 """The one place where a gRPC call is made.
 
-Whatever a server answers, and whatever gRPC's library raises, comes out as a message
-that was read or as an error of ours in one printable line: `CallError`. Each answer
-has a deadline and a limit of its size (see `channels`), and no error repeats a secret.
+Whatever a server answers and gRPC raises, the caller gets a message or a `CallError`
+of one printable line. Each answer has a deadline and a size limit (see `channels`), and
+no error repeats a secret.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ from consul_ebpf.model.errors import ConsulError
 T = TypeVar("T")
 
 SHOWN = 200
-"""Characters of a server's own words that an error repeats."""
+"""Most characters of a server's message that an error repeats."""
 
 UNREADABLE = "INTERNAL"
-"""The code for an answer that cannot be read: what gRPC's own clients say then."""
+"""The code for an answer that cannot be read, as gRPC's own clients have it."""
 
 
 class CallError(ConsulError):
     """A call to one server failed.
 
-    `code`: gRPC's name of the status; `details`: what the server said, one line;
-    `info`: what it said for machines, the bytes of a google.rpc.Status.
+    `code` is gRPC's name of the status. `details` is the server's message, one line.
+    `info` has the bytes of a google.rpc.Status, if the server sent one.
     """
 
     def __init__(
@@ -53,22 +53,21 @@ async def ask(
     token: str = "",
     secret: str = "",
 ) -> T:
-    """Make one call of one answer.
+    """Make a call that has one answer.
 
     Args:
         channel: to the server.
         method: `/package.Service/Method`.
         request: the message's bytes.
-        read: makes a value of the answer's bytes; whatever it raises is the server's
-            fault.
+        read: decodes the answer's bytes. Whatever it raises becomes a `CallError`.
         who: the server, for errors.
-        seconds: that it has to answer.
+        seconds: the server has to answer within these.
         token: an ACL token to send along.
-        secret: one that the request holds: no error repeats it, nor the token.
+        secret: a secret in the request. No error repeats it, nor the token.
 
     Raises:
         CallError: the server refused, is not there, or its answer cannot be read.
-        ConsulError: the token is none that can be sent.
+        ConsulError: the token cannot be sent in a header.
     """
     metadata = _metadata(token)
     with _failures(who, token, secret):
@@ -87,10 +86,10 @@ async def follow(
     who: str,
     token: str = "",
 ) -> AsyncGenerator[T, None]:
-    """Make one call of many answers, without a deadline; see `ask`.
+    """Make a call that has many answers, without a deadline; see `ask`.
 
     Raises:
-        CallError: as for `ask`, and when the server ended the answers.
+        CallError: as for `ask`, and when the server ends the stream.
     """
     metadata = _metadata(token)
     with _failures(who, token):
@@ -100,7 +99,7 @@ async def follow(
 
 
 def message(kind: Any) -> Callable[[bytes], Any]:
-    """Return what reads a protobuf message of class `kind`."""
+    """Return the function that decodes a protobuf message of class `kind`."""
     read: Callable[[bytes], Any] = kind.FromString
     return read
 
@@ -124,7 +123,7 @@ def _failures(who: str, *secrets: str) -> Iterator[None]:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            # gRPC says so, too, when the channel was closed under the call.
+            # gRPC raises it, too, when the channel was closed during the call.
             line = f"{who}: the channel was closed"
             raise CallError(line, "CANCELLED") from None
         except grpc.aio.AioRpcError as error:

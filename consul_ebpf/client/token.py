@@ -1,7 +1,7 @@
-"""Where an ACL token comes from: asked for at each request, so that it can rotate.
+"""Where an ACL token comes from. It is asked for at each request, so it can rotate.
 
-Also the one place that says what a token's text may be, whether it comes from a file,
-an answer or the configuration: it goes into headers, and so it is printable ASCII.
+This is also the one place that says what a token's text may be, whether it comes from a
+file, an answer or the configuration: printable ASCII, because it is sent in headers.
 """
 
 import codecs
@@ -16,13 +16,13 @@ TokenSource = Callable[[], str | None]
 """Returns the token to send with the next request, None for none."""
 
 MAX_TOKEN_BYTES = 64 * 1024
-"""Of a token's file, a bearer token's too. A JWT has one or two thousand."""
+"""Most bytes of a token's or a bearer token's file. A JWT has one or two thousand."""
 
 _OTHER_ENCODINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def no_token() -> None:
-    """Be the `TokenSource` of somebody without a token."""
+    """Return no token: the `TokenSource` where there is none."""
 
 
 def is_token(text: str) -> bool:
@@ -32,10 +32,11 @@ def is_token(text: str) -> bool:
 
 
 def token_in(data: bytes) -> str:
-    """Return the token in a file's bytes; white space around it is left out.
+    """Return the token in a file's bytes, without the white space around it.
 
     Raises:
-        ValueError: there is none, or more; the message does not quote the bytes.
+        ValueError: there is none, or more than one word. The message does not quote the
+            bytes.
     """
     if data.startswith(_OTHER_ENCODINGS) or b"\0" in data:
         raise ValueError("is UTF-16 or binary: save it as UTF-8")
@@ -53,7 +54,7 @@ def token_in(data: bytes) -> str:
 
 
 class StaticToken:
-    """A token that stays; hidden from reprs and tracebacks."""
+    """A token that never changes. Reprs and tracebacks do not show it."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret
@@ -67,11 +68,10 @@ class StaticToken:
 
 
 class TokenFile:
-    """A file that holds a token and nothing else; read again when it changes.
+    """A file that holds a token and nothing else. It is read again when it changes.
 
-    Once read, the last token is kept while the file cannot be read: a rotation
-    that is not atomic must not send us out without a token. Blocking, but never on a
-    FIFO or a device.
+    While the file cannot be read, the last token stays in use, so that a rotation which
+    is not atomic leaves no gap. Blocking, but never on a FIFO or a device.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class TokenFile:
         """Return the token.
 
         Raises:
-            ConsulError: the file could not be read, now or ever before.
+            ConsulError: the file cannot be read, and never could be.
         """
         try:
             return self._file()

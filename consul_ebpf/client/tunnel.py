@@ -1,10 +1,10 @@
 """TLS for gRPC by Python's own TLS.
 
-gRPC's library cannot do what is asked for: it knows no Ed25519, reads certificates
-once, cannot leave one unverified, demands ALPN of old servers, and says little of why a
-handshake failed. So it speaks plaintext to a socket of this process, which leads to the
-server through TLS. The socket has no name in the file system, and whoever is not this
-process itself is turned away: a client certificate would work for him, too.
+gRPC's own TLS does not do what we need: it knows no Ed25519, reads certificates once,
+cannot leave one unverified, demands ALPN of old servers, and says little about why a
+handshake failed. So gRPC speaks plaintext to a socket of this process, which leads to
+the server through TLS. The socket has no name in the file system, and only this process
+may connect to it: the client certificate would work for anybody who did.
 """
 
 import asyncio
@@ -37,9 +37,14 @@ class Tunnel:
         server_name: str,
         named_by: str,
     ) -> None:
-        """Lead to `host:port`; `files` are asked at each connection.
+        """Make a tunnel; `start` opens it.
 
-        `named_by` says which keys of the configuration made `server_name`.
+        Args:
+            host: of the server.
+            port: of the server.
+            files: asked for a TLS context at each connection.
+            server_name: expected in the server's certificate.
+            named_by: the configuration keys that decide `server_name`, for errors.
         """
         self._host = host
         self._port = port
@@ -56,7 +61,7 @@ class Tunnel:
         return f"<Tunnel {host_port(self._host, self._port)} {self._server_name}>"
 
     def start(self) -> str:
-        """Listen, from the running loop on; return gRPC's target."""
+        """Begin to listen on the running event loop; return gRPC's target."""
         if self._starting is None:
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             listener.bind(f"\0{self._name}")
@@ -148,7 +153,7 @@ async def _copy(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
 
 
 def _is_ours(connection: socket.socket) -> bool:
-    """Whether the other end is in this very process."""
+    """Whether the other end belongs to this process."""
     credentials = connection.getsockopt(
         socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
     )

@@ -1,4 +1,4 @@
-"""WatchServers: a server's own list of the servers, each time it changes."""
+"""WatchServers: a server's list of all servers, sent again when it changes."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -12,11 +12,11 @@ from consul_ebpf.model.values import Server
 METHOD = "/hashicorp.consul.serverdiscovery.ServerDiscoveryService/WatchServers"
 
 MAX_LISTED = 1000
-"""Servers in one list; a cluster has five."""
+"""Most servers of a list; a cluster has five."""
 
 
 class Listed(NamedTuple):
-    """One server of a list; the gRPC port is not said."""
+    """One server of a list. The list does not tell its gRPC port."""
 
     id: str
     address: str
@@ -29,9 +29,9 @@ async def watch_servers(
     """Yield the whole list at once and again after each change.
 
     Raises:
-        CallError: the server refused, the stream ended, or what it said is no list;
-            `code` says which way.
-        ConsulError: the token is none that can be sent.
+        CallError: the server refused, ended the stream, or sent no list; `code` tells
+            which.
+        ConsulError: the token cannot be sent in a header.
     """
     channel = channels(target_of(server))
     lists = follow(

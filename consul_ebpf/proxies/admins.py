@@ -1,14 +1,14 @@
 """Which admin address each proxy's Envoy listens on. Pure.
 
-Envoys of one network namespace cannot share an address: the second one ends. So where
-several proxies name none, each has a port of its own, from the configured one on.
+Envoys in one network namespace cannot share an address: the second one would end. So
+proxies that name no address get a port of their own, counted from the configured one.
 
-Rule 1: an address that was asked for is given to who had it before, else to the first
-to ask; the others wait, with a reason.
-Rule 2: who had a port keeps it, unless somebody asks for it.
-Rule 3: the rest get the lowest ports nobody has. The first of a namespace gets the
-configured one in any case while nothing is remembered: its own Envoy may already
-listen there, told so by a version that remembered nothing.
+Rule 1: an address that is asked for goes to the proxy that had it before, else to the
+first that asks. The others wait, with a reason.
+Rule 2: a proxy keeps the port it had, unless another asks for it.
+Rule 3: the others get the lowest free ports. While nothing is remembered, the first
+proxy of a namespace gets the configured port even if somebody listens there: that may
+be its own Envoy, started under a version that remembered nothing.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -35,9 +35,10 @@ class Admin:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The proxies with their admin addresses, and what to give `tell_apart` next time.
+    """The proxies with their admin addresses.
 
-    A proxy that has to wait says why in `conflict`.
+    A proxy that has to wait has the reason in `conflict`. `remembered` is for the next
+    call of `tell_apart`.
     """
 
     proxies: tuple[Proxy, ...]
@@ -57,11 +58,11 @@ def tell_apart(
 
     Args:
         proxies: of one host, each key once.
-        remembered: who had which, by proxy key.
-        default: where those begin that ask for none.
-        settings: asked for by proxy id, for proxies that ask for none themselves.
-        is_busy: whether somebody else listens there on the host.
-        keep: whether proxies that are not named may still be there.
+        remembered: the addresses the proxies had, by proxy key.
+        default: the first address for proxies that ask for none.
+        settings: addresses by proxy id, for proxies that ask for none themselves.
+        is_busy: returns whether somebody else on the host listens at an address.
+        keep: whether proxies that are not named may still exist.
     """
     asked = {proxy: proxy.admin or (settings or {}).get(proxy.id) for proxy in proxies}
     gone = remembered.keys() - {proxy.key for proxy in asked}
@@ -109,12 +110,12 @@ class _Namespace:
         self.asked: dict[Proxy, Address | None] = {}
         self.had: dict[Proxy, Address] = {}
         self.others: dict[str, Address] = {}
-        """By keys of proxies not known now; given to nobody but who asks for one."""
+        """Addresses of proxies not known now, by key; given only on request."""
         self.lost: set[str] = set()
-        """Of these, whose somebody asked for."""
+        """Keys of these whose address another proxy asked for."""
 
     def place(self) -> list[Proxy]:
-        """Apply the rules in turn; return the proxies with what they got."""
+        """Apply the rules in turn; return the proxies with their addresses."""
         had = self.had
         wanting = {proxy: ask for proxy, ask in self.asked.items() if ask}
         for proxy in sorted(wanting, key=lambda each: had.get(each) != wanting[each]):
@@ -141,7 +142,7 @@ class _Namespace:
         self._ports.setdefault(port, []).append((host, whose))
 
     def _free(self, port: int) -> int:
-        """Return the first port from this one on that nobody has."""
+        """Return the first free port, from this one on."""
         host, first = self._default
         while port <= LAST_PORT:
             untold = self._fresh and port == first
@@ -176,7 +177,7 @@ class _Namespace:
         self._placed.append(replace(proxy, conflict=conflict))
 
     def _whose(self, host: str, port: int) -> str:
-        """Say whose an address is, or one that covers it; empty: nobody's."""
+        """Say who has an address, or one that covers it; empty: nobody."""
         for other, whose in self._ports.get(port, ()):
             if host == other or _is_any(host) or _is_any(other):
                 return whose

@@ -1,4 +1,4 @@
-"""What is kept in a state file, for the controller and for commands that only look."""
+"""A value in a state file, for the controller and for commands that change nothing."""
 
 import logging
 from pathlib import Path
@@ -15,8 +15,7 @@ T = TypeVar("T")
 class Kept(Generic[T]):
     """A value in a JSON file. Blocking; nothing raises.
 
-    Only the controller writes, and moves a damaged file aside: a command that looks
-    changes nothing.
+    Only the controller writes it, and moves a damaged file aside.
     """
 
     def __init__(self, path: Path, type_: type[T], *, writes: bool) -> None:
@@ -27,7 +26,7 @@ class Kept(Generic[T]):
         return f"<Kept {self._file.path}>"
 
     def load(self) -> T | None:
-        """Return the value, None if there is none that can be used."""
+        """Return the value; None if there is none, or it is damaged."""
         if self._writes:
             return self._file.load()
         try:
@@ -37,6 +36,6 @@ class Kept(Generic[T]):
             return None
 
     def save(self, value: T) -> None:
-        """Keep the value; a failure is logged, once."""
+        """Write the value; a standing failure is logged once."""
         if self._writes:
             self._file.save(value)

@@ -1,4 +1,4 @@
-"""Who has which VIP, and who is who, over restarts."""
+"""The proxies' VIPs and ids on disk, so that they outlive a restart."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from consul_ebpf.proxies.vips import ProxyKey
 VIPS_FILE = "vips.json"
 """In the bootstraps' directory."""
 IDS_FILE = "ids.json"
-"""There, too: `vips.json` has no room for it that an older version would accept."""
+"""In the same directory. Not part of `vips.json`: an older version would refuse it."""
 
 
 class _VipRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,9 +28,9 @@ class _VipRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class VipMemory:
-    """`vips.json`: the VIPs in use and those released, longest ago first.
+    """`vips.json` has the VIPs: the one released longest ago first, those in use last.
 
-    In `ids.json`, where there are any: the ids of proxies that have another key.
+    `ids.json` has the ids of proxies whose key is not their id, if there are any.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -43,7 +43,7 @@ class VipMemory:
         return f"<VipMemory {self._file.path}>"
 
     def read(self) -> dict[ProxyKey, Vip]:
-        """Return what is remembered, touching nothing: for those who only look.
+        """Return what is remembered, for a command that changes nothing.
 
         Raises:
             ConsulEbpfError: the file is damaged or cannot be read.
@@ -54,7 +54,7 @@ class VipMemory:
             raise ConsulEbpfError(f"{self._file.path}: {error}") from error
 
     def load(self) -> dict[ProxyKey, Vip]:
-        """Return what is remembered; a bad file is moved aside, with a log line."""
+        """Return what is remembered; a damaged file is moved aside and logged."""
         records = self._file.load() or []
         try:
             return _from_records(records)
@@ -63,7 +63,7 @@ class VipMemory:
             return {}
 
     def save(self, remembered: Mapping[ProxyKey, Vip]) -> None:
-        """Write what `Allocation.remembered` says; a failure is logged, once."""
+        """Write `Allocation.remembered`; a standing failure is logged once."""
         if remembered is self._saved:
             return
         there = self._file.save(
@@ -75,16 +75,16 @@ class VipMemory:
         self._saved = remembered if there else None
 
     def read_ids(self) -> dict[str, str]:
-        """Return the ids of proxies by their keys, touching nothing."""
+        """Return the ids of proxies by their keys; changes nothing."""
         try:
             return self._ids.read() or {}
         except (ValueError, RecursionError):
             return {}
 
     def save_ids(self, proxies: Iterable[Proxy]) -> None:
-        """Keep the ids that are not their proxies' keys, for those who only look.
+        """Write the ids that differ from their proxies' keys, for other commands.
 
-        One that is another's key or id, too, is left out: it would name two.
+        An id that is also another proxy's key or id is left out: it would name both.
         """
         proxies = tuple(proxies)
         ids = {each.key: each.id for each in proxies if each.id not in {"", each.key}}

@@ -1,11 +1,13 @@
-"""Whose is which VIP. Pure.
+"""Which proxy gets which VIP. Pure.
 
-Rule 1: who holds a VIP keeps it as long as it is there and asks for no other.
-Rule 2: a VIP asked for is given before any is allocated, the first to ask first.
-Rule 3: the rest get a VIP nobody remembered had, else the one released longest ago,
-so that an Envoy still starting on an old bootstrap meets no stranger's VIP.
-Rule 4: an address reserved for something else is given to nobody. Who has it already
-keeps it: their ports differ, so the kernel tells the two apart.
+Rule 1: a proxy keeps its VIP as long as it is there and asks for no other.
+Rule 2: a VIP that is asked for is given before others are allocated, to the proxy that
+comes first.
+Rule 3: each other proxy gets a VIP that no remembered proxy had. If there is none, it
+gets the one released longest ago, so that an Envoy that still starts from an old
+bootstrap does not meet another proxy's VIP.
+Rule 4: an address reserved for something else is given to no proxy. A proxy that has it
+already keeps it: their ports differ, so the kernel tells the two apart.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,16 +21,17 @@ from consul_ebpf.model.names import check_proxy, check_vip, named, unique, usabl
 from consul_ebpf.model.values import PlacedProxy, Proxy, Vip
 
 MAX_RELEASED = 4096
-"""Most VIPs remembered of proxies that are gone."""
+"""Most VIPs that are remembered for proxies that are gone."""
 
 ProxyKey = tuple[str, str, str]
 """A proxy's key, namespace and partition."""
 
 
 def key_of(proxy: Proxy) -> ProxyKey:
-    """Return what a proxy is remembered by.
+    """Return the key under which a proxy's VIP is remembered.
 
-    A key of this host's own is enough: the rest is Consul's, and may come later.
+    If the proxy's key is not its id, the key alone is enough: namespace and partition
+    come from Consul, like the id, and perhaps later.
     """
     if proxy.key != proxy.id:
         return proxy.key, "default", "default"
@@ -46,9 +49,10 @@ _Asking = tuple[Proxy, IPv4Address | None, bool]
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """Who got a VIP, who did not and why, and what to give `allocate` next time.
+    """Which proxies got a VIP, and which did not and why.
 
-    `remembered` is in order: released longest ago first, then those in use.
+    `remembered` is for the next call of `allocate`. It is in order: the VIP released
+    longest ago first, those in use last.
     """
 
     placed: tuple[PlacedProxy, ...]
@@ -65,8 +69,8 @@ def allocate(
 ) -> Allocation:
     """Give each proxy a VIP of `network`, in the order of the proxies.
 
-    A proxy that gets none is refused, in one line that names it, whoever has what
-    it wants, and what to do; the others are unaffected.
+    A proxy that gets none is refused with one line: its name, who has the VIP it asks
+    for, and what to do. The others are not affected.
     """
     asking, refused = _asking(proxies, network)
     holders, unlucky = _settled(asking, remembered, network, reserved)
@@ -96,7 +100,7 @@ def allocate(
 def _asking(
     proxies: Iterable[Proxy], network: IPv4Network
 ) -> tuple[list[_Asking], list[tuple[Proxy, str]]]:
-    """Return the proxies in order with the VIP each asks for, and who is refused."""
+    """Return the proxies with the VIP each asks for, and those refused, in order."""
     distinct, refused = unique(proxies)
     asking: list[_Asking] = []
     wrong = list(refused)
@@ -121,7 +125,7 @@ def _settled(
     network: IPv4Network,
     reserved: Reserved,
 ) -> tuple[dict[IPv4Address, Proxy], list[tuple[Proxy, str]]]:
-    """Apply the rules 1, 2 and 4: return who has what, and who lost to whom."""
+    """Apply rules 1, 2 and 4: return who has which VIP, and who is refused and why."""
     first, last = map(int, usable(network))
     holders: dict[IPv4Address, Proxy] = {}
     for proxy, asked, _ in asking:
