@@ -1,17 +1,9 @@
 /* connect4 and connect6: swap a proxy's VIP for a live Consul server.
  *
- * The loader defines VIP_NETWORK, VIP_MASK, VIP_PORT and MAPPED_PREFIX, the third word
- * of ::ffff:a.b.c.d (all in network byte order), and RETRY_WINDOW (jiffies). Verdicts:
- * ALLOW goes on with the address as it now is, REFUSE makes connect() fail with EPERM.
+ * The loader defines VIP_NETWORK, VIP_MASK and VIP_PORT (all in network byte order), and
+ * RETRY_WINDOW (jiffies).
  */
-#include "tables.h"
-
-#define ALLOW 1
-#define REFUSE 0
-
-#define __always_inline inline __attribute__((always_inline))
-
-#define SOCK_STREAM 1
+#include "redirect.h"
 
 static __always_inline bool in_vip_range(u32 address) {
   return (address & VIP_MASK) == VIP_NETWORK;
@@ -28,13 +20,6 @@ static __always_inline bool is_callers(struct bpf_sock_addr *ctx, struct vip *vi
  * whoever listens on 0.0.0.0 here would get the token that is meant for Consul. */
 static __always_inline int without_row(struct bpf_sock_addr *ctx) {
   return ctx->user_port == VIP_PORT ? REFUSE : ALLOW;
-}
-
-static __always_inline bool reachable(const struct server *server, bool from_ipv6) {
-  /* An AF_INET6 socket reaches an IPv4 server by its mapped address. */
-  if (server->state != READY)
-    return false;
-  return from_ipv6 || server->ipv4;
 }
 
 /* The first ready server of the preference, beginning at the cursor. A proxy has one
@@ -90,15 +75,13 @@ int connect4(struct bpf_sock_addr *ctx) {
   struct server *server = pick(vip, bpf_get_socket_cookie(ctx), false);
   if (!server)
     return REFUSE; /* a VIP must never reach the wire */
-  ctx->user_ip4 = server->ipv4;
-  ctx->user_port = server->port;
+  lead4(ctx, server);
   return ALLOW;
 }
 
 int connect6(struct bpf_sock_addr *ctx) {
   u32 address = ctx->user_ip6[3];
-  if (!in_vip_range(address) || ctx->user_ip6[0] || ctx->user_ip6[1] ||
-      ctx->user_ip6[2] != MAPPED_PREFIX || ctx->type != SOCK_STREAM)
+  if (!in_vip_range(address) || !is_mapped(ctx) || ctx->type != SOCK_STREAM)
     return ALLOW;
 
   struct vip_key key = {.address = address, .port = ctx->user_port};
@@ -111,14 +94,6 @@ int connect6(struct bpf_sock_addr *ctx) {
   struct server *server = pick(vip, bpf_get_socket_cookie(ctx), true);
   if (!server)
     return REFUSE;
-  if (server->ipv6[0] | server->ipv6[1] | server->ipv6[2] | server->ipv6[3]) {
-    ctx->user_ip6[0] = server->ipv6[0];
-    ctx->user_ip6[1] = server->ipv6[1];
-    ctx->user_ip6[2] = server->ipv6[2];
-    ctx->user_ip6[3] = server->ipv6[3];
-  } else {
-    ctx->user_ip6[3] = server->ipv4; /* the mapped prefix is there already */
-  }
-  ctx->user_port = server->port;
+  lead6(ctx, server);
   return ALLOW;
 }

@@ -54,6 +54,7 @@ struct vip {
     _key key;                                                                    \
     _leaf leaf;                                                                  \
     _leaf *(*lookup)(_key *);                                                    \
+    int (*update)(_key *, _leaf *);                                              \
     int max_entries;                                                             \
     int flags;                                                                   \
   };                                                                             \

@@ -11,6 +11,7 @@ from typing import Literal, TypedDict
 
 Event = Literal[
     "all_probes_fail",  # no server answers; their states are kept
+    "asker_missing",  # a cgroup of dns.cgroups is not there
     "bootstrap_changed",  # a bootstrap that an Envoy may have started from
     "cut",  # sockets to a dead server destroyed; counts sockets
     "cut_failed",  # ... which could not be

@@ -1,6 +1,6 @@
 """`BccMapBackend`: the tables in the kernel, by pins, without BCC in this process."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -8,11 +8,12 @@ from typing import Self
 
 from consul_ebpf.base.boundary import boundary
 from consul_ebpf.kernel import codec, host, libbpf, unprivileged
+from consul_ebpf.kernel.askers import Askers
 from consul_ebpf.kernel.diff import Changes, diff
 from consul_ebpf.kernel.install import install
 from consul_ebpf.kernel.installed import Installed
 from consul_ebpf.kernel.pins import Pins
-from consul_ebpf.kernel.program import CONNECT
+from consul_ebpf.kernel.program import CONNECT, DNS, Program
 from consul_ebpf.kernel.tables import read_tables, slot_key
 from consul_ebpf.kernel.watchdog import mend
 from consul_ebpf.model.errors import KernelError, TableFullError
@@ -35,12 +36,15 @@ class BccMapBackend:
     open, it needs no capability but `capabilities_to_keep`, on old kernels.
     """
 
-    def __init__(self, pins: Pins, installed: Installed) -> None:
+    def __init__(
+        self, pins: Pins, installed: Installed, askers: Askers | None = None
+    ) -> None:
         """Take over locked pins and what was installed; see `open`."""
         self._pins = pins
         self._installed = installed
         self._servers = installed.tables["servers"]
         self._vips = installed.tables["vips"]
+        self._askers = askers
         self._have: Table | None = None
 
     def __repr__(self) -> str:
@@ -71,18 +75,66 @@ class BccMapBackend:
             ConfigError: more proxies are in the table than `max_proxies`.
             KernelError: other programs are in the way; they are named.
         """
+        defines = codec.defines(
+            IPv4Network(vip_cidr), vip_port, retry_window, max_proxies
+        )
+        return cls._install(CONNECT.sized(vips=max_proxies), cgroup, bpffs, defines)
+
+    @classmethod
+    def open_dns(
+        cls,
+        *,
+        vip: Vip,
+        server_port: int = 8600,
+        cgroups: Sequence[str] = (),
+        cgroup: str = "auto",
+        bpffs: str = "/sys/fs/bpf",
+    ) -> Self:
+        """Likewise for the program of DNS, which has pins and tables of its own.
+
+        A table to `apply` has the one VIP, and servers whose `service` has
+        `server_port`.
+
+        Args:
+            vip: what is asked; UDP and TCP.
+            server_port: the servers' DNS port, the same at each.
+            cgroups: directories; only processes in or below one of them may ask,
+                whether it is there now or comes later. Empty: every process.
+            cgroup: where to attach, as `open` has it.
+            bpffs: likewise.
+
+        Raises:
+            UnsupportedError: a subclass says which privilege, mount or feature is
+                missing: Linux before 5.8 cannot do it.
+            AlreadyRunningError: another controller holds the host.
+            KernelError: other programs are in the way; they are named.
+        """
+        defines = codec.dns_defines(vip, server_port, limited=bool(cgroups))
+        return cls._install(DNS, cgroup, bpffs, defines, cgroups)
+
+    @classmethod
+    def _install(
+        cls,
+        program: Program,
+        cgroup: str,
+        bpffs: str,
+        defines: Mapping[str, int],
+        cgroups: Sequence[str] | None = None,
+    ) -> Self:
         with ExitStack() as undo, boundary(KernelError, f"attaching by {bpffs} failed"):
             directory = host.find_cgroup(cgroup)
             host.ensure_bpffs(Path(bpffs))
-            pins = Pins(Path(bpffs), CONNECT.sized(vips=max_proxies))
+            pins = Pins(Path(bpffs), program)
             pins.lock()
             undo.callback(pins.unlock)
-            defines = codec.defines(
-                IPv4Network(vip_cidr), vip_port, retry_window, max_proxies
-            )
-            opened = cls(pins, install(pins, directory, defines))
+            installed = install(pins, directory, defines)
+            undo.callback(installed.close)
+            askers = None
+            if cgroups is not None:
+                askers = Askers(installed.tables["cgroups"], cgroups)
+                askers.update()
             undo.pop_all()
-        return opened
+        return cls(pins, installed, askers)
 
     @property
     def cgroup(self) -> Path:
@@ -171,6 +223,8 @@ class BccMapBackend:
     def mend(self) -> tuple[str, ...]:
         """Look whether all is still in place; see `MapBackend.mend`."""
         with boundary(KernelError, f"{self._pins.root} cannot be looked at"):
+            if self._askers is not None:
+                self._askers.update()
             return mend(self._pins, self._installed)
 
     def close(self) -> None:

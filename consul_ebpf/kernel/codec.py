@@ -1,4 +1,4 @@
-"""The bytes of the tables: mirrors bpf/tables.h, and decides byte order once.
+"""The bytes of the tables: mirrors bpf/tables.h and the structs of bpf/dns.c.
 
 Addresses and ports are in network byte order in the kernel; here they are bytes or
 numbers as people write them. All functions are pure.
@@ -23,20 +23,33 @@ from consul_ebpf.model.values import (
 
 LAYOUT = 2
 """Raised with every change of a struct in bpf/tables.h; part of the pins' path."""
+DNS_LAYOUT = 1
+"""Likewise for the DNS program: of a struct in bpf/dns.c, or in bpf/tables.h."""
 
 SLOTS = 256
 NO_SLOT = 0xFF
 RECENT = 4
+MAX_CGROUPS = 16
+MAX_ASKERS = 16384
 
 SERVER = struct.Struct("=16s4s2sBxII")  # struct server
 VIP_KEY = struct.Struct("=4s2sxx")  # struct vip_key
 VIP = struct.Struct(f"=QQQQ{RECENT}QQQII")  # struct vip
+CGROUP = struct.Struct("=QQ")  # struct cgroup: id, level
+ASKER = struct.Struct(f"={MAX_CHOICES}IBBBx")  # struct asker
+_QUERY = struct.Struct("=Q16s2sHI")  # struct query
+ASKED = struct.Struct(f"=4s2sH{MAX_CHOICES * _QUERY.size}s")  # struct asked
 
 _NO_IPV4, _NO_IPV6 = bytes(4), bytes(16)
 _MAPPED_PREFIX = b"\x00\x00\xff\xff"
 _COARSE_CLOCK = 6  # CLOCK_MONOTONIC_COARSE: its resolution is the length of a jiffy
 _STATES = {ServerState.READY: 1, ServerState.FAILING: 2, ServerState.DRAINING: 3}
 _STATE_OF = {number: state for state, number in _STATES.items()}
+
+QUIET_SECONDS = 0.2
+"""Without a reply for so long, a DNS server is silent to whoever asked it."""
+FORGET_SECONDS = 10.0
+"""After which a silent one is tried again by a single query."""
 
 EMPTY_SERVER = bytes(SERVER.size)
 UNBOUND = Binding()
@@ -52,17 +65,44 @@ def _word(network_order: bytes) -> int:
     return int.from_bytes(network_order, sys.byteorder)
 
 
+def _short(port: int) -> int:
+    """Return a port as the number C code reads it as."""
+    return int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
+
+
+def _jiffies(seconds: float) -> int:
+    return round(seconds / time.clock_getres(_COARSE_CLOCK))
+
+
 def defines(
     network: IPv4Network, port: int, retry_window: float, max_vips: int
 ) -> dict[str, int]:
-    """Constants the program is compiled with. `retry_window` is in seconds."""
+    """Constants that bpf/connect.c is compiled with. `retry_window` is in seconds."""
     return {
         "VIP_NETWORK": _word(network.network_address.packed),
         "VIP_MASK": _word(network.netmask.packed),
-        "VIP_PORT": int.from_bytes(port.to_bytes(2, "big"), sys.byteorder),
+        "VIP_PORT": _short(port),
         "MAPPED_PREFIX": _word(_MAPPED_PREFIX),
-        "RETRY_WINDOW": round(retry_window / time.clock_getres(_COARSE_CLOCK)),
+        "RETRY_WINDOW": _jiffies(retry_window),
         "MAX_VIPS": max_vips,
+    }
+
+
+def dns_defines(vip: Vip, server_port: int, *, limited: bool) -> dict[str, int]:
+    """Constants that bpf/dns.c is compiled with.
+
+    `limited`: only processes in the cgroups of the `cgroups` table may ask.
+    """
+    return {
+        "VIP_ADDRESS": _word(vip.address.packed),
+        "VIP_PORT": _short(vip.port),
+        "SERVER_PORT": _short(server_port),
+        "MAPPED_PREFIX": _word(_MAPPED_PREFIX),
+        # Even: what is subtracted from an odd moment leaves an odd one, never zero.
+        "QUIET": _jiffies(QUIET_SECONDS) // 2 * 2,
+        "FORGET": _jiffies(FORGET_SECONDS) // 2 * 2,
+        "LIMITED": int(limited),
+        "MAX_VIPS": 1,
     }
 
 

@@ -31,8 +31,8 @@ from consul_ebpf.kernel.tables import (
     Tables,
     carry,
     close_tables,
+    fit_program,
     make_tables,
-    of_this_layout,
     open_tables,
     tables_of,
 )
@@ -103,7 +103,8 @@ def install(pins: Pins, cgroup: Path, defines: Mapping[str, int]) -> Installed:
         for name, link in links.items():
             libbpf.link_update(link, programs[name])
         if left.source is not None and not (left.usable and left.switched):
-            carry(left.source, tables, carried)  # what was counted meanwhile
+            # What was counted meanwhile.
+            carry(pins.program, left.source, tables, carried)
         pins.remove_old()
         undo.pop_all()
         return Installed(cgroup, tables, programs, links)
@@ -129,14 +130,7 @@ def _look(pins: Pins) -> _Left:
             extra=event("state_ignored"),
         )
     if left.tables is not None:
-        left.usable = (
-            directory == pins.current
-            and of_this_layout(program, left.tables)
-            and all(
-                table.info.max_entries == program.tables[name].entries
-                for name, table in left.tables.items()
-            )
-        )
+        left.usable = directory == pins.current and fit_program(program, left.tables)
     left.live = _live(program, left.links)
     return left
 
@@ -161,7 +155,7 @@ def _tables(pins: Pins, left: _Left) -> tuple[Tables, Rows]:
     if left.usable:
         return open_tables(pins.program, pins.current), {}
     try:
-        tables = make_tables(pins.program, pins.staging)
+        tables = make_tables(pins.program, pins.staging, left.source)
     except OSError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
             raise PrivilegeError(
@@ -175,7 +169,7 @@ def _tables(pins: Pins, left: _Left) -> tuple[Tables, Rows]:
     if left.source is None:
         return tables, {}
     try:
-        return tables, carry(left.source, tables, {})
+        return tables, carry(pins.program, left.source, tables, {})
     except BaseException:
         close_tables(tables)
         raise

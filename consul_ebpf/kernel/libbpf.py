@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from consul_ebpf.base.steps import step
+from consul_ebpf.kernel import btf
 from consul_ebpf.model.errors import KernelFeatureError
 
-HASH, ARRAY = 1, 2  # enum bpf_map_type
+HASH, ARRAY, LRU_HASH, SK_STORAGE = 1, 2, 9, 24  # enum bpf_map_type
 
 MAX_PROGRAMS = 64
 """Most programs at one hook of one cgroup (BPF_CGROUP_MAX_PROGS)."""
@@ -155,7 +156,7 @@ def wait_for_readers() -> None:
 
 @dataclass(frozen=True, slots=True)
 class MapShape:
-    """What a map is to be: its kind (`HASH`, `ARRAY`), sizes in bytes, rows, flags."""
+    """What a map is to be: its kind (`HASH`, ...), sizes in bytes, rows, flags."""
 
     kind: int
     key: int
@@ -168,15 +169,31 @@ def map_create(name: str, shape: MapShape) -> int:
     """Make a map."""
     step(f"create {name}")
     options = _MapCreateOpts(size=ctypes.sizeof(_MapCreateOpts), map_flags=shape.flags)
-    result = lib().bpf_map_create(
-        shape.kind,
-        name.encode(),
-        shape.key,
-        shape.value,
-        shape.entries,
-        ctypes.byref(options),
-    )
-    return checked(result, f"make the table {name}")
+    types = -1
+    if shape.kind == SK_STORAGE:  # the one kind of ours that is not made without types
+        types = _load_types(shape.value)
+        options.btf_fd = types
+        options.btf_key_type_id, options.btf_value_type_id = btf.INT, btf.ARRAY
+    try:
+        result = lib().bpf_map_create(
+            shape.kind,
+            name.encode(),
+            shape.key,
+            shape.value,
+            shape.entries,
+            ctypes.byref(options),
+        )
+        return checked(result, f"make the table {name}")
+    finally:
+        if types >= 0:
+            os.close(types)
+
+
+def _load_types(size: int) -> int:
+    """Give the kernel the types of a map with values of `size` bytes."""
+    blob = btf.types_of(size)
+    result = lib().bpf_btf_load(blob, ctypes.c_size_t(len(blob)), None)
+    return checked(result, "load a table's types")
 
 
 def _info(fd: int, info: ctypes.Structure) -> None:

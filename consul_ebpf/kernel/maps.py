@@ -11,6 +11,7 @@ from consul_ebpf.base.steps import step
 from consul_ebpf.kernel.libbpf import checked, lib, map_info, obj_get
 
 _BATCH = 4096
+_NO_WALK = 524  # the kernel's ENOTSUPP: a map whose keys are sockets
 
 
 class Map:
@@ -37,7 +38,7 @@ class Map:
             probe = lib().bpf_map_get_next_key(
                 fd, None, ctypes.create_string_buffer(4096)
             )
-            if probe < 0 and ctypes.get_errno() != errno.ENOENT:
+            if probe < 0 and ctypes.get_errno() not in (errno.ENOENT, _NO_WALK):
                 checked(-1, f"{path} is no table")
             return cls(fd)
         except BaseException:

@@ -1,7 +1,8 @@
 """A program as a value: its source, where it is attached, the tables it uses.
 
-Loading, pinning, attaching and mending work on any of them. `CONNECT` is the one there
-is: bpf/connect.c, which leads VIPs to servers.
+Loading, pinning, attaching and mending work on any of them. There are two, each with
+tables of its own: `CONNECT`, bpf/connect.c, leads the proxies' VIPs to servers, and
+`DNS`, bpf/dns.c, leads the one VIP of DNS to the servers' DNS ports.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,14 @@ from typing import Self
 
 import consul_ebpf
 from consul_ebpf.kernel import codec
-from consul_ebpf.kernel.libbpf import ARRAY, HASH, MapShape
+from consul_ebpf.kernel.libbpf import (
+    ARRAY,
+    HASH,
+    LRU_HASH,
+    SK_STORAGE,
+    MapInfo,
+    MapShape,
+)
 
 _NO_PREALLOC = 1  # memory as it is used, not for all VIPs at once
 
@@ -22,6 +30,18 @@ class TableShape(MapShape):
 
     first_value: int = 0
     """Bytes of a row in the table's first layout: no layout has smaller ones."""
+    carried: bool = True
+    """Its rows are copied where a start makes a new map of it. If not, a start goes on
+    with the map that is there wherever that has this shape."""
+
+    def fits(self, info: MapInfo) -> bool:
+        """Whether a map is what this says."""
+        return (self.kind, self.key, self.value, self.entries) == (
+            info.type,
+            info.key_size,
+            info.value_size,
+            info.max_entries,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +79,46 @@ def _sources() -> Path:
     return inside if inside.exists() else package.parent / "bpf"
 
 
+def _tables(vips: int) -> dict[str, TableShape]:
+    """Return the shapes of the two tables that bpf/tables.h has for every program."""
+    server, vip = codec.SERVER.size, codec.VIP.size
+    return {
+        "servers": TableShape(ARRAY, 4, server, codec.SLOTS, first_value=32),
+        "vips": TableShape(HASH, codec.VIP_KEY.size, vip, vips, _NO_PREALLOC, 64),
+    }
+
+
 CONNECT = Program(
     name="consul-ebpf",
     layout=codec.LAYOUT,
     source=_sources() / "connect.c",
     hooks={"connect4": 10, "connect6": 11},  # BPF_CGROUP_INET4_CONNECT and so on
+    tables=_tables(vips=65536),
+)
+
+DNS = Program(
+    name="consul-ebpf-dns",
+    layout=codec.DNS_LAYOUT,
+    source=_sources() / "dns.c",
+    hooks={
+        "connect4": 10,
+        "connect6": 11,
+        "sendmsg4": 14,  # BPF_CGROUP_UDP4_SENDMSG
+        "recvmsg4": 19,
+        "recvmsg6": 20,
+        "getpeername4": 29,
+        "getpeername6": 30,
+    },
     tables={
-        "servers": TableShape(ARRAY, 4, codec.SERVER.size, codec.SLOTS, first_value=32),
-        "vips": TableShape(
-            HASH, codec.VIP_KEY.size, codec.VIP.size, 65536, _NO_PREALLOC, 64
+        **_tables(vips=1),
+        "cgroups": TableShape(
+            ARRAY, 4, codec.CGROUP.size, codec.MAX_CGROUPS, carried=False
+        ),
+        "askers": TableShape(
+            LRU_HASH, 8, codec.ASKER.size, codec.MAX_ASKERS, carried=False
+        ),
+        "asked": TableShape(
+            SK_STORAGE, 4, codec.ASKED.size, 0, _NO_PREALLOC, carried=False
         ),
     },
 )

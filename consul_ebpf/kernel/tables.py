@@ -1,5 +1,6 @@
 """A program's tables as maps: made, opened, checked, carried to a new layout, read."""
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +18,18 @@ Rows = dict[str, dict[bytes, bytes]]
 """All rows of each table, by key."""
 
 
-def make_tables(program: Program, directory: Path) -> Tables:
-    """Make empty tables and pin them."""
+def make_tables(
+    program: Program, directory: Path, old: Mapping[str, Map] | None = None
+) -> Tables:
+    """Make empty tables and pin them; those not carried are the `old` if these fit."""
     tables: Tables = {}
     try:
         for name, shape in program.tables.items():
-            tables[name] = Map(libbpf.map_create(name, shape))
+            there = (old or {}).get(name)
+            if there is None or shape.carried or not shape.fits(there.info):
+                tables[name] = Map(libbpf.map_create(name, shape))
+            else:
+                tables[name] = Map(os.dup(there.fd))
             libbpf.obj_pin(tables[name].fd, directory / name)
     except BaseException:
         close_tables(tables)
@@ -63,6 +70,11 @@ def _check(name: str, shape: TableShape, info: libbpf.MapInfo) -> None:
         raise ValueError(f"{name} is not our table: {wrong}")
 
 
+def fit_program(program: Program, tables: Mapping[str, Map]) -> bool:
+    """Whether they are what this version of the program uses, of the same size."""
+    return all(shape.fits(tables[n].info) for n, shape in program.tables.items())
+
+
 def of_this_layout(program: Program, tables: Mapping[str, Map]) -> bool:
     """Whether this version of the program can use them."""
     shapes = program.tables
@@ -93,7 +105,9 @@ def tables_of(program: Program, loaded: int) -> Tables | None:
     return tables
 
 
-def carry(old: Mapping[str, Map], new: Mapping[str, Map], carried: Rows) -> Rows:
+def carry(
+    program: Program, old: Mapping[str, Map], new: Mapping[str, Map], carried: Rows
+) -> Rows:
     """Write into `new` the rows of `old` that are not what was `carried` already.
 
     Returns:
@@ -102,8 +116,10 @@ def carry(old: Mapping[str, Map], new: Mapping[str, Map], carried: Rows) -> Rows
     Raises:
         ConfigError: they do not fit.
     """
-    rows: Rows = {name: dict(old[name].items()) for name in new}
-    for name, table in new.items():
+    names = [name for name, shape in program.tables.items() if shape.carried]
+    rows: Rows = {name: dict(old[name].items()) for name in names}
+    for name in names:
+        table = new[name]
         room = table.info.max_entries
         if len(rows[name]) > room:
             raise ConfigError(

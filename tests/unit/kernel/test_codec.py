@@ -1,5 +1,6 @@
 """The bytes of the tables, and the cursor's rules."""
 
+import sys
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
@@ -9,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consul_ebpf import Binding, Server, ServerState, SlottedServer, Vip
-from consul_ebpf.kernel import codec
-from consul_ebpf.kernel.program import CONNECT
+from consul_ebpf.kernel import btf, codec
+from consul_ebpf.kernel.program import CONNECT, DNS
 
 PORTS = st.integers(1, 65535)
 FOUR = st.integers(1, 2**32 - 1).map(IPv4Address)
@@ -157,6 +158,29 @@ def test_bounds_are_those_of_the_program() -> None:
     assert "#define NO_SLOT 0xff" in text
     assert codec.NO_SLOT == 0xFF
     assert Path(CONNECT.source).is_file()
+    text = DNS.source.read_text(encoding="utf-8")
+    for name in ("MAX_CGROUPS", "MAX_ASKERS"):
+        assert f"#define {name} {getattr(codec, name)}\n" in text
+
+
+def test_rows_of_dns_have_the_programs_sizes() -> None:
+    """Padded as a C compiler does."""
+    assert (codec.CGROUP.size, codec.ASKER.size, codec.ASKED.size) == (16, 36, 264)
+
+
+def test_a_servers_time_to_answer_is_an_even_number_of_jiffies() -> None:
+    """An odd moment less that is an odd moment: never zero, which means none."""
+    said = codec.dns_defines(Vip(IPv4Address("127.64.0.53"), 53), 8600, limited=True)
+    assert said["QUIET"] > 0
+    assert (said["QUIET"] % 2, said["FORGET"] % 2, said["LIMITED"]) == (0, 0, 1)
+    assert said["SERVER_PORT"].to_bytes(2, sys.byteorder) == (8600).to_bytes(2, "big")
+
+
+def test_types_of_a_table_say_how_large_its_values_are() -> None:
+    """As the kernel counts: words."""
+    blob = btf.types_of(264)
+    assert blob[:2] == b"\x9f\xeb"[:: 1 if sys.byteorder == "little" else -1]
+    assert (66).to_bytes(4, sys.byteorder) in blob
 
 
 def test_a_binding_is_read_back_and_replaced() -> None:

@@ -1,0 +1,335 @@
+/* The DNS VIP: swap it for a live Consul server's DNS port, and back in the replies.
+ *
+ * connect4 and connect6 lead connected sockets, UDP and TCP; sendmsg4 leads datagrams
+ * that are sent with an address. It sees those of AF_INET6 sockets to the mapped VIP,
+ * too: sendmsg6 is never called for a mapped address. recvmsg and getpeername show the
+ * VIP in the server's place, for a resolver drops a reply from anywhere else.
+ *
+ * UDP has no connection that would tell when a server is silent. So it is noted, by
+ * thread and by socket, which servers were asked and did not answer yet; the next query
+ * goes past those that had the time to, to the next server in turn.
+ *
+ * The loader defines VIP_ADDRESS, VIP_PORT and SERVER_PORT (network byte order), QUIET
+ * and FORGET (jiffies, even), and LIMITED: whether only some cgroups may ask.
+ */
+#include "redirect.h"
+
+#define IPPROTO_UDP 17
+#define TCP_ESTABLISHED 1 /* of a UDP socket: it is connected */
+
+#define MAX_CGROUPS 16
+#define MAX_ASKERS 16384
+
+/* A thread that asks. Its key is the address of its task_struct: the thread's number is
+ * told at these hooks only since Linux 6.10. */
+struct asker {
+  u32 since[CHOICES]; /* by slot % CHOICES: see struct query */
+  u8 last;            /* slot of its newest query */
+  u8 sees;            /* a reply to this thread was seen: not all programs' are */
+  u8 counted;         /* bits, by slot % CHOICES: it was counted as silent */
+  u8 zero;
+};
+
+/* What a socket asked a server. */
+struct query {
+  u64 thread;
+  u32 server[4]; /* IPv4 is mapped */
+  u16 port;      /* zero: none */
+  u16 slot;
+  u32 since; /* jiffies (odd) at the oldest query without a reply; zero: none */
+};
+
+/* A socket that asks. This lives with its socket, so nobody can push it out. */
+struct asked {
+  u32 address; /* the VIP as it was then; zero: none yet */
+  u16 port;
+  u16 last; /* slot of its newest query */
+  struct query queries[CHOICES]; /* by slot % CHOICES */
+};
+
+/* A cgroup: what is in or below it may ask. */
+struct cgroup {
+  u64 id; /* zero: none */
+  u64 level;
+};
+
+PINNED_TABLE("array", u32, struct cgroup, cgroups, MAX_CGROUPS, 0, PIN_CGROUPS);
+PINNED_TABLE("lru_hash", u64, struct asker, askers, MAX_ASKERS, 0, PIN_ASKERS);
+
+/* BPF_SK_STORAGE with a pin path. */
+struct asked_table_t {
+  int key;
+  struct asked leaf;
+  void *(*sk_storage_get)(void *, void *, int);
+  int flags;
+};
+__attribute__((section("maps/sk_storage:" PIN_ASKED))) struct asked_table_t asked = {
+    .flags = BPF_F_NO_PREALLOC};
+
+static __always_inline bool may_ask(void) {
+  if (!LIMITED)
+    return true;
+#pragma unroll
+  for (u32 i = 0; i < MAX_CGROUPS; i++) {
+    u32 key = i;
+    struct cgroup *cgroup = cgroups.lookup(&key);
+    if (cgroup && cgroup->id &&
+        cgroup->id == bpf_get_current_ancestor_cgroup_id(cgroup->level))
+      return true;
+  }
+  return false;
+}
+
+/* Whether a server that was asked had the time to answer. After a while it is asked
+ * again, though never by the query that follows the one it did not answer. */
+static __always_inline bool is_silent(u32 since, u32 now, bool was_last) {
+  return since && now - since >= QUIET && (was_last || now - since < FORGET);
+}
+
+/* Since when it is asked, when it is asked now. A single query finds out whether a
+ * silent server is back: until it answers, the others go past it at once. */
+static __always_inline u32 asked_since(u32 since, u32 now) {
+  if (!since)
+    return now;
+  return now - since >= FORGET ? now - QUIET : since;
+}
+
+/* An index by slot; the asm keeps clang from dropping the bound, which the verifier
+ * wants to see. */
+static __always_inline u32 place_of(u32 slot) {
+  asm volatile("" : "+r"(slot));
+  return slot & (CHOICES - 1);
+}
+
+static __always_inline void count_silent(struct vip *vip, struct server *server,
+                                         struct asker *thread, u32 place) {
+  __sync_fetch_and_add(&vip->failures, 1);
+  if (thread && thread->sees && !(thread->counted & (1 << place))) {
+    thread->counted |= 1 << place;
+    __sync_fetch_and_add(&server->failures, 1);
+  }
+}
+
+/* The next server in turn that was not silent to this thread or socket; where all were,
+ * the next in turn. `chosen` becomes its slot. */
+static __always_inline struct server *pick(struct vip *vip, struct asked *socket,
+                                           struct asker *thread, bool from_ipv6,
+                                           u32 now, u32 *chosen) {
+  u64 preference = *(volatile u64 *)&vip->preference;
+  u64 turn = vip->cursor + 1; /* that of all who ask for the first time */
+  u32 last = NO_SLOT;
+  struct server *found = NULL;
+
+  if (socket->address)
+    last = socket->last;
+  else if (thread)
+    last = thread->last;
+#pragma unroll
+  for (int i = 0; i < CHOICES; i++)
+    if (last != NO_SLOT && ((preference >> (i * 8)) & 0xff) == last)
+      turn = i + 1;
+
+#pragma unroll
+  for (int i = 0; i < CHOICES; i++, turn++) {
+    u32 slot = (preference >> ((turn % CHOICES) * 8)) & 0xff;
+    struct server *server = servers.lookup(&slot);
+    if (!server || !reachable(server, from_ipv6)) /* NO_SLOT's row is never READY */
+      continue;
+
+    u32 place = place_of(slot);
+    bool silent = is_silent(socket->queries[place].since, now, slot == last) ||
+                  (thread && is_silent(thread->since[place], now, slot == last));
+    if (silent)
+      count_silent(vip, server, thread, place);
+    if (silent && found)
+      continue;
+    found = server;
+    *chosen = slot;
+    if (last == NO_SLOT)
+      vip->cursor = turn % CHOICES;
+    if (!silent)
+      break;
+  }
+  return found;
+}
+
+/* The server to lead this socket to, noted with the thread and the socket; NULL: none,
+ * or the caller may not ask. */
+static __always_inline struct server *ask(struct bpf_sock_addr *ctx, bool from_ipv6) {
+  struct vip_key key = {.address = VIP_ADDRESS, .port = VIP_PORT};
+  struct vip *vip = vips.lookup(&key);
+  if (!vip || !may_ask())
+    return NULL;
+  struct asked *socket =
+      asked.sk_storage_get(ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+  if (!socket) /* its replies would come from a stranger */
+    return NULL;
+
+  u64 task = bpf_get_current_task();
+  struct asker *thread = askers.lookup(&task);
+  u32 now = (u32)bpf_jiffies64() | 1, slot = 0;
+  struct server *server = pick(vip, socket, thread, from_ipv6, now, &slot);
+  if (!server)
+    return NULL;
+  __sync_fetch_and_add(&server->connects, 1);
+  __sync_fetch_and_add(&vip->connects, 1);
+
+  u32 place = place_of(slot);
+  bool is_udp = ctx->type != SOCK_STREAM; /* nobody sees the replies by TCP */
+  if (thread) {
+    if (is_udp)
+      thread->since[place] = asked_since(thread->since[place], now);
+    thread->last = slot;
+  } else {
+    struct asker fresh = {.last = slot};
+    askers.update(&task, &fresh); /* if it fails there is no memory but the socket's */
+    thread = askers.lookup(&task);
+    if (thread && is_udp)
+      thread->since[place] = now;
+  }
+
+  struct query *query = &socket->queries[place];
+  query->since = is_udp ? asked_since(query->slot == slot ? query->since : 0, now) : 0;
+  query->thread = task;
+  query->slot = slot;
+  query->port = server->port;
+  if (from_ipv6 && has_ipv6(server)) {
+    query->server[0] = server->ipv6[0];
+    query->server[1] = server->ipv6[1];
+    query->server[2] = server->ipv6[2];
+    query->server[3] = server->ipv6[3];
+  } else {
+    query->server[0] = query->server[1] = 0;
+    query->server[2] = MAPPED_PREFIX;
+    query->server[3] = server->ipv4;
+  }
+  socket->last = slot;
+  socket->port = VIP_PORT;
+  socket->address = VIP_ADDRESS;
+  return server;
+}
+
+static __always_inline bool is_dns(struct bpf_sock_addr *ctx) {
+  return ctx->type == SOCK_STREAM || ctx->protocol == IPPROTO_UDP;
+}
+
+int connect4(struct bpf_sock_addr *ctx) {
+  if (ctx->user_ip4 != VIP_ADDRESS || ctx->user_port != VIP_PORT || !is_dns(ctx))
+    return ALLOW;
+  struct server *server = ask(ctx, false);
+  if (!server)
+    return REFUSE; /* the VIP must never reach the wire */
+  lead4(ctx, server);
+  return ALLOW;
+}
+
+int connect6(struct bpf_sock_addr *ctx) {
+  if (ctx->user_ip6[3] != VIP_ADDRESS || ctx->user_port != VIP_PORT ||
+      !is_mapped(ctx) || !is_dns(ctx))
+    return ALLOW;
+  struct server *server = ask(ctx, true);
+  if (!server)
+    return REFUSE;
+  lead6(ctx, server);
+  return ALLOW;
+}
+
+int sendmsg4(struct bpf_sock_addr *ctx) {
+  if (ctx->user_ip4 != VIP_ADDRESS || ctx->user_port != VIP_PORT || !is_dns(ctx))
+    return ALLOW;
+  struct bpf_sock *sk = ctx->sk;
+  u16 peer_port = *(u16 *)&sk->dst_port;
+  if (sk->state == TCP_ESTABLISHED && peer_port == SERVER_PORT) {
+    /* It is connected, most likely through the VIP, and hears nobody else. */
+    ctx->user_ip4 = sk->dst_ip4;
+    ctx->user_port = peer_port;
+    return ALLOW;
+  }
+  struct server *server = ask(ctx, false);
+  if (!server)
+    return REFUSE;
+  lead4(ctx, server);
+  return ALLOW;
+}
+
+/* The socket's memory, if it asked the server with this address; `place` becomes the
+ * query's. */
+static __always_inline struct asked *find(struct bpf_sock_addr *ctx, u32 a, u32 b,
+                                          u32 c, u32 d, u32 *place) {
+  struct asked *socket = asked.sk_storage_get(ctx->sk, 0, 0);
+  if (!socket)
+    return NULL;
+#pragma unroll
+  for (int i = 0; i < CHOICES; i++) {
+    struct query *query = &socket->queries[i];
+    if (query->server[3] == d && query->port == ctx->user_port &&
+        query->server[2] == c && query->server[1] == b && query->server[0] == a) {
+      *place = i;
+      return socket;
+    }
+  }
+  return NULL;
+}
+
+/* A reply came: the server is not silent to whoever asked. */
+static __always_inline void note_reply(struct asked *socket, u32 at) {
+  u32 place = place_of(at);
+  struct query *query = &socket->queries[place];
+  query->since = 0;
+  u64 task = query->thread;
+  struct asker *thread = askers.lookup(&task);
+  if (thread) {
+    thread->since[place] = 0;
+    thread->sees = 1;
+    thread->counted &= ~(1 << place);
+  }
+}
+
+static __always_inline void show4(struct bpf_sock_addr *ctx, bool is_reply) {
+  if (ctx->user_port != SERVER_PORT)
+    return;
+  u32 place = 0;
+  struct asked *socket = find(ctx, 0, 0, MAPPED_PREFIX, ctx->user_ip4, &place);
+  if (!socket)
+    return;
+  if (is_reply)
+    note_reply(socket, place);
+  ctx->user_ip4 = socket->address;
+  ctx->user_port = socket->port;
+}
+
+static __always_inline void show6(struct bpf_sock_addr *ctx, bool is_reply) {
+  if (ctx->user_port != SERVER_PORT)
+    return;
+  u32 place = 0;
+  struct asked *socket = find(ctx, ctx->user_ip6[0], ctx->user_ip6[1],
+                              ctx->user_ip6[2], ctx->user_ip6[3], &place);
+  if (!socket)
+    return;
+  if (is_reply)
+    note_reply(socket, place);
+  ctx->user_ip6[0] = ctx->user_ip6[1] = 0;
+  ctx->user_ip6[2] = MAPPED_PREFIX;
+  ctx->user_ip6[3] = socket->address;
+  ctx->user_port = socket->port;
+}
+
+int recvmsg4(struct bpf_sock_addr *ctx) {
+  show4(ctx, true);
+  return ALLOW;
+}
+
+int recvmsg6(struct bpf_sock_addr *ctx) {
+  show6(ctx, true);
+  return ALLOW;
+}
+
+int getpeername4(struct bpf_sock_addr *ctx) {
+  show4(ctx, false);
+  return ALLOW;
+}
+
+int getpeername6(struct bpf_sock_addr *ctx) {
+  show6(ctx, false);
+  return ALLOW;
+}
