@@ -26,8 +26,8 @@ from consul_ebpf.model.errors import (
     PrivilegeError,
 )
 from consul_ebpf.model.values import Server
-from consul_ebpf.views.snapshot import take
-from consul_ebpf.wiring import Parts, bootstrap_files, names_of
+from consul_ebpf.views.status import status_of
+from consul_ebpf.wiring import Parts, bootstrap_files, gatherer
 
 MINIMUM_KERNEL = (5, 7)
 MINIMUM_BCC = (0, 25)
@@ -134,16 +134,16 @@ def _capabilities(config: Config) -> list[Finding]:
 def _host(config: Config) -> list[Finding]:
     """Say what is attached here, who sees to it, and whose VIPs are whose."""
     try:
-        snapshot = take(Path(config.kernel.bpffs), names_of(config))
+        shown = status_of(gatherer(config).take())
     except NotRunningError:
         return [Finding("attached", "nothing yet; run attaches")]
     except ConsulEbpfError as error:
         return [Finding("attached", str(error), error)]
-    kernel, controller = snapshot.kernel, snapshot.controller
+    kernel, controller = shown.kernel, shown.controller
     where = f"at {kernel.cgroup}" if kernel.attached else "NOT attached: start run"
     running = f"pid {controller.pid}" if controller.running else "not running"
-    free = [each.id or each.vip for each in snapshot.proxies if not each.bound]
-    bound = len(snapshot.proxies) - len(free)
+    free = [each.id or each.vip for each in shown.proxies if not each.bound]
+    bound = len(shown.proxies) - len(free)
     named = f"; anybody's: {', '.join(free[:10])}" if free else ""
     more = " ..." if len(free) > 10 else ""
     return [
@@ -151,7 +151,7 @@ def _host(config: Config) -> list[Finding]:
         Finding("controller", running, warn=not controller.running),
         Finding(
             "VIPs",
-            f"{bound} of {len(snapshot.proxies)} bound to their pods{named}{more}",
+            f"{bound} of {len(shown.proxies)} bound to their pods{named}{more}",
         ),
     ]
 

@@ -172,17 +172,14 @@ def _left_behind(config: Config, proxy_id: str, condition: str) -> bool:
     if condition == "bootstrap":
         return _is_there(_bootstrap(config, proxy_id))
     # Imported here: Envoy's start needs no more than its file.
-    from consul_ebpf.views.snapshot import take  # noqa: PLC0415
-    from consul_ebpf.wiring import names_of  # noqa: PLC0415
+    from consul_ebpf.views.proxies import left_behind  # noqa: PLC0415
+    from consul_ebpf.wiring import gatherer  # noqa: PLC0415
 
     try:
-        snapshot = take(Path(config.kernel.bpffs), names_of(config))
+        seen = left_behind(gatherer(config).take(), proxy_id)
     except ConsulEbpfError:
         return False
-    for each in snapshot.proxies:
-        if each.id == proxy_id:
-            return condition == "programmed" or each.active
-    return False
+    return seen is not None and seen.holds(condition)  # type: ignore[arg-type]
 
 
 def _bootstrap(config: Config, proxy_id: str) -> Path:

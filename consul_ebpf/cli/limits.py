@@ -9,8 +9,7 @@ from consul_ebpf.cli.findings import Finding
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kernel.inotify import LIMIT, SYSCTL, Room, raise_limit, read_limit
 from consul_ebpf.model.errors import ConsulEbpfError, KernelError
-from consul_ebpf.views.snapshot import take
-from consul_ebpf.wiring import names_of
+from consul_ebpf.wiring import gatherer
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +92,8 @@ def find_limit(config: Config) -> Finding:
     """Compare the limit with the proxies that are configured or served here."""
     proxies = len(config.proxies)
     with contextlib.suppress(ConsulEbpfError):
-        snapshot = take(Path(config.kernel.bpffs), names_of(config))
-        proxies = max(proxies, len(snapshot.proxies))
+        snapshot = gatherer(config).take()
+        proxies = max(proxies, len(snapshot.grpc.tables.vips))
     try:
         room = Room(read_limit(), proxies, instances(config))
     except KernelError as error:

@@ -15,13 +15,10 @@ from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.values import PlacedProxy, Proxy
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.vips import allocate
-from consul_ebpf.views.snapshot import ControllerStatus, Snapshot, take
+from consul_ebpf.views.status import ControllerStatus, Status, status_of
 from consul_ebpf.wiring import (
     Parts,
-    admins_of,
-    event_counts,
-    names_of,
-    problem_file,
+    gatherer,
     renderer,
     workload_source,
 )
@@ -34,31 +31,25 @@ WORKLOADS_TIMEOUT = 10.0  # seconds until each source of proxies must have answe
 @configured(serving=False)
 def status(config: Config, *, as_json: bool) -> None:
     """Show what the kernel holds and counted, with or without a controller."""
-    snapshot = take(
-        Path(config.kernel.bpffs),
-        names_of(config),
-        event_counts(config).read(),
-        admins=admins_of(config),
-        problems=problem_file(config).read(),
-    )
+    shown = status_of(gatherer(config).take())
     if as_json:
-        say_json(snapshot.to_json())
+        say_json(shown.to_json())
     else:
-        _print_tables(snapshot)
+        _print_tables(shown)
 
 
-def _print_tables(snapshot: Snapshot) -> None:
+def _print_tables(shown: Status) -> None:
     # Imported here: only a person's view needs rich.
     from rich.console import Console  # noqa: PLC0415
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table as RichTable  # noqa: PLC0415
 
     console = Console()
-    kernel, controller = snapshot.kernel, snapshot.controller
+    kernel, controller = shown.kernel, shown.controller
     servers = RichTable(title="Consul servers", title_justify="left")
     for name in ("server", "slot", "state", "connects", "active", "failures"):
         servers.add_column(name, justify="left" if name == "server" else "right")
-    for server in snapshot.servers:
+    for server in shown.servers:
         servers.add_row(
             escape(printable(f"{server.address}:{server.port}")),
             str(server.slot),
@@ -79,7 +70,7 @@ def _print_tables(snapshot: Snapshot) -> None:
         "admin",
     ):
         proxies.add_column(name, overflow="fold")
-    for proxy in snapshot.proxies:
+    for proxy in shown.proxies:
         proxies.add_row(
             escape(printable(proxy.id or "(unknown)")),
             proxy.vip,
@@ -95,18 +86,18 @@ def _print_tables(snapshot: Snapshot) -> None:
     where = f"attached at {kernel.cgroup}" if kernel.attached else "NOT attached"
     hooks = ", ".join(f"{each.hook} (program {each.id})" for each in kernel.programs)
     running = f"running, pid {controller.pid}" if controller.running else "not running"
-    say(f"kernel: {where}: {hooks}; {len(snapshot.proxies)} of {kernel.capacity} VIPs")
+    say(f"kernel: {where}: {hooks}; {len(shown.proxies)} of {kernel.capacity} VIPs")
     say(f"controller: {running}{_happened(controller)}")
-    for line in _wrong(snapshot):
+    for line in _wrong(shown):
         say(line)
 
 
-def _wrong(snapshot: Snapshot) -> list[str]:
+def _wrong(shown: Status) -> list[str]:
     """Return what is missing, and each proxy's problems, a line each."""
-    missing = [f"missing: {line}" for line in snapshot.missing]
+    missing = [f"missing: {line}" for line in shown.missing]
     return missing + [
         f"proxy {proxy_id}: {line}"
-        for proxy_id, lines in snapshot.problems.items()
+        for proxy_id, lines in shown.problems.items()
         for line in lines
     ]
 

@@ -44,6 +44,11 @@ class Served:
     """What was left out of its bootstrap, a line each."""
 
     @property
+    def owner(self) -> str:
+        """Where it was configured."""
+        return self.placed.proxy.owner
+
+    @property
     def troubles(self) -> tuple[Trouble, ...]:
         """All there are, the worst first."""
         return tuple(each for each in (self.waiting, self.trouble) if each)
@@ -55,7 +60,7 @@ class Refused:
 
     why: Trouble
     owner: str = ""
-    """Where it was asked for."""
+    """Where it was configured."""
     name: str = ""
     """What people call it, where that is known."""
 

@@ -8,7 +8,6 @@ from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.controller.outcomes import (
     Outcome,
-    Refused,
     Served,
     Trouble,
     name_of,
@@ -101,11 +100,7 @@ class Reporter:
 
 
 def _owner(outcome: Outcome) -> str:
-    if isinstance(outcome, Refused):
-        owner = outcome.owner
-    else:
-        owner = outcome.placed.proxy.owner
-    return f" ({one_line(owner)})" if owner else ""
+    return f" ({one_line(outcome.owner)})" if outcome.owner else ""
 
 
 def _listed(proxies: Iterable[str]) -> str:

@@ -170,4 +170,5 @@ def read_tables(tables: Mapping[str, Map]) -> KernelState:
         ),
         servers=counts,
         vips={vip: codec.decode_vip_counters(row) for vip, row in entries},
+        capacity=tables["vips"].info.max_entries,
     )

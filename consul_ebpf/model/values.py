@@ -363,3 +363,5 @@ class KernelState:
     table: Table
     servers: Mapping[int, ServerCounters]
     vips: Mapping[Vip, VipCounters]
+    capacity: int = 0
+    """How many VIPs fit."""

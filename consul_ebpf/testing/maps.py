@@ -171,6 +171,7 @@ class MemoryMapBackend:
                 for slot in rows
             },
             vips={vip: self._rows.get(vip, _NEW).counters for vip in self._table.vips},
+            capacity=self.capacity,
         )
 
     def stay(self, vips: Iterable[Vip]) -> None:

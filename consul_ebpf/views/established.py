@@ -1,11 +1,11 @@
 """Which of the sockets that the kernel noted are established: looked at cheaply."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from consul_ebpf.base.boundary import boundary
 from consul_ebpf.model.errors import KernelError
-from consul_ebpf.model.values import KernelState
+from consul_ebpf.model.values import VipCounters
 
 SECONDS = 1.0
 """From one question to the helper to the next."""
@@ -38,15 +38,15 @@ class Established:
     def __repr__(self) -> str:
         return f"<Established {len(self._elsewhere)} elsewhere>"
 
-    def __call__(self, state: KernelState) -> frozenset[int]:
-        """Return the cookies; of sockets the kernel did not note only some.
+    def __call__(self, rows: Iterable[VipCounters]) -> frozenset[int]:
+        """Return the cookies; of sockets that no row notes, only some.
 
         Raises:
             KernelError: they cannot be told.
         """
         with boundary(KernelError, "sockets cannot be told"):
             here = self._here()
-        noted = [{cookie for cookie, _ in row.sockets} for row in state.vips.values()]
+        noted = [{cookie for cookie, _ in row.sockets} for row in rows]
         if all(cookies & here for cookies in noted if cookies):
             return here
         now = self._clock()

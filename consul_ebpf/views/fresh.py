@@ -24,33 +24,43 @@ class Fresh(Generic[T]):
         what: it is, for an error.
         ask: finds it out.
         seconds: that it is used for.
+        version: grows when something changed that makes older answers wrong.
     """
 
     def __init__(
-        self, what: str, ask: Callable[[], Awaitable[T]], seconds: float = SECONDS
+        self,
+        what: str,
+        ask: Callable[[], Awaitable[T]],
+        seconds: float = SECONDS,
+        version: Callable[[], int] = int,
     ) -> None:
         self._what = what
         self._ask = ask
         self._seconds = seconds
+        self._version = version
         self._task: asyncio.Task[T] | None = None
-        self._begun = self._ended = float("-inf")
+        self._asked_at = 0
+        """The version at which it was asked for."""
+        self._ended = float("-inf")
 
     def __repr__(self) -> str:
         return f"<Fresh {self._what}>"
 
-    async def get(self, since: float = float("-inf")) -> T:
-        """Return an answer at most `seconds` old, and asked for `since` or later.
+    async def get(self, seconds: float | None = None) -> T:
+        """Return an answer of this version, or of a later one.
 
         Args:
-            since: the loop's time.
+            seconds: how old it may be; None: as old as it is used for.
 
         Raises:
             ConsulEbpfError: there is none within 5 seconds; and what `ask` raises.
         """
-        oldest = asyncio.get_running_loop().time() - self._seconds
+        oldest = asyncio.get_running_loop().time() - (
+            self._seconds if seconds is None else seconds
+        )
         try:
             async with asyncio.timeout(PATIENCE):
-                task = await self._answered(since, oldest)
+                task = await self._answered(self._version(), oldest)
         except TimeoutError:
             raise ConsulEbpfError(
                 f"{self._what} is not known after {PATIENCE:g} s: the host is busy;"
@@ -60,19 +70,20 @@ class Fresh(Generic[T]):
             raise error.with_traceback(None)
         return task.result()
 
-    async def _answered(self, since: float, oldest: float) -> asyncio.Task[T]:
-        """Return a task that began `since` and ended after `oldest`."""
+    async def _answered(self, version: int, oldest: float) -> asyncio.Task[T]:
+        """Return a task that began at `version` or later, and ended after `oldest`."""
         loop = asyncio.get_running_loop()
         while True:
             if self._task is None or (
-                self._task.done() and (self._begun < since or self._ended < oldest)
+                self._task.done()
+                and (self._asked_at < version or self._ended <= oldest)
             ):
-                self._begun, self._ended = loop.time(), float("inf")
+                self._asked_at, self._ended = self._version(), float("inf")
                 self._task = loop.create_task(self._asking(), name=self._what)
                 self._task.add_done_callback(_taken_note)
-            task, begun = self._task, self._begun
+            task, asked_at = self._task, self._asked_at
             await asyncio.wait([task])  # who gives up leaves it to the others
-            if begun >= since:
+            if asked_at >= version:
                 return task
 
     async def _asking(self) -> T:

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import json
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import get_args
 
@@ -19,15 +17,13 @@ from consul_ebpf.model.names import shown
 from consul_ebpf.proxies.sources.precedence import of_catalog
 from consul_ebpf.proxies.sources.registered import RegisteredWorkloads, not_ours
 from consul_ebpf.views.answers import refusal
-from consul_ebpf.views.fresh import Fresh
+from consul_ebpf.views.bodies import Bodies, view
+from consul_ebpf.views.host import Host
 from consul_ebpf.views.peers import peer_uid
-from consul_ebpf.views.proxies import Condition, Host, ProxyView
+from consul_ebpf.views.proxies import Condition, ProxyView
 
 LONGEST = 600.0
 """Seconds that a request may wait."""
-
-LIST = 0.25
-"""Seconds that a list of all proxies is used for: there may be thousands."""
 
 BODY = 10.0
 """Seconds within which a request's body must be there."""
@@ -43,8 +39,6 @@ class Handlers:
         host: the proxies.
         registered: where those registered here are kept.
         writers: uids that may register.
-        status: what `status --json` prints.
-        metrics: the body of /metrics and its content type.
     """
 
     def __init__(
@@ -52,15 +46,11 @@ class Handlers:
         host: Host,
         registered: RegisteredWorkloads,
         writers: frozenset[int],
-        status: Callable[[], Awaitable[bytes]],
-        metrics: Callable[[], Awaitable[tuple[bytes, str]]],
     ) -> None:
         self._host = host
         self._registered = registered
         self._writers = writers
-        self._status = Fresh("the status", status)
-        self._metrics = Fresh("the metrics", metrics)
-        self._all = Fresh("the list of proxies", self._list, LIST)
+        self._bodies = Bodies(host)
 
     def __repr__(self) -> str:
         return f"<Handlers {self._host!r}>"
@@ -79,50 +69,46 @@ class Handlers:
 
     async def health(self, _: web.Request) -> web.Response:
         """Say that it answers, and whether a first table is programmed."""
-        ready = self._host.rounds.value is not None
+        ready = self._host.outcomes.value is not None
         return web.json_response({"status": "ok", "ready": ready})
 
     async def status(self, _: web.Request) -> web.Response:
         """Answer as `status --json`."""
-        body = await self._status.get()
+        body = await self._bodies.status.get()
         return web.Response(body=body, content_type="application/json")
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Answer in Prometheus' text format."""
-        body, content_type = await self._metrics.get()
+        body, content_type = await self._bodies.metrics.get()
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def proxies(self, _: web.Request) -> web.Response:
         """Answer with all of them."""
-        body = await self._all.get(self._host.round_at)
+        body = await self._bodies.proxies.get()
         return web.Response(body=body, content_type="application/json")
-
-    async def _list(self) -> bytes:
-        views = await self._host.views(self._host.keys)
-        return json.dumps([asdict(view) for view in views]).encode()
 
     async def proxy(self, request: web.Request) -> web.Response:
         """Answer with one; `?wait=connected&timeout=30` waits for it."""
         proxy_id = request.match_info["id"]
         wait = request.query.get("wait")
         if wait is None:
-            view = await self._host.view(proxy_id)
-            if view is None:
+            found = await view(self._host, proxy_id)
+            if found is None:
                 return refusal(404, f"proxy {shown(proxy_id)} is not known here")
-            return web.json_response(asdict(view))
+            return web.json_response(asdict(found))
         if wait not in get_args(Condition):
             return refusal(400, f"wait={shown(wait)}: one of {get_args(Condition)}")
         timeout = _seconds(request.query.get("timeout", "30"))
         if timeout is None:
             return refusal(400, "timeout: must be a number of seconds")
-        view = await self._until(proxy_id, wait, timeout)  # type: ignore[arg-type]
-        if view is not None and view.holds(wait):  # type: ignore[arg-type]
-            return web.json_response(asdict(view))
+        seen = await self._until(proxy_id, wait, timeout)  # type: ignore[arg-type]
+        if seen is not None and seen.holds(wait):  # type: ignore[arg-type]
+            return web.json_response(asdict(seen))
         why = "nobody has asked for it"
-        if view is not None:
-            why = view.missing(wait)  # type: ignore[arg-type]
+        if seen is not None:
+            why = seen.missing(wait)  # type: ignore[arg-type]
         named = f"proxy {shown(proxy_id)} is not {_WORDS[wait]}"
-        known = asdict(view) if view is not None else None
+        known = asdict(seen) if seen is not None else None
         return refusal(504, f"{named} after {timeout:g} s: {why}", proxy=known)
 
     async def _until(
@@ -131,16 +117,18 @@ class Handlers:
         """Return the proxy when the condition holds, else as it is in the end."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience
+        host = self._host
         # Rounds tell by themselves what they did; of a connection nobody tells.
         follow = wait == "connected"
-        with self._host.followed() if follow else contextlib.nullcontext():
+        changed = host.connections if follow else host.outcomes
+        with host.followed() if follow else contextlib.nullcontext():
             while True:
-                version = self._host.news.version
-                view = await self._host.view(proxy_id)
+                version = changed.version
+                seen = await view(host, proxy_id)
                 left = deadline - loop.time()
-                if left <= 0 or (view is not None and view.holds(wait)):
-                    return view
-                await self._host.news.changed_since(version, left)
+                if left <= 0 or (seen is not None and seen.holds(wait)):
+                    return seen
+                await changed.changed_since(version, left)
 
     async def put(self, request: web.Request) -> web.Response:
         """Register a proxy: the keys of a `[[proxies]]` entry."""
@@ -187,7 +175,7 @@ class Handlers:
             return refusal(403, "proxies are registered over the unix socket only")
         if uid not in self._writers:
             return refusal(403, f"uid {uid} may not register proxies: see api.users")
-        owner = self._host.owner(proxy_id)
+        owner = self._host.proxies.owner(proxy_id)
         if (
             owner
             and not of_catalog(owner)

@@ -8,12 +8,11 @@ commands which only look do not need.
 
 from consul_ebpf.wiring.consul import Parts, server_name
 from consul_ebpf.wiring.files import (
-    admins_of,
     api_socket,
     bootstrap_files,
     event_counts,
+    gatherer,
     known_servers,
-    names_of,
     problem_file,
     renderer,
 )
@@ -28,15 +27,14 @@ from consul_ebpf.wiring.proxies import registered_workloads, workload_source
 
 __all__ = [
     "Parts",
-    "admins_of",
     "api_socket",
     "bootstrap_files",
     "build_runner",
     "closed_files",
     "event_counts",
+    "gatherer",
     "host_seed",
     "known_servers",
-    "names_of",
     "open_backend",
     "open_namespaces",
     "problem_file",

@@ -1,6 +1,5 @@
 """What this host keeps: Envoy's files, what is remembered, the endpoint's socket."""
 
-import logging
 import os
 import ssl
 from ipaddress import IPv4Network
@@ -18,17 +17,15 @@ from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.envoy.listeners import Prometheus
 from consul_ebpf.envoy.tls import XdsTls
 from consul_ebpf.model.addresses import parse_endpoint
-from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
+from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.names import shown
 from consul_ebpf.model.seams import BootstrapRenderer
-from consul_ebpf.model.values import Proxy, host_port
-from consul_ebpf.views.snapshot import Names
+from consul_ebpf.model.values import Proxy
+from consul_ebpf.views.gatherer import Established, Gatherer
 from consul_ebpf.wiring.consul import server_name
 
 if TYPE_CHECKING:
     from consul_ebpf.servers.known import KnownServers
-
-logger = logging.getLogger(__name__)
 
 SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 
@@ -114,32 +111,16 @@ def problem_file(config: Config) -> ProblemFile:
     return ProblemFile(Path(config.bootstrap.directory))
 
 
-def names_of(config: Config) -> Names:
-    """Return the remembered proxies' names, by VIP; none if the file is damaged."""
-    from consul_ebpf.proxies.memory import VipMemory  # noqa: PLC0415
+def gatherer(config: Config, established: Established | None = None) -> Gatherer:
+    """Make what takes snapshots of this host.
 
-    try:
-        memory = VipMemory(Path(config.bootstrap.directory))
-        remembered = memory.read()
-    except ConsulEbpfError as error:
-        logger.warning("%s; proxies are shown without their ids", error)
-        return {}
-    ids = memory.read_ids()
-    return {vip: (ids.get(key, key), vip) for (key, *_), vip in remembered.items()}
-
-
-def admins_of(config: Config) -> dict[str, str]:
-    """Return the remembered proxies' admin addresses, by name."""
-    from consul_ebpf.proxies.memory import VipMemory  # noqa: PLC0415
-    from consul_ebpf.proxies.sources.admins import AdminMemory  # noqa: PLC0415
-
-    directory = Path(config.bootstrap.directory)
-    remembered = AdminMemory(directory, writes=False).load()
-    ids = VipMemory(directory).read_ids()
-    return {
-        ids.get(key, key): host_port(*admin.address)
-        for key, admin in remembered.items()
-    }
+    Args:
+        config: says where pins and files are.
+        established: see `Gatherer`.
+    """
+    return Gatherer(
+        Path(config.kernel.bpffs), Path(config.bootstrap.directory), established
+    )
 
 
 def api_socket(config: Config) -> Path:

@@ -34,7 +34,7 @@ from consul_ebpf.kernel.tables import slot_key
 from consul_ebpf.proxies.memory import VIPS_FILE, VipMemory
 from consul_ebpf.proxies.sources.drop_ins import DropIns
 from consul_ebpf.servers.known import SERVERS_FILE, KnownServers
-from consul_ebpf.views.snapshot import take
+from consul_ebpf.views.gatherer import Gatherer
 from tests.hunt.conftest import HUNT
 from tests.kernel.conftest import Kernel, connect, listening
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup
@@ -201,7 +201,7 @@ def test_fault_48_scribbled_tables_lead_to_no_stranger_once_applied(seed: int) -
         with kernel.open(max_proxies=100) as backend:
             backend.apply(table)
             scribble(backend, chance)
-            take(bpffs, {})
+            Gatherer(bpffs, bpffs).take()
         with kernel.open(max_proxies=100) as backend:
             backend.read()
             backend.apply(table)

@@ -17,7 +17,7 @@ from consul_ebpf.config.load import load
 from consul_ebpf.config.reference import document, keys
 from consul_ebpf.config.schema import Dns
 from consul_ebpf.model import errors as _errors
-from consul_ebpf.views.snapshot import Snapshot
+from consul_ebpf.views.status import Status
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -138,7 +138,7 @@ def test_exit_codes_are_those_of_the_errors() -> None:
 def test_the_status_shown_has_the_real_shape() -> None:
     """Programs may be written after the README's JSON."""
     (text,) = re.findall(r"^```json\n(.*?)^```", COMMANDS, re.MULTILINE | re.DOTALL)
-    assert shape(Snapshot) == shape_of(json.loads(text))
+    assert shape(Status) == shape_of(json.loads(text))
 
 
 @pytest.mark.parametrize("text", blocks("python"))

@@ -1,6 +1,6 @@
 """The metrics as Prometheus' text."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prometheus_client.core import (
@@ -14,24 +14,24 @@ from prometheus_client.registry import CollectorRegistry
 
 from consul_ebpf.base.timing import Duration
 from consul_ebpf.views.metrics.names import METRICS
-from consul_ebpf.views.metrics.values import Known, values
+from consul_ebpf.views.metrics.values import Sample, values
+from consul_ebpf.views.snapshot import Snapshot
 
 
-def text(known: Known) -> tuple[bytes, str]:
-    """Return the body and its content type."""
+def text(snapshot: Snapshot, bootstraps: Mapping[str, float]) -> tuple[bytes, str]:
+    """Return the body and its content type; see `values` for what it is made of."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Once(known))
+    registry.register(_Once(values(snapshot, bootstraps)))
     return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
 class _Once:
     """A collector of one moment."""
 
-    def __init__(self, known: Known) -> None:
-        self._known = known
+    def __init__(self, found: Mapping[str, list[Sample]]) -> None:
+        self._found = found
 
     def collect(self) -> Iterable[Metric]:
-        found = values(self._known)
         for metric in METRICS:
             labels = list(metric.labels)
             family: Any
@@ -41,7 +41,7 @@ class _Once:
                 family = GaugeMetricFamily(metric.name, metric.help, labels=labels)
             else:
                 family = SummaryMetricFamily(metric.name, metric.help, labels=labels)
-            for values_, value in found.get(metric.name, []):
+            for values_, value in self._found.get(metric.name, []):
                 if isinstance(value, Duration):
                     family.add_metric(list(values_), value.count, value.seconds)
                 else:

@@ -10,7 +10,7 @@ WALL_CLOCKS = {"time", "time_ns", "now", "utcnow", "today", "localtime", "gmtime
 FOR_PEOPLE = {
     ("servers/known.py", "time"),  # how old a file is, in a log line
     ("base/timing.py", "time"),  # how long ago something was done, in a metric
-    ("cli/endpoint.py", "time"),  # the same
+    ("views/gatherer.py", "time"),  # the same
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from consul_ebpf.model.errors import KernelError
+from consul_ebpf.model.values import KernelState
 from tests.unit.views.test_endpoint import World, serving
 
 
@@ -16,7 +17,7 @@ async def test_what_nobody_foresaw_is_said_once_and_answered(
     caplog.set_level(logging.DEBUG, logger="consul_ebpf")
 
     class Broken(World):
-        async def status(self) -> bytes:
+        async def read(self) -> KernelState:
             raise ZeroDivisionError("a\nb")
 
     async with serving(tmp_path, world=Broken) as world:
@@ -33,7 +34,7 @@ async def test_an_error_of_ours_is_503(tmp_path: Path) -> None:
     """In one line; it may be well the next time."""
 
     class Busy(World):
-        async def metrics(self) -> tuple[bytes, str]:
+        async def read(self) -> KernelState:
             raise KernelError("the tables cannot be read")
 
     async with serving(tmp_path, world=Busy) as world:

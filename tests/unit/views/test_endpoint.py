@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -13,18 +13,27 @@ from typing import Any
 import aiohttp
 import pytest
 
-from consul_ebpf import Converged, PlacedProxy, Proxy, Server, ServerState, Vip
-from consul_ebpf.controller.outcomes import Refused, Served, Trouble
+from consul_ebpf import PlacedProxy, Proxy, Server, ServerState, Vip
+from consul_ebpf.base.latest import Latest
+from consul_ebpf.controller.outcomes import Outcome, Refused, Served, Trouble
 from consul_ebpf.model.errors import ConfigError
-from consul_ebpf.model.values import KernelState, SlottedServer, Table, VipCounters
+from consul_ebpf.model.values import (
+    KernelState,
+    ServerCounters,
+    SlottedServer,
+    Table,
+    VipCounters,
+)
+from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.sources.precedence import catalog_owner
 from consul_ebpf.proxies.sources.registered import RegisteredWorkloads
 from consul_ebpf.views.connections import Patience
 from consul_ebpf.views.endpoint import serve
+from consul_ebpf.views.gatherer import Gatherer
 from consul_ebpf.views.handlers import Handlers
+from consul_ebpf.views.host import Host
 from consul_ebpf.views.listening import Listeners
 from consul_ebpf.views.peers import is_local_name, writers
-from consul_ebpf.views.proxies import Host
 from consul_ebpf.views.room import Limits, Room
 
 WEB = PlacedProxy(
@@ -44,35 +53,29 @@ class World:
         self.connects = 0
         self.cookies: frozenset[int] = frozenset()
         self.looks = 0
-        self.host = Host(self.read, lambda _: self.cookies, self.bootstrap)
+        self.outcomes: Latest[Mapping[str, Outcome]] = Latest()
+        nothing = directory / "bpf"  # so no program is attached
+        gatherer = Gatherer(nothing, directory, lambda _: self.cookies)
+        self.host = Host(gatherer, {"grpc": self.read}, self.outcomes, self.bootstrap)
         self.registered = RegisteredWorkloads(directory)
-        self.handlers = Handlers(
-            self.host, self.registered, uids, self.status, self.metrics
-        )
+        self.handlers = Handlers(self.host, self.registered, uids)
 
     async def read(self) -> KernelState:
         self.looks += 1
         counters = VipCounters(self.connects, 0 if self.connects else None, ((7, 0),))
         vips = {WEB.vip: counters} if self.programmed else {}
-        return KernelState(Table({0: SERVER}), {}, vips)
+        table = Table({0: SERVER}, dict.fromkeys(vips, (0,)))
+        return KernelState(table, {0: ServerCounters(self.connects)}, vips)
 
     def bootstrap(self, proxy: Proxy) -> Path:
         return self.directory / proxy.id / "bootstrap.json"
-
-    async def status(self) -> bytes:
-        await self.host.look()
-        return b'{"servers": []}'
-
-    async def metrics(self) -> tuple[bytes, str]:
-        await self.host.look()
-        return b"some 1\n", "text/plain; version=0.0.4"
 
     def converged(self, *served: Served | PlacedProxy, **refusals: str) -> None:
         """Tell of a round; a proxy that is only placed has no bootstrap yet."""
         all_ = [each if isinstance(each, Served) else Served(each) for each in served]
         outcomes = {each.placed.proxy.id: each for each in all_}
         refused = {each: Refused(Trouble(why)) for each, why in refusals.items()}
-        self.host.converged(Converged(1, 1, 0, outcomes={**outcomes, **refused}))
+        self.outcomes.set({**outcomes, **refused})
 
     async def ask(
         self, method: str, path: str, body: Any = None, **headers: str
@@ -270,7 +273,7 @@ async def test_fault_86_only_the_catalogs_id_may_be_registered(tmp_path: Path) -
         world.converged(replace(WEB, proxy=of))
         assert (await world.ask("PUT", "/v1/proxies/db", b"{}"))[0] == 409
         waits = Refused(Trouble("no VIP is free"), owner="configuration")
-        world.host.converged(Converged(1, 0, 1, outcomes={"api": waits}))
+        world.outcomes.set({"api": waits})
         assert (await world.ask("PUT", "/v1/proxies/api", b"{}"))[0] == 409
 
 
@@ -300,10 +303,22 @@ async def test_who_may_not(tmp_path: Path) -> None:
 
 
 async def test_status_and_metrics(tmp_path: Path) -> None:
-    """As they are given."""
+    """They show one look, of all that is known."""
     async with serving(tmp_path) as world:
-        assert await world.ask("GET", "/v1/status") == (200, {"servers": []})
-        assert await world.ask("GET", "/metrics") == (200, "some 1\n")
+        world.converged(SERVED)
+        world.connects, world.cookies = 3, frozenset({7})
+        VipMemory(tmp_path).save({("web", "default", "default"): WEB.vip})
+        world.bootstrap(WEB.proxy).parent.mkdir()
+        world.bootstrap(WEB.proxy).write_text("{}")
+        status, shown = await world.ask("GET", "/v1/status")
+        assert (status, shown["kernel"]["attached"]) == (200, False)
+        (proxy,) = shown["proxies"]
+        assert (proxy["id"], proxy["active"], proxy["connects"]) == ("web", True, 3)
+        status, text = await world.ask("GET", "/metrics")
+        assert status == 200
+        assert 'consul_ebpf_proxy_open{proxy="web"} 1.0' in text
+        assert 'consul_ebpf_bootstrap_age_seconds{proxy="web"}' in text
+        assert world.looks == 1
 
 
 def test_who_may_write() -> None:
@@ -339,12 +354,12 @@ async def test_a_proxy_is_asked_for_by_its_key_or_its_id(tmp_path: Path) -> None
     async with serving(tmp_path) as world:
         for proxy, name in ((late, "pod-1"), (replace(late, id="db"), "db")):
             served = Served(PlacedProxy(proxy, WEB.vip))
-            world.host.converged(Converged(1, 1, 0, outcomes={"pod-1": served}))
+            world.outcomes.set({"pod-1": served})
             for asked in {"pod-1", name}:
                 status, answer = await world.ask("GET", f"/v1/proxies/{asked}")
                 assert (status, answer["id"]) == (200, name)
             _, (answer,) = await world.ask("GET", "/v1/proxies")
             assert answer["id"] == name
         refused = Refused(Trouble("no"), name="db")
-        world.host.converged(Converged(1, 1, 0, outcomes={"pod-1": refused}))
+        world.outcomes.set({"pod-1": refused})
         assert (await world.ask("GET", "/v1/proxies/db"))[1]["refused"] == "no"

@@ -1,9 +1,6 @@
 """Which sockets are established, with as few questions as can be."""
 
-from ipaddress import IPv4Address
-
-from consul_ebpf import Vip
-from consul_ebpf.model.values import KernelState, Table, VipCounters
+from consul_ebpf.model.values import VipCounters
 from consul_ebpf.views.established import Established
 
 
@@ -22,21 +19,20 @@ class Kernel:
         return self.here | self.elsewhere
 
 
-def state(*noted: tuple[int, ...]) -> KernelState:
-    vips = {
-        Vip(IPv4Address(f"127.64.0.{n}"), 8502): VipCounters(
+def rows(*noted: tuple[int, ...]) -> list[VipCounters]:
+    return [
+        VipCounters(
             len(cookies), 0 if cookies else None, tuple((c, 0) for c in cookies)
         )
-        for n, cookies in enumerate(noted, 1)
-    }
-    return KernelState(Table({}), {}, vips)
+        for cookies in noted
+    ]
 
 
 def test_fault_131_nobody_is_asked_while_all_are_here() -> None:
     """Neither for a proxy that never connected."""
     kernel = Kernel()
-    assert {1, 2} <= kernel.look(state((1,), (2, 77), ()))
-    assert frozenset() == kernel.look(state()) & {3}
+    assert {1, 2} <= kernel.look(rows((1,), (2, 77), ()))
+    assert frozenset() == kernel.look(rows()) & {3}
     assert 0 == kernel.asked
 
 
@@ -44,9 +40,9 @@ def test_the_helper_is_asked_for_what_is_not_here_once_a_second() -> None:
     """However often somebody looks."""
     kernel = Kernel()
     for _ in range(10):
-        assert {1, 3} <= kernel.look(state((1,), (3,)))
+        assert {1, 3} <= kernel.look(rows((1,), (3,)))
     assert 1 == kernel.asked
     kernel.now = 1.0
     kernel.elsewhere = frozenset()
-    assert 3 not in kernel.look(state((1,), (3,)))
+    assert 3 not in kernel.look(rows((1,), (3,)))
     assert 2 == kernel.asked

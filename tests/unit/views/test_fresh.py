@@ -40,12 +40,24 @@ async def test_one_answer_for_all_who_ask_at_once() -> None:
 async def test_an_answer_from_before_is_none_where_that_matters() -> None:
     """Even one that is being found out just now."""
     costly = Costly()
-    fresh = Fresh("it", costly)
+    version = 1
+    fresh = Fresh("it", costly, version=lambda: version)
     early = asyncio.create_task(fresh.get())
     await asyncio.sleep(0.05)
-    now = asyncio.get_running_loop().time()
-    assert 2 == await fresh.get(since=now)
+    version = 2
+    assert 2 == await fresh.get()
     assert 1 == await early
+    version = 3
+    assert 3 == await fresh.get()
+
+
+async def test_who_wants_a_new_answer_gets_one() -> None:
+    """Or the one that is being found out just now."""
+    costly = Costly()
+    fresh = Fresh("it", costly)
+    assert 1 == await fresh.get()
+    assert [2] * 5 == await asyncio.gather(*(fresh.get(seconds=0) for _ in range(5)))
+    assert 2 == await fresh.get()
 
 
 async def test_who_gives_up_leaves_it_to_the_others() -> None:

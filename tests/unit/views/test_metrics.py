@@ -2,53 +2,57 @@
 
 import json
 import re
+from ipaddress import IPv4Address
 from pathlib import Path
 
+from consul_ebpf import KernelState, Server, ServerState, SlottedServer, Table, Vip
 from consul_ebpf.base.timing import Duration
+from consul_ebpf.model.values import ServerCounters, VipCounters
 from consul_ebpf.views.metrics.names import METRICS, document, scraped
 from consul_ebpf.views.metrics.text import text
-from consul_ebpf.views.metrics.values import Known, values
-from consul_ebpf.views.snapshot import (
-    ControllerStatus,
-    KernelStatus,
-    ProxyStatus,
-    ServerStatus,
-    Snapshot,
-)
+from consul_ebpf.views.metrics.values import values
+from consul_ebpf.views.snapshot import Inside, Remembered, ServiceAccount, Snapshot
 
 ROOT = Path(__file__).parents[3]
 
+WEB, OTHER = (Vip(IPv4Address(f"127.64.0.{n}"), 8502) for n in (1, 2))
+TABLES = KernelState(
+    Table(
+        {
+            0: SlottedServer(0, Server.at("10.0.0.1", 8502), ServerState.READY),
+            1: SlottedServer(1, Server.at("fd00::1", 8502), ServerState.FAILING),
+        },
+        {WEB: (0,), OTHER: ()},
+    ),
+    servers={0: ServerCounters(5, 1), 1: ServerCounters(3, 3)},
+    vips={WEB: VipCounters(4, 0, ((11, 0), (12, 0)), 2), OTHER: VipCounters()},
+    capacity=65536,
+)
 SNAPSHOT = Snapshot(
-    servers=[
-        ServerStatus("10.0.0.1", 8502, 0, "ready", 5, 2, 1),
-        ServerStatus("fd00::1", 8502, 1, "failing", 3, 0, 3),
-    ],
-    proxies=[
-        ProxyStatus(
-            "web", "127.64.0.1", ["10.0.0.1:8502"], 4, "10.0.0.1:8502", True, [], 2
-        ),
-        ProxyStatus("", "127.64.0.2", [], 0, "", False, []),
-    ],
-    kernel=KernelStatus(True, "/sys/fs/cgroup", [], 65536),
-    controller=ControllerStatus(True, 1, {}),
-)
-KNOWN = Known(
-    snapshot=SNAPSHOT,
-    version="0.1.0",
-    now=1000.0,
+    1000.0,
+    {"grpc": ServiceAccount(TABLES, cgroup="/sys/fs/cgroup", attached=True)},
+    frozenset({11, 12}),
+    Remembered({WEB: ("web", WEB)}),
+    pid=1,
     events={"cut": 3},
-    durations={"login": Duration(2, 0.5, 990.0), "discovery": Duration(1, 0.1, 999.0)},
-    errors={"UNAVAILABLE": 2, "DEADLINE_EXCEEDED": 1},
-    moved={"web": 3},
-    moved_from={"10.0.0.1:8502": 1},
-    tokens={"web": 900.0},
-    bootstraps={"web": 940.0},
+    inside=Inside(
+        version="0.1.0",
+        durations={
+            "login": Duration(2, 0.5, 990.0),
+            "discovery": Duration(1, 0.1, 999.0),
+        },
+        errors={"UNAVAILABLE": 2, "DEADLINE_EXCEEDED": 1},
+        moved={"web": 3},
+        moved_from={"10.0.0.1:8502": 1},
+        tokens={"web": 900.0},
+    ),
 )
+BOOTSTRAPS = {"web": 940.0}
 
 
 def test_every_metric_has_values_and_every_value_a_metric() -> None:
     """With as many labels as the table says."""
-    found = values(KNOWN)
+    found = values(SNAPSHOT, BOOTSTRAPS)
     assert set(found) == {metric.name for metric in METRICS}
     for metric in METRICS:
         for labels, _ in found[metric.name]:
@@ -57,12 +61,13 @@ def test_every_metric_has_values_and_every_value_a_metric() -> None:
 
 def test_the_text() -> None:
     """As Prometheus reads it."""
-    body, content_type = text(KNOWN)
+    body, content_type = text(SNAPSHOT, BOOTSTRAPS)
     lines = body.decode().splitlines()
     assert content_type.startswith("text/plain")
     for line in (
         'consul_ebpf_server_ready{server="10.0.0.1:8502"} 1.0',
         'consul_ebpf_server_failed_total{server="[fd00::1]:8502"} 3.0',
+        'consul_ebpf_server_open{server="10.0.0.1:8502"} 2.0',
         'consul_ebpf_servers{state="failing"} 1.0',
         'consul_ebpf_proxy_connects_total{proxy="web"} 4.0',
         'consul_ebpf_proxy_failed_total{proxy="web"} 2.0',

@@ -1,4 +1,4 @@
-"""The snapshot, put together from what the kernel counted."""
+"""What is shown of a snapshot."""
 
 import json
 from ipaddress import IPv4Address
@@ -13,21 +13,10 @@ from consul_ebpf import (
     Vip,
 )
 from consul_ebpf.model.values import ServerCounters, VipCounters
-from consul_ebpf.views.snapshot import (
-    ControllerStatus,
-    KernelStatus,
-    Program,
-    ProxyStatus,
-    ServerStatus,
-    Snapshot,
-    describe,
-)
+from consul_ebpf.views.snapshot import Remembered, ServiceAccount, Snapshot
+from consul_ebpf.views.status import ProxyStatus, ServerStatus, Status, status_of
 
 ONE, TWO = (Vip(IPv4Address(f"127.64.0.{n}"), 8502) for n in (1, 2))
-KERNEL = KernelStatus(
-    attached=True, cgroup="/c", programs=[Program("connect4", 9)], capacity=10
-)
-CONTROLLER = ControllerStatus(running=False, pid=None, events={"cut": 3})
 
 
 def state() -> KernelState:
@@ -46,14 +35,16 @@ def state() -> KernelState:
     )
 
 
-def snapshot(*cookies: int) -> Snapshot:
+def shown(*cookies: int) -> Status:
     names = {ONE: ("web", Vip(ONE.address, ONE.port, ipv6=True))}
-    return describe(state(), names, frozenset(cookies), KERNEL, CONTROLLER)
+    grpc = ServiceAccount(state(), {"connect4": 9}, "/c", attached=True)
+    seen = frozenset(cookies)
+    return status_of(Snapshot(0.0, {"grpc": grpc}, seen, Remembered(names)))
 
 
 def test_servers_are_told_with_their_open_connections() -> None:
     """Active are those of the remembered sockets that are established now."""
-    assert snapshot(111, 333, 999).servers == [
+    assert shown(111, 333, 999).servers == [
         ServerStatus("10.0.0.1", 8502, 3, "ready", 5, 2, 2),
         ServerStatus("fd00::1", 8503, 4, "failing", 1, 0, 1),
     ]
@@ -66,12 +57,12 @@ def test_proxies_are_told_by_name_and_as_their_bootstrap_says() -> None:
     web = ProxyStatus(
         "web", "::ffff:127.64.0.1", endpoints, 6, "10.0.0.1:8502", True, ["netns"]
     )
-    assert snapshot(222).proxies == [nameless, web]
+    assert shown(222).proxies == [nameless, web]
 
 
 def test_json_has_the_contracts_keys() -> None:
     """What programs rely on; more may be there."""
-    data = json.loads(json.dumps(snapshot().to_json()))
+    data = json.loads(json.dumps(shown().to_json()))
     assert {"servers", "proxies", "kernel", "controller"} <= data.keys()
     assert {
         "address",
@@ -86,3 +77,4 @@ def test_json_has_the_contracts_keys() -> None:
     assert {"attached", "cgroup", "programs", "capacity"} <= data["kernel"].keys()
     assert data["controller"]["running"] is False
     assert data["controller"]["pid"] is None
+    assert data["kernel"]["programs"] == [{"hook": "connect4", "id": 9}]

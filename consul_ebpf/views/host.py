@@ -1,0 +1,157 @@
+"""The running controller's own snapshots: one for all who ask at the same time."""
+
+import asyncio
+import contextlib
+import functools
+import stat
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from consul_ebpf.base import timing
+from consul_ebpf.base.latest import Latest
+from consul_ebpf.controller.outcomes import Outcome
+from consul_ebpf.model.values import KernelState, Proxy, Vip
+from consul_ebpf.views.fresh import Fresh
+from consul_ebpf.views.gatherer import Gatherer
+from consul_ebpf.views.known import KnownProxies
+from consul_ebpf.views.snapshot import Inside, Snapshot
+
+LOOK_SECONDS = 0.25
+"""Between looks at the kernel while somebody waits for a connection."""
+
+IDLE_PART = 20.0
+"""After a look there are none for this many times as long as it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """A bootstrap that is on disk."""
+
+    path: Path
+    written: float
+    """Unix time."""
+
+
+class Host:
+    """Has a snapshot that is at most a second old, and no older than the last round.
+
+    Args:
+        gatherer: puts it together.
+        tables: read the kernel's tables of each service, by the service's name.
+        outcomes: what the newest round came to, by proxy key.
+        bootstrap_path: returns where a proxy's bootstrap is.
+        events: returns what this controller met, by the events' names.
+        tokens: returns when the logins' tokens were made, Unix time, by proxy key.
+    """
+
+    def __init__(
+        self,
+        gatherer: Gatherer,
+        tables: Mapping[str, Callable[[], Awaitable[KernelState]]],
+        outcomes: Latest[Mapping[str, Outcome]],
+        bootstrap_path: Callable[[Proxy], Path],
+        *,
+        events: Callable[[], Mapping[str, int]] = dict,
+        tokens: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
+        self.outcomes = outcomes
+        self._gatherer = gatherer
+        self._tables = tables
+        self._bootstrap_path = bootstrap_path
+        self._events = events
+        self._tokens = tokens
+        self._known = KnownProxies({})
+        self._looks = Fresh(
+            "the kernel's account", self._look, version=lambda: outcomes.version
+        )
+        self.connections: Latest[tuple[int, frozenset[Vip]]] = Latest()
+        """The version of `outcomes` at the newest look, and the VIPs connected then."""
+        self._waiting = 0
+        self._following: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Host {self.proxies!r}>"
+
+    @property
+    def proxies(self) -> KnownProxies:
+        """What the newest round came to."""
+        newest = self.outcomes.value
+        if newest is not None and newest is not self._known.outcomes:
+            self._known = KnownProxies(newest)
+        return self._known
+
+    async def snapshot(self) -> Snapshot:
+        """Return the newest one, or wait for it.
+
+        Raises:
+            ConsulEbpfError: the kernel cannot be looked at, or not in time.
+        """
+        return await self._looks.get()
+
+    async def bootstraps(self, proxies: Mapping[str, Proxy]) -> dict[str, Bootstrap]:
+        """Return the proxies' bootstraps, those that are there; by the same keys."""
+        paths = {key: self._bootstrap_path(each) for key, each in proxies.items()}
+        return await asyncio.to_thread(_bootstraps, paths)
+
+    @contextlib.contextmanager
+    def followed(self) -> Iterator[None]:
+        """Keep `connections` true while somebody waits: once for all who wait."""
+        self._waiting += 1
+        if self._following is None:
+            self._following = asyncio.create_task(self._follow(), name="looks")
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._following.cancel()
+                self._following = None
+
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            version, begun = self.outcomes.version, loop.time()
+            with contextlib.suppress(Exception):  # who waits asks, and is told
+                await self._looks.get(seconds=0.0)
+            pause = max(LOOK_SECONDS, IDLE_PART * (loop.time() - begun))
+            await self.outcomes.changed_since(version, pause)
+
+    async def _look(self) -> Snapshot:
+        version = self.outcomes.version
+        inside = Inside(
+            self.proxies,
+            version=_version(),
+            durations=timing.durations(),
+            errors=timing.counts("connection_errors"),
+            moved=timing.counts("moved"),
+            moved_from=timing.counts("moved_from"),
+            tokens=dict(self._tokens()),
+        )
+        tables = {name: await read() for name, read in self._tables.items()}
+        snapshot = await asyncio.to_thread(
+            self._gatherer.complete, tables, dict(self._events()), inside
+        )
+        rows = snapshot.grpc.tables.vips
+        connected = (vip for vip, row in rows.items() if snapshot.is_connected(row))
+        self.connections.set((version, frozenset(connected)))
+        return snapshot
+
+
+def _bootstraps(paths: Mapping[str, Path]) -> dict[str, Bootstrap]:
+    found = {}
+    for key, path in paths.items():
+        with contextlib.suppress(OSError):
+            seen = path.stat()
+            if stat.S_ISREG(seen.st_mode):
+                found[key] = Bootstrap(path, seen.st_mtime)
+    return found
+
+
+@functools.cache
+def _version() -> str:
+    try:
+        return metadata.version("consul-ebpf")
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,181 @@
+"""What `status` shows of a snapshot; `status --json` and /v1/status are its JSON."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from consul_ebpf.model.values import Binding, Preference, SlottedServer, Vip
+from consul_ebpf.views.snapshot import ServiceAccount, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """One row of a server table."""
+
+    address: str
+    port: int
+    slot: int
+    state: str
+    connects: int
+    """Connects sent here since the row was filled."""
+    active: int
+    """Connections that went through a VIP and are established now."""
+    failures: int
+    """Connects after which the proxy soon tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyStatus:
+    """One VIP. `id` is empty if no name is remembered for it.
+
+    `vip` is the address in the proxy's bootstrap, `preference` and `server` are
+    `address:port`.
+    """
+
+    id: str
+    vip: str
+    preference: list[str]
+    connects: int
+    server: str
+    """Where its newest connect went; empty before the first."""
+    active: bool
+    """Whether one of its newest connections is established now."""
+    bound: list[str]
+    """To what it is bound: `netns`, `cgroup`; from elsewhere it leads nowhere."""
+    failures: int = 0
+    """Connects after which it soon tried again."""
+    admin: str = ""
+    """`address:port` of its Envoy's admin interface, in its network namespace; empty:
+    not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """An attached program."""
+
+    hook: str
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class KernelStatus:
+    """What is attached where, and what fits."""
+
+    attached: bool
+    """All hooks are attached to a cgroup that exists."""
+    cgroup: str
+    programs: list[Program]
+    capacity: int
+    """VIPs that fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerStatus:
+    """The process that keeps the tables true; without it the kernel goes on."""
+
+    running: bool
+    pid: int | None
+    events: dict[str, int]
+    """What the newest one met since its start, by the events' names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The whole host."""
+
+    servers: list[ServerStatus]
+    """By slot."""
+    proxies: list[ProxyStatus]
+    """By id."""
+    kernel: KernelStatus
+    controller: ControllerStatus
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    """By proxy id: why it is not, or not wholly, what it should be, a line each."""
+    missing: list[str] = field(default_factory=list)
+    """What the controller lacks to serve all, a line each."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the data of `status --json`."""
+        return asdict(self)
+
+
+def status_of(snapshot: Snapshot) -> Status:
+    """Return what is shown of a snapshot. Pure."""
+    grpc = snapshot.grpc
+    programs = [Program(hook, number) for hook, number in grpc.hooks.items()]
+    return Status(
+        servers=servers_of(grpc, snapshot.established),
+        proxies=_proxies(snapshot),
+        kernel=KernelStatus(grpc.attached, grpc.cgroup, programs, grpc.tables.capacity),
+        controller=ControllerStatus(
+            snapshot.pid is not None, snapshot.pid, dict(snapshot.events)
+        ),
+        problems=snapshot.remembered.problems.proxies,
+        missing=snapshot.remembered.problems.missing,
+    )
+
+
+def servers_of(
+    account: ServiceAccount, established: frozenset[int]
+) -> list[ServerStatus]:
+    """Return the servers of one service, by slot. Pure.
+
+    Args:
+        account: the service's.
+        established: cookies of established connections.
+    """
+    tables = account.tables
+    sockets = {each for row in tables.vips.values() for each in row.sockets}
+    active = Counter(slot for cookie, slot in sockets if cookie in established)
+    return [
+        ServerStatus(
+            address=str(row.server.address),
+            port=row.server.port,
+            slot=slot,
+            state=row.state.value,
+            connects=tables.servers[slot].connects,
+            active=active[slot],
+            failures=tables.servers[slot].failures,
+        )
+        for slot, row in sorted(tables.table.servers.items())
+    ]
+
+
+def _proxies(snapshot: Snapshot) -> list[ProxyStatus]:
+    tables = snapshot.grpc.tables
+    names, admins = snapshot.remembered.names, snapshot.remembered.admins
+    rows = tables.table.servers
+
+    def shown(vip: Vip, preference: Preference) -> ProxyStatus:
+        row = tables.vips[vip]
+        name, literal = names.get(vip, ("", vip))
+        current = () if row.current is None else (row.current,)
+        return ProxyStatus(
+            id=name,
+            vip=literal.literal,
+            preference=_endpoints(preference, rows),
+            connects=row.connects,
+            failures=row.failures,
+            server="".join(_endpoints(current, rows)),
+            active=snapshot.is_connected(row),
+            bound=_bound(tables.table.bindings.get(vip)),
+            admin=admins.get(name, ""),
+        )
+
+    return sorted(
+        (shown(*each) for each in tables.table.vips.items()),
+        key=lambda proxy: (proxy.id, proxy.vip),
+    )
+
+
+def _bound(binding: Binding | None) -> list[str]:
+    return [
+        name
+        for name in ("netns", "cgroup")
+        if binding is not None and getattr(binding, name)
+    ]
+
+
+def _endpoints(slots: Preference, rows: Mapping[int, SlottedServer]) -> list[str]:
+    return [rows[slot].server.endpoint for slot in slots if slot in rows]
