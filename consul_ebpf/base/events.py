@@ -15,6 +15,7 @@ Event = Literal[
     "bootstrap_changed",  # a bootstrap that an Envoy may have started from
     "cut",  # sockets to a dead server destroyed; counts sockets
     "cut_failed",  # ... which could not be
+    "dns_failing",  # enough probes of a server's DNS failed
     "few_inotify",  # too few inotify instances for the proxies' Envoys
     "files_failed",  # a bootstrap, a token or a state file could not be written
     "kernel_refused",  # a write to a table or a repair failed

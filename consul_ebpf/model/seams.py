@@ -58,7 +58,7 @@ class Health:
 
 
 class HealthProbe(Protocol):
-    """Says whether a server's gRPC port answers."""
+    """Says whether a service of a server answers: its gRPC port, or its DNS."""
 
     async def check(self, server: Server) -> Health:
         """Probe once, within a deadline of its own; a dead server is no error."""

@@ -95,6 +95,10 @@ class Service:
         """Return where this service is at a server."""
         return server.ipv4, server.ipv6, self.port or server.port
 
+    def shown_at(self, server: Server) -> str:
+        """Return `address:port` of this service at a server."""
+        return host_port(server.address, self.port or server.port)
+
 
 GRPC = Service("grpc")
 

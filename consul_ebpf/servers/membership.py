@@ -27,7 +27,14 @@ These are all the rules:
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from consul_ebpf.model.values import MAX_SERVERS, PooledServer, Server, ServerState
+from consul_ebpf.model.values import (
+    GRPC,
+    MAX_SERVERS,
+    PooledServer,
+    Server,
+    ServerState,
+    Service,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +234,9 @@ def untested(members: Members) -> bool:
     return any(member.up is None for member in members.values())
 
 
-def pooled(members: Members, now: float, rules: Rules) -> tuple[PooledServer, ...]:
+def pooled(
+    members: Members, now: float, rules: Rules, service: Service = GRPC
+) -> tuple[PooledServer, ...]:
     """Return the probed members with their states, sorted by id; at most `MAX_SERVERS`.
 
     Where there are more, ready ones come before failing and draining ones.
@@ -244,6 +253,7 @@ def pooled(members: Members, now: float, rules: Rules) -> tuple[PooledServer, ..
                 else _state(member, now, elsewhere=elsewhere)
             ),
             dead=seen and not member.up and member.streak <= -rules.fall,
+            service=service,
         )
         for id_, member in members.items()
         if member.up is not None

@@ -1,7 +1,6 @@
 """The servers and their states: what a source lists and a probe finds, together."""
 
 import asyncio
-import logging
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable
@@ -11,17 +10,14 @@ from types import TracebackType
 from typing import Self
 
 from consul_ebpf.base.boundary import reason
-from consul_ebpf.base.events import event
 from consul_ebpf.base.latest import Latest
-from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.base.tasks import for_each, keep_running
 from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
 from consul_ebpf.model.seams import Health, HealthProbe, Rechecks, ServerSource
-from consul_ebpf.model.values import PooledServer, Server, ServerState
+from consul_ebpf.model.values import GRPC, PooledServer, Server, ServerState, Service
 from consul_ebpf.servers import membership
+from consul_ebpf.servers.pool_log import PoolLog
 from consul_ebpf.servers.sanity import VIP_NETWORK, sane
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +51,9 @@ class ServerPool:
 
     The first value comes when each listed server was probed once. A value is never
     empty, and once a server was ready, one always is (`membership` has the rules).
+
+    A pool is also a `ServerSource`, of the servers it takes from its own source: so the
+    pool of another service of the same servers needs no watch of its own.
     """
 
     def __init__(
@@ -64,26 +63,34 @@ class ServerPool:
         *,
         settings: PoolSettings = PoolSettings(),
         known: Iterable[PooledServer] = (),
+        service: Service = GRPC,
     ) -> None:
         """Join `source` and `probe`; the probe is closed when the pool stops.
 
-        `known` are servers and states from an earlier run: the pool begins with them,
-        published at once and probed, whether or not the source answers.
+        Args:
+            source: lists the servers.
+            probe: says whether the service of one answers.
+            settings: the numbers.
+            known: servers and states from an earlier run: the pool begins with them,
+                published at once and probed, whether or not the source answers.
+            service: what of the servers this is the pool of. Log lines of any other
+                but gRPC begin with its name.
         """
         self._source = source
         self._probe = probe
         self._settings = settings
+        self._service = service
+        self._log = PoolLog(service)
         self._members = membership.of_known(known)
         self._servers: tuple[PooledServer, ...] = ()
         self._cell: Latest[tuple[PooledServer, ...] | _End] = Latest()
+        self._listed: Latest[tuple[Server, ...]] = Latest()
+        """The newest list that is not empty."""
         self._users = 0
         self._runner: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._watched: Latest[Collection[str]] = Latest()
         self._verdicts: dict[str, str] = {}  # newest, in words
-        self._reasons = Reasons(logger, "list_refused")
-        self._panicking = False
-        self._empty = False
         self._answered = False
 
     def __repr__(self) -> str:
@@ -140,6 +147,12 @@ class ServerPool:
                 else:
                     return
 
+    async def watch(self) -> AsyncIterator[tuple[Server, ...]]:
+        """Yield the usable servers of each list that has any, while the pool runs."""
+        async with self:
+            async for servers in self._listed.changes():
+                yield servers
+
     async def _run(self) -> None:
         error: BaseException | None = None
         try:
@@ -162,8 +175,10 @@ class ServerPool:
         async for servers in self._source.watch():
             self._answered = True
             kept, rejected = sane(servers, self._settings.vip_network)
-            self._reasons.report(rejected)
-            self._note_empty(empty=not kept)
+            self._log.report_refused(rejected)
+            self._log.report_empty(len(self._members), empty=not kept)
+            if kept:
+                self._listed.set(kept)
             self._members = membership.with_list(
                 self._members, kept, self._now(), self._settings
             )
@@ -208,69 +223,27 @@ class ServerPool:
         self._watched.set(frozenset(self._members))
         if self._cell.value is None and membership.untested(self._members):
             return  # a plan for the first of three servers would be thrown away
-        servers = membership.pooled(self._members, self._now(), self._settings)
+        servers = membership.pooled(
+            self._members, self._now(), self._settings, self._service
+        )
         if not servers:
             return
-        self._log_changes(servers)
+        self._log.report_states(self._servers, servers, self._why)
         self._note_panic()
         self._servers = servers
         self._cell.set(servers)
 
-    def _log_changes(self, servers: tuple[PooledServer, ...]) -> None:
-        before = {pooled.server.id: pooled for pooled in self._servers}
+    def _why(self, server: Server) -> str | None:
         lost = membership.leaderless(self._members, self._now(), self._settings)
-        for pooled in servers:
-            server, state = pooled.server, pooled.state
-            was = before.pop(server.id, None)
-            if was is not None and was.state is state:
-                continue
-            failing = state is ServerState.FAILING
-            left = was is not None and was.state is ServerState.DRAINING
-            why = NO_LEADER if server.id in lost else self._verdicts.get(server.id)
-            logger.log(
-                logging.WARNING if failing and not left else logging.INFO,
-                "server %s is %s%s%s",
-                _named(server),
-                state.value,
-                f", was {was.state.value}" if was else "",
-                f" ({why})" if failing else "",
-                extra=event("server_failing") if failing else None,
-            )
-        for pooled in before.values():
-            logger.info("server %s has left", _named(pooled.server))
+        return NO_LEADER if server.id in lost else self._verdicts.get(server.id)
 
     def _note_panic(self) -> None:
         panicking = membership.panicking(self._members, self._settings)
-        if panicking and not self._panicking:
-            logger.error(
-                "no server answers its probe (%s); keeping their states,"
-                " check this host's network and the servers",
-                next(iter(self._verdicts.values()), "no reason"),
-                extra=event("all_probes_fail"),
-            )
-        elif self._panicking and not panicking:
-            logger.info("servers answer their probes again")
-        self._panicking = panicking
+        why = next(iter(self._verdicts.values()), "no reason")
+        self._log.report_panic(why, panicking=panicking)
         if panicking and isinstance(self._source, Rechecks):
             self._source.look_again()
-
-    def _note_empty(self, *, empty: bool) -> None:
-        if empty and not self._empty:
-            logger.warning(
-                "the source lists no usable server; keeping the %d known."
-                " Consul answers so too if the ACL token lacks service:read or"
-                " node:read",
-                len(self._members),
-                extra=event("list_empty"),
-            )
-        elif self._empty and not empty:
-            logger.info("the source lists servers again")
-        self._empty = empty
 
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
-
-
-def _named(server: Server) -> str:
-    return f"{server.name} ({server.endpoint})" if server.name else server.endpoint

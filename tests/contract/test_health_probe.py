@@ -1,4 +1,4 @@
-"""What every `HealthProbe` does: the fake one and gRPC's, the latter on loopback."""
+"""What every `HealthProbe` does: the fake one, gRPC's and DNS's, these on loopback."""
 
 import asyncio
 import os
@@ -17,8 +17,9 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from consul_ebpf.client.channels import insecure_channel
+from consul_ebpf.dns.probe import DnsProbe
 from consul_ebpf.model.seams import Health, HealthProbe
-from consul_ebpf.model.values import Server
+from consul_ebpf.model.values import Server, Service
 from consul_ebpf.servers import probe as probe_module
 from consul_ebpf.servers.probe import CHECK, FEATURES, GrpcProbe
 from consul_ebpf.testing import FakeProbe
@@ -28,6 +29,8 @@ TIMEOUT = 0.5
 
 class FakeWorld:
     """A server that exists in the fake probe's mind."""
+
+    late, refused = "DEADLINE_EXCEEDED", "UNAVAILABLE"
 
     def __init__(self) -> None:
         self.probe: HealthProbe = FakeProbe(timeout=TIMEOUT)
@@ -66,9 +69,12 @@ asyncio.run(main())
 class RealWorld:
     """A gRPC server without services, in a process that can be stopped and killed."""
 
+    late, refused = "DEADLINE_EXCEEDED", "UNAVAILABLE"
+    code = CHILD
+
     def __init__(self) -> None:
         self.probe: HealthProbe = GrpcProbe(timeout=TIMEOUT)
-        self.child, port = start_child("127.0.0.1:0")
+        self.child, port = start_child(self.code, "127.0.0.1:0")
         self.server = Server.at("127.0.0.1", port)
 
     async def hang(self) -> None:
@@ -83,7 +89,7 @@ class RealWorld:
             self.child.send_signal(signal.SIGCONT)
         else:
             close_output(self.child)
-            self.child, _ = start_child(self.server.endpoint)
+            self.child, _ = start_child(self.code, self.server.endpoint)
 
     async def close(self) -> None:
         self.child.kill()
@@ -92,9 +98,34 @@ class RealWorld:
         await self.probe.aclose()
 
 
-def start_child(address: str) -> tuple[subprocess.Popen[str], int]:
+NAMESERVER = """
+import dns.message, dns.rcode, socket, sys
+host, _, port = sys.argv[1].rpartition(":")
+served = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+served.bind((host, int(port)))
+print(served.getsockname()[1], flush=True)
+while True:
+    wire, client = served.recvfrom(512)
+    reply = dns.message.make_response(dns.message.from_wire(wire))
+    reply.set_rcode(dns.rcode.NXDOMAIN)
+    served.sendto(reply.to_wire(), client)
+"""
+
+
+class NameserverWorld(RealWorld):
+    """A name server, which knows no name."""
+
+    late, refused = "no answer in 0.5 s", "Connection refused"
+    code = NAMESERVER
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.probe = DnsProbe(Service("dns"), "consul", timeout=TIMEOUT)
+
+
+def start_child(code: str, address: str) -> tuple[subprocess.Popen[str], int]:
     child = subprocess.Popen(
-        ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-c", CHILD, address],
+        ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-c", code, address],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "GRPC_VERBOSITY": "NONE"},
@@ -111,7 +142,7 @@ def close_output(child: subprocess.Popen[str]) -> None:
 World = FakeWorld | RealWorld
 
 
-@pytest.fixture(params=[FakeWorld, RealWorld])
+@pytest.fixture(params=[FakeWorld, RealWorld, NameserverWorld])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     world = request.param()
     yield world
@@ -143,7 +174,7 @@ async def test_fault_08_a_server_that_hangs_is_dead_within_the_deadline(
     begun = asyncio.get_running_loop().time()
     verdict = await world.probe.check(world.server)
     assert not verdict.alive
-    assert "DEADLINE_EXCEEDED" in verdict.reason
+    assert world.late in verdict.reason
     assert TIMEOUT / 2 < asyncio.get_running_loop().time() - begun < 2 * TIMEOUT
     await world.restore()
     await settle(world, alive=True)
@@ -156,7 +187,7 @@ async def test_fault_06_a_server_that_is_gone_is_dead_at_once(world: World) -> N
     begun = asyncio.get_running_loop().time()
     verdict = await world.probe.check(world.server)
     assert not verdict.alive
-    assert "UNAVAILABLE" in verdict.reason
+    assert world.refused in verdict.reason
     assert asyncio.get_running_loop().time() - begun < TIMEOUT / 2
     await world.restore()
     await settle(world, alive=True)

@@ -198,7 +198,7 @@ class Host:
 async def measure(host: Host) -> dict[str, float]:
     """Start, idle, let servers die, add one."""
     verdicts = Verdicts()
-    logger = logging.getLogger("consul_ebpf.servers.pool")
+    logger = logging.getLogger("consul_ebpf.servers.pool_log")
     logger.addHandler(verdicts)
     count = len(host.proxies)
     begun = time.perf_counter()

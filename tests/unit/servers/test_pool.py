@@ -8,7 +8,7 @@ import pytest
 
 from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.seams import Health
-from consul_ebpf.model.values import PooledServer, Server, ServerState
+from consul_ebpf.model.values import PooledServer, Server, ServerState, Service
 from consul_ebpf.servers.pool import PoolSettings, ServerPool
 from consul_ebpf.testing import FakeProbe, FakeServerSource
 
@@ -404,3 +404,71 @@ async def test_a_hundred_servers_cost_next_to_nothing() -> None:
         assert 64 == len(pool.servers)
     assert 64 == len(probe.checks)
     assert probe.checks.total() <= 64 * 11
+
+
+DNS = Service("dns", 8600)
+
+
+async def test_fault_148_each_service_has_its_own_health(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One source and one watch; a server may be well for one and not for the other."""
+    source, grpc, dns = FakeServerSource([A, B]), FakeProbe(), FakeProbe()
+    pool = ServerPool(source, grpc)
+    names = ServerPool(pool, dns, service=DNS)
+    both = {A.id: READY, B.id: READY}
+    async with pool, names:
+        await until(names, both)
+        dns.kill(B.id)
+        await until(names, {A.id: READY, B.id: FAILING})
+        assert both == states(pool.servers)
+        dns.revive(B.id)
+        grpc.kill(A.id)
+        await until(pool, {A.id: FAILING, B.id: READY})
+        await until(names, both)
+        assert [
+            (A.ipv4, None, 8600),
+            (B.ipv4, None, 8600),
+        ] == [each.endpoint for each in names.servers]
+        source.set([B, C])
+        await until(names, {A.id: DRAINING, B.id: READY, C.id: READY})
+        source.set([])
+        await asyncio.sleep(10)
+    said = caplog.messages
+    assert f"DNS: server 10.0.0.2:8600 is failing, was ready ({REFUSED})" in said
+    assert f"server 10.0.0.1:8502 is failing, was ready ({REFUSED})" in said
+    assert 1 == sum("no usable server" in line for line in said)
+    events = [getattr(record, "event", None) for record in caplog.records]
+    assert (1, 1) == (events.count("dns_failing"), events.count("server_failing"))
+
+
+async def test_a_pool_runs_for_the_pool_that_follows_it() -> None:
+    """As long as that one does."""
+    grpc, dns = FakeProbe(), FakeProbe()
+    pool = ServerPool(FakeServerSource([A, B]), grpc)
+    names = ServerPool(pool, dns, service=DNS)
+    async with names:
+        await until(names, {A.id: READY, B.id: READY})
+        assert not grpc.closed
+    await asyncio.sleep(1)
+    assert grpc.closed
+    assert dns.closed
+
+
+async def test_fault_149_no_server_has_a_dns_port(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each is named, once; their gRPC goes on."""
+    dns = FakeProbe()
+    dns.kill(A.id, B.id)
+    pool = ServerPool(FakeServerSource([A, B]), FakeProbe())
+    names = ServerPool(pool, dns, service=DNS)
+    async with pool, names:
+        await until(names, {A.id: FAILING, B.id: FAILING})
+        await asyncio.sleep(60)
+        assert {A.id: READY, B.id: READY} == states(pool.servers)
+    failing = [each for each in caplog.messages if "failing" in each]
+    assert [
+        f"DNS: server 10.0.0.1:8600 is failing ({REFUSED})",
+        f"DNS: server 10.0.0.2:8600 is failing ({REFUSED})",
+    ] == failing

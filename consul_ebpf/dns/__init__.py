@@ -1,0 +1,1 @@
+"""What the servers' DNS ports are asked: the health probe of a server's DNS."""
