@@ -1,18 +1,18 @@
-"""PURE: (proxies' VIPs, slotted servers, last plan, seed) -> preferences.
+"""Gives each VIP its preference: which server first, which next. Pure.
 
-The rules, each a property test in tests/unit/planning/:
+The rules, each with a property test in tests/unit/planning/:
 
-1. Even: first choices differ by at most one over the servers, and so they do after
-   any one server is gone. Later choices are spread likewise, without that promise.
-2. Stable: a proxy's first choice changes only if it must for rule 1. When a server is
-   gone for good its proxies get as first choice what was their second: where the
-   kernel has already taken them.
-3. Different from host to host: the seed orders the ranking of servers.
-4. A preference holds a ready server if there is one, and no draining one.
-5. A server's death changes no preference: it keeps its place while it is failing.
+1. Even: the number of first choices differs by at most one between servers, and still
+   does after any one server is gone. Later choices are spread too, but not so exactly.
+2. Stable: a proxy's first choice changes only if rule 1 demands it. When a server is
+   gone for good, its proxies' second choice becomes the first: the kernel has already
+   moved them there.
+3. Different on each host: the seed decides the ranking of servers.
+4. A preference has a ready server, if there is one, and no draining server.
+5. A server's death changes no preference: a failing server keeps its place.
 
-Ranking is rendezvous hashing; evenness comes from bounding every server's load. To
-plan 65,536 proxies in about a second, proxies share `_RANKINGS` rankings by hash.
+Rendezvous hashing ranks the servers; a limit on each server's load makes the choices
+even. To plan 65,536 proxies in about a second, proxies share `_RANKINGS` rankings.
 """
 
 from collections import Counter, defaultdict
@@ -41,9 +41,9 @@ def plan(
 
     Args:
         vips: the VIPs to serve, in any order.
-        servers: the rows of one service; draining ones get no preference.
-        last: the preferences as they are, of this process or read from the kernel.
-        seed: differs from host to host and stays over restarts (the machine's id).
+        servers: the rows of one service. Draining ones are in no preference.
+        last: the preferences until now, of this process or read from the kernel.
+        seed: differs from host to host, and is the same after a restart.
     """
     usable = {
         slot: entry.server.endpoint
@@ -59,8 +59,8 @@ def plan(
     )
     # From here on a VIP is its index in `hashed`.
     rankings = _rankings(usable, key)
-    # Ties between servers go by rank too: by slot, every host's odd proxy would sit on
-    # the same server.
+    # Ties between servers are decided by rank, too. Decided by slot, every host would
+    # give its odd proxy to the same server.
     slots = rankings[0]
     ranking = [rankings[number % len(rankings)] for number, _ in hashed]
     kept = [
@@ -104,7 +104,7 @@ def _second_choices(
     kept: Sequence[Preference],
     first: Mapping[int, int],
 ) -> dict[int, int]:
-    """For each server, spread its proxies over the others as if it were gone."""
+    """Spread each server's proxies over the others, as if that server were gone."""
     loads = Counter(first.values())
     groups: defaultdict[int, list[int]] = defaultdict(list)
     for i in sorted(first):
@@ -131,13 +131,13 @@ def _spread(
     holding: AbstractSet[int] = frozenset(),
     ties: Mapping[int, int] | None = None,
 ) -> dict[int, int]:
-    """Give each VIP of the group one of `slots` so that `loads` become even.
+    """Give each VIP of the group one of `slots`, so that `loads` become even.
 
-    A VIP keeps the first usable of `kept` as far as that slot has room, else takes
-    the next it had, else the best of its ranking with room. Those in `holding` are
-    there already and go before those that come. Who gets the one more where it does
-    not divide: those that have most, so that least moves; then those with least in
-    `ties`, then those first in `slots`.
+    A VIP gets the first slot of `kept` that is usable and has room, else the best of
+    its ranking that has room. VIPs in `holding` are there already, and come before
+    others. If the load cannot be the same everywhere, the slots that get one more are
+    those that have most, so that little moves; then those with least in `ties`; then
+    those that come first in `slots`.
     """
     among = frozenset(slots)
     wish = {i: next((slot for slot in kept[i] if slot in among), None) for i in group}
@@ -175,9 +175,9 @@ def _room(
     count: int,
     ties: Mapping[int, int],
 ) -> dict[int, int]:
-    """Say how many of `count` more each slot takes for even loads.
+    """Return how many of `count` more VIPs each slot takes, so that loads are even.
 
-    Assumes what `plan` guarantees: no base load is above the even share plus one.
+    `plan` guarantees that no base load is above the even share plus one.
     """
     share, extra = divmod(sum(base.values()) + count, len(base))
     by_claim = sorted(
@@ -196,7 +196,7 @@ def _room(
 def _complete(
     chosen: Preference, ranking: Preference, ready: AbstractSet[int]
 ) -> Preference:
-    """Append later choices by rank; the last place is there to keep rule 4."""
+    """Append later choices by rank. If rule 4 needs it, the last is a ready server."""
     preference = tuple(dict.fromkeys(chosen + ranking[: MAX_CHOICES + 2]))[:MAX_CHOICES]
     if ready and ready.isdisjoint(preference):
         spare = next(slot for slot in ranking if slot in ready)

@@ -1,11 +1,11 @@
-"""PURE: which slot of the kernel's server table each service of each server has.
+"""Gives each server a slot of the kernel's server table. Pure.
 
-Rules: it keeps its slot as long as it is in the pool, whatever its state; a free slot
-is given again as late as possible, so that a reader that is still looking at the old
-server has long finished.
+A server keeps its slot as long as it is in the pool, whatever its state. A freed slot
+is given again as late as possible: whoever still reads the old server has finished by
+then.
 
-If a service is ready at no server of the pool, those where it was keep that state: a
-controller that starts where no probe gets through must not cut off what an earlier one
+If a service is ready at no server of the pool, servers that were ready keep that state:
+a controller that starts while no probe gets through must not undo what an earlier one
 programmed.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from consul_ebpf.model.values import PooledServer, ServerState, SlottedServer
 
 SLOT_COUNT = 255
-"""Slots there are to give: 0..254; 255 means none."""
+"""Number of slots: 0 to 254; 255 means none."""
 
 
 def assign_slots(
@@ -24,8 +24,8 @@ def assign_slots(
 
     Args:
         pool: at most `SLOT_COUNT` members; of two at one endpoint the first counts.
-        last: the slots as they are, of this process or read from the kernel.
-        newest: the slot given last; the search for a free one begins behind it.
+        last: the slots until now, of this process or read from the kernel.
+        newest: the slot given last; the search for a free one begins after it.
     """
     held = {entry.endpoint: slot for slot, entry in last.items()}
     members = {member.endpoint: member for member in reversed(list(pool))}

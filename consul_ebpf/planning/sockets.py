@@ -1,6 +1,6 @@
-"""PURE: which sockets are to be cut, by the kernel's own account.
+"""Names the sockets to cut, from what the kernel noted. Pure.
 
-Only sockets that went through a VIP are in the kernel's rings, so no others are named.
+The kernel notes only sockets that went through a VIP, so no others can be named.
 """
 
 from collections.abc import Collection, Iterable

@@ -1,6 +1,6 @@
-"""In-memory parts for tests of what embeds this package.
+"""In-memory parts, for tests of programs that embed this package.
 
-Each passes the same contract tests as the real one.
+Each passes the same contract tests as the real part.
 """
 
 from consul_ebpf.testing.acl import FakeAcl

@@ -1,4 +1,4 @@
-"""An in-memory `Acl`: logins that are given tokens of numbers."""
+"""An in-memory `Acl`. Its tokens are called `secret-1`, `secret-2` and so on."""
 
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.lifetime import UNKNOWN, Lifetime
@@ -6,15 +6,14 @@ from consul_ebpf.model.values import Login
 
 
 class FakeAcl:
-    """Consul's ACL system, as far as `TokenKeeper` asks it.
+    """Consul's ACL system, as far as `TokenKeeper` needs it.
 
-    `valid` holds the secrets that are accepted, `secret-1` and so on; take one out as
-    if it had expired. Set `failure` to make the next calls raise it. `looks` counts
-    the questions whether a token is refused.
+    `valid` has the secrets that are accepted: remove one as if it had expired. Set
+    `failure` to make the next calls raise it. `looks` counts the calls of `refused`.
     """
 
     def __init__(self, lifetime: float | Lifetime | None = None) -> None:
-        """Say of every token that it lives so long; None: nobody can say."""
+        """Let every token live so many seconds; None: unknown."""
         self.life = UNKNOWN
         if isinstance(lifetime, Lifetime):
             self.life = lifetime
@@ -44,7 +43,7 @@ class FakeAcl:
         return secret
 
     async def lifetime(self, secret: str, how: Login) -> Lifetime:  # noqa: ARG002
-        """Return `life` of a token there is."""
+        """Return `life` if the token is valid."""
         return self.life if secret in self.valid else UNKNOWN
 
     async def logout(self, secret: str, how: Login) -> None:  # noqa: ARG002

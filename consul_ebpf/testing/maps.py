@@ -1,4 +1,4 @@
-"""An in-memory `MapBackend`: the kernel's two tables as dicts, and its pick."""
+"""An in-memory `MapBackend`: the kernel's tables as dicts, and its choice of server."""
 
 import time
 from collections import Counter
@@ -55,10 +55,10 @@ class _Row:
 
 
 class MemoryMapBackend:
-    """Holds what it is given; no socket is redirected, `connect` plays one.
+    """Holds the tables it is given. No socket is redirected; `connect` simulates one.
 
-    `applied` lists what each `apply` wrote, newest last. Set `failure` to make the
-    next `apply` raise it, as a kernel that refuses a write.
+    `applied` lists what each `apply` wrote, newest last. Set `failure` to make the next
+    `apply` raise it, like a kernel that refuses a write.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class MemoryMapBackend:
 
         Args:
             capacity: how many VIPs fit.
-            table: what is there already.
-            retry_window: seconds; as `kernel.retry_window`.
-            clock: tells seconds; a test may give one of its own.
+            table: what the tables hold already.
+            retry_window: seconds, as `kernel.retry_window`.
+            clock: returns seconds.
         """
         self._capacity = capacity
         self._table = table or Table()
@@ -130,10 +130,10 @@ class MemoryMapBackend:
                 del self._connects[slot], self._failures[slot]
 
     def connect(self, vip: Vip, cookie: int = 0) -> int | None:
-        """Do what the program does when a proxy connects to its VIP.
+        """Do what the eBPF program does when a proxy connects to its VIP.
 
         Returns:
-            The slot of the server it is led to; None: the connect is refused.
+            The slot of the chosen server; None: the connect is refused.
         """
         preference = self._table.vips.get(vip)
         if preference is None:
@@ -158,7 +158,7 @@ class MemoryMapBackend:
         return None
 
     def read(self) -> KernelState:
-        """Return the tables; like the kernel, with nothing else of a server's row."""
+        """Return the tables; as in the kernel, servers have no id and no name."""
         rows = {}
         for slot, entry in self._table.servers.items():
             ipv4, ipv6, port = entry.endpoint
@@ -175,13 +175,13 @@ class MemoryMapBackend:
         )
 
     def stay(self, vips: Iterable[Vip]) -> None:
-        """Do so, and remember for whom, in `stayed`."""
+        """Do so, and add the VIPs to `stayed`."""
         for vip in vips:
             self.stayed.append(vip)
             self._rows.get(vip, _NEW).last = None
 
     def mend(self) -> tuple[str, ...]:
-        """Return and forget `broken`: lines a test has put there."""
+        """Return and empty `broken`, the lines that a test put there."""
         mended, self.broken = self.broken, ()
         return mended
 

@@ -1,4 +1,4 @@
-"""The host's network namespaces and sockets as a test says they are."""
+"""An in-memory `Namespaces`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,9 +8,9 @@ from consul_ebpf.model.values import Server
 
 
 class FakeNamespaces:
-    """A `Namespaces` of dicts: cookies by path, peers of open sockets by cookie.
+    """A `Namespaces` of two dicts: cookies by path, and peers of sockets by cookie.
 
-    Set `failure` to make each call raise it, as without the privilege.
+    Set `failure` to make each call raise it, as if the privilege were missing.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class FakeNamespaces:
         return f"<FakeNamespaces {self.cookies} {len(self.sockets)} sockets>"
 
     def cookie(self, path: str) -> int:
-        """Return what the test says of the path."""
+        """Return the cookie that the test gave for the path."""
         self.asked += 1
         if self.failure is not None:
             raise self.failure
@@ -45,7 +45,7 @@ class FakeNamespaces:
         return frozenset(self.sockets)
 
     def destroy(self, doomed: Sequence[Doomed]) -> int:
-        """Forget the sockets that lead to where the caller says."""
+        """Remove the sockets whose peer is the given server."""
         if self.failure is not None:
             raise self.failure
         found = [each for each in doomed if self._leads_to(each)]

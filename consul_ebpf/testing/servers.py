@@ -1,4 +1,4 @@
-"""A server source and a health probe that do as they are told."""
+"""A server source and a health probe that a test controls."""
 
 import asyncio
 from collections import Counter
@@ -10,16 +10,16 @@ from consul_ebpf.model.values import Server
 
 
 class FakeServerSource:
-    """A `ServerSource` whose list is set by hand."""
+    """A `ServerSource` whose list a test sets."""
 
     def __init__(self, servers: Iterable[Server] | None = None) -> None:
-        """Start with `servers`; None: say nothing until `set`."""
+        """Start with `servers`; None: yield nothing until `set` is called."""
         self._cell: Latest[tuple[Server, ...]] = Latest()
         if servers is not None:
             self.set(servers)
 
     def set(self, servers: Iterable[Server]) -> None:
-        """Make this the list, an empty one too."""
+        """Make this the list; it may be empty."""
         self._cell.set(tuple(servers))
 
     def watch(self) -> AsyncIterator[tuple[Server, ...]]:
@@ -28,7 +28,7 @@ class FakeServerSource:
 
 
 class FakeProbe:
-    """A `HealthProbe` to which every server is alive until told otherwise."""
+    """A `HealthProbe` that finds every server alive until the test says otherwise."""
 
     def __init__(self, *, timeout: float = 1.0) -> None:
         """`timeout`: seconds after which a probe of a hung server gives up."""
@@ -54,7 +54,7 @@ class FakeProbe:
         self._hung.difference_update(ids)
 
     def lead(self, *ids: str, leader: bool) -> None:
-        """Let these servers know the cluster's leader, or none; before, nobody says."""
+        """Let these servers tell whether they know a leader; before, they do not."""
         self._leaders.update(dict.fromkeys(ids, leader))
 
     async def check(self, server: Server) -> Health:

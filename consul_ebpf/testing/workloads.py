@@ -1,4 +1,4 @@
-"""A workload source that does as it is told."""
+"""A workload source that a test controls."""
 
 from collections.abc import AsyncIterator, Iterable
 
@@ -7,10 +7,10 @@ from consul_ebpf.model.values import Proxy
 
 
 class FakeWorkloads:
-    """A `WorkloadSource` whose list is set by hand."""
+    """A `WorkloadSource` whose list a test sets."""
 
     def __init__(self, proxies: Iterable[Proxy] | None = ()) -> None:
-        """Start with `proxies`; None: say nothing until `set`."""
+        """Start with `proxies`; None: yield nothing until `set` is called."""
         self._cell: Latest[tuple[Proxy, ...]] = Latest()
         if proxies is not None:
             self.set(proxies)
@@ -19,7 +19,7 @@ class FakeWorkloads:
         return "<FakeWorkloads>"
 
     def set(self, proxies: Iterable[Proxy]) -> None:
-        """Make this the list, an empty one too."""
+        """Make this the list; it may be empty."""
         self._cell.set(tuple(proxies))
 
     def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:

@@ -1,4 +1,4 @@
-"""Proxies of which each has an admin address of its own, kept over restarts."""
+"""Gives each proxy an admin address of its own, and keeps it over restarts."""
 
 import asyncio
 import errno
@@ -49,7 +49,7 @@ class AdminMemory:
         return f"<AdminMemory {self._kept!r}>"
 
     def load(self) -> dict[str, Admin]:
-        """Return what is remembered, as far as it can be used."""
+        """Return the remembered addresses, without those that cannot be read."""
         found = {}
         for key, record in (self._kept.load() or {}).items():
             try:
@@ -61,7 +61,7 @@ class AdminMemory:
         return found
 
     def save(self, remembered: Mapping[str, Admin]) -> None:
-        """Keep it; a failure is logged, once."""
+        """Write them; a standing failure is logged once."""
         self._kept.save(
             {
                 key: _Record(host_port(*admin.address), admin.netns, admin.own)
@@ -71,9 +71,9 @@ class AdminMemory:
 
 
 class AdminWorkloads:
-    """A `WorkloadSource` of another's proxies, told apart by their admin addresses.
+    """A `WorkloadSource` of another source's proxies, each with an admin address.
 
-    Has the seam `Lacks`, as far as the other has.
+    It has the seam `Lacks` if the other source has.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class AdminWorkloads:
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """What the other source cannot tell now."""
+        """One line for each thing that the other source cannot tell now."""
         return self._source.lacking if isinstance(self._source, Lacks) else ()
 
     async def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:
@@ -132,10 +132,10 @@ class AdminWorkloads:
 def _without_the_bereft(
     proxies: tuple[Proxy, ...], remembered: Mapping[str, Admin]
 ) -> tuple[tuple[Proxy, ...], list[str]]:
-    """Leave out who had a place or credentials of its own and is the catalog's now.
+    """Leave out proxies that lost their place or credentials.
 
-    A source that cannot tell now may have named it with them: it is not to be unbound,
-    or given the host's token, for the catalog naming it, too.
+    Now only the catalog names them, and the source that gave them those cannot be read.
+    Until it can, they must not be unbound or get the host's token.
     """
     bereft = {
         proxy
@@ -150,7 +150,7 @@ def _without_the_bereft(
 
 
 def is_busy(address: Address) -> bool:
-    """Whether somebody listens at an address of this host's now."""
+    """Whether somebody on this host listens at an address."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     with socket.socket(family) as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""The connect proxies registered on given nodes of Consul's catalog, watched."""
+"""Watches the connect proxies registered on given nodes of Consul's catalog."""
 
 import asyncio
 import logging
@@ -25,17 +25,15 @@ logger = logging.getLogger(__name__)
 PROXIES_FILE = "proxies.json"
 
 PATIENCE = 5.0
-"""Seconds. Nodes remembered do not wait longer for one that never was heard of."""
+"""Seconds after which remembered nodes stop waiting for a node without an answer."""
 
 
 class CatalogNodes:
     """A `WorkloadSource` of the proxies that Consul has on the given nodes.
 
-    Has the seam `Lacks`.
-
-    An error, or an answer without the node, never takes proxies away: a token that
-    lost its rights gets the same answer as somebody who asks for a node that is
-    gone. Only a node that is there and has no proxies has none.
+    It has the seam `Lacks`. An error, or an answer without the node, removes no proxy:
+    a token that lost its rights gets the same answer as for a node that is gone. Only a
+    node that is there, without proxies, has none.
     """
 
     def __init__(
@@ -57,9 +55,9 @@ class CatalogNodes:
             datacenter: empty for the datacenter of the agent that answers.
             token: needs node:read on the nodes and service:read on the proxies.
             https: how to verify https addresses; None: by the system's certificates.
-            directory: where the last known proxies are kept, for a start while
-                Consul is away; None: nowhere.
-            wait: seconds a query blocks when nothing changes.
+            directory: where the last known proxies are kept for a start while Consul is
+                away; None: nowhere.
+            wait: seconds that a query blocks when nothing changes.
         """
         self._addresses = tuple(http_addresses)
         self._nodes = tuple(dict.fromkeys(nodes))
@@ -80,14 +78,14 @@ class CatalogNodes:
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """One line for each node that Consul has not told of since the start."""
+        """One line for each node without an answer from Consul since the start."""
         return tuple(self._lacking.values())
 
     async def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:
         """Yield the whole list at once and again after each change, for ever.
 
-        The first list may be the one that was remembered. A change of what is lacking
-        is a change, too.
+        The first list may be the remembered one. A change of `lacking` counts as a
+        change.
         """
         known = await asyncio.to_thread(self._file.load) if self._file else None
         for node, records in (known or {}).items():
@@ -174,7 +172,7 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _to_proxies(records: Sequence[_Record], node: str) -> tuple[Proxy, ...]:
-    """Return what was remembered of a node, as far as it can be used."""
+    """Return a node's remembered proxies, without those that cannot be used."""
     proxies = (record.to_proxy(node, catalog_owner(node)) for record in records)
     return tuple(proxy for proxy in proxies if not names.problems(proxy))
 

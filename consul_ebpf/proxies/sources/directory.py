@@ -1,4 +1,4 @@
-"""Proxies from drop-in files in a directory, watched."""
+"""Watches a directory of drop-in files for proxies."""
 
 import asyncio
 import logging
@@ -18,23 +18,22 @@ from consul_ebpf.proxies.sources.following import first_in_time
 logger = logging.getLogger(__name__)
 
 QUIET_MS = 100
-"""How long nothing may happen before the files are read: writers finish first."""
+"""The files are read when nothing happened for so long: writers finish first."""
 
 LOOK_AGAIN_MS = 5000
-"""The files' times are looked at this often even if the kernel reports nothing: a
-link's target that changed elsewhere, a network file system, a lost event."""
+"""How often to look at the files' times even if the kernel reports nothing: a link's
+target may have changed elsewhere, or an event was lost, as on a network file system."""
 
 PATIENCE_SECONDS = 5.0
-"""Until a directory that does not answer (a network file system whose server is gone)
-is taken for one that cannot be read now."""
+"""After so long a directory that does not answer counts as one that cannot be read now,
+as on a network file system whose server is gone."""
 
 
 class DirectoryWorkloads:
-    """A `WorkloadSource` of the `*.toml` files in a directory; has the seam `Lacks`.
+    """A `WorkloadSource` of the `*.toml` files in a directory; it has the seam `Lacks`.
 
-    A file that cannot be read or used leaves its last good proxies in place and is
-    logged; so does a directory that cannot be read. A directory that is not there
-    is empty.
+    A file or a directory that cannot be read keeps its last good proxies, and the log
+    says so. A directory that does not exist has none.
     """
 
     def __init__(
@@ -50,9 +49,9 @@ class DirectoryWorkloads:
         Args:
             path: of the directory.
             default: completes the proxies' own credentials.
-            state: the directory where the last good files are kept for the next start;
+            state: directory in which the last good files are kept for the next start;
                 None: nowhere.
-            writes: whether they are written there, too, and not only read.
+            writes: False: what is kept there is read, but not written.
         """
         self._path = path
         self._drop_ins = DropIns(path, default, state=state, writes=writes)
@@ -63,13 +62,13 @@ class DirectoryWorkloads:
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """One line for each file of unknown last content, and for an unreadable all."""
+        """One line for each file, or for the directory, whose proxies are unknown."""
         return self._lacking
 
     async def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:
         """Yield the whole list at once and again after each change, for ever.
 
-        A change of what is lacking is one, too.
+        A change of `lacking` counts as a change.
         """
         problems = Reasons(logger, "source_failed")
         last: Scan | None = None
@@ -101,7 +100,7 @@ class DirectoryWorkloads:
 async def _events(path: Path) -> AsyncGenerator[None, None]:
     """Yield at once, and whenever something may have changed.
 
-    Each time it yields, what happens from then on is already being recorded.
+    Whatever happens after a yield is already recorded, so no change is missed.
     """
     while True:
         watched = await asyncio.to_thread(_watchable, path)
@@ -113,7 +112,7 @@ async def _events(path: Path) -> AsyncGenerator[None, None]:
 
 
 async def _recorded(paths: Sequence[Path]) -> AsyncGenerator[None, None]:
-    """Yield once the paths are being watched, and then after each change."""
+    """Yield as soon as the paths are watched, and then after each change."""
     changes = awatch(
         *paths,
         watch_filter=None,  # a ConfigMap changes by its hidden link `..data`
@@ -139,9 +138,10 @@ async def _recorded(paths: Sequence[Path]) -> AsyncGenerator[None, None]:
 
 
 def _watchable(path: Path) -> tuple[tuple[Path, ...], Fingerprint]:
-    """Return the directory, and the nearest one above it: where it would appear.
+    """Return the paths to watch, and what identifies the directory.
 
-    And what tells the directory from another that takes its place.
+    The paths are the directory, if it exists, and the nearest existing one above it,
+    where it would appear.
     """
     above = next(parent for parent in path.parents if parent.is_dir())
     try:

@@ -1,4 +1,4 @@
-"""Drop-in files with `[[proxies]]`: read, the last good ones kept over a restart."""
+"""Reads drop-in files with `[[proxies]]`, and keeps their last good content."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from consul_ebpf.proxies.kept import Kept
 from consul_ebpf.proxies.memory import VIPS_FILE
 
 DROP_INS_FILE = "dropins.json"
-"""In the bootstraps' directory: each file's last good text, by its path. None: it was
-broken when this file was begun, so that nobody knows what it held before."""
+"""In the bootstraps' directory: each file's last good text, by its path. None: the file
+was broken when it was first seen, so nobody knows what it held before."""
 
 MAX_BYTES = 1024 * 1024
-"""Of one file: some thousand proxies."""
+"""Most bytes of a file: some thousand proxies."""
 
 
 class DropIn(Section, frozen=True):
@@ -32,24 +32,24 @@ class DropIn(Section, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What the files say."""
+    """The result of one look at the files."""
 
     proxies: tuple[Proxy, ...]
-    """Those in use."""
+    """The proxies to use."""
     wrong: tuple[str, ...] = ()
     """One line for each file whose newest content is not used, and for a directory that
     cannot be listed."""
     lacking: tuple[str, ...] = ()
-    """Of these, those that may have held proxies which nobody knows now."""
+    """The lines of `wrong` about files that may hold proxies which nobody knows now."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What a file said when it was last looked at.
+    """A file as it was when it was last read.
 
-    `text` and `proxies` are the last good ones, None and none if it never was good;
-    `wrong` is why the newest content is not used, `unknown` whether an earlier process
-    may have read something else.
+    `text` and `proxies` are the last good ones; None and empty if it never was good.
+    `wrong` says why the newest content is not used. `unknown` says whether an earlier
+    process may have read other proxies in it.
     """
 
     fingerprint: Fingerprint = ()
@@ -60,10 +60,10 @@ class _Read:
 
 
 class DropIns:
-    """The `*.toml` files in a directory. Blocking; hidden files are left alone.
+    """The `*.toml` files in a directory, without hidden ones. Blocking.
 
-    A file that cannot be read or used leaves its last good proxies in place, also those
-    that an earlier process read; a file that is gone takes its proxies with it.
+    A file that cannot be read or used keeps its last good proxies, also those that an
+    earlier process read. When a file is removed, its proxies are gone.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class DropIns:
         state: Path | None = None,
         writes: bool = True,
     ) -> None:
-        """Read the directory at `path`; the arguments are `DirectoryWorkloads`'."""
+        """Take the same arguments as `DirectoryWorkloads`."""
         self._path = path
         self._default = default
         self._state = state
@@ -89,10 +89,10 @@ class DropIns:
         return f"<DropIns {self._path}>"
 
     def load(self) -> None:
-        """Begin with what an earlier process read last."""
+        """Begin with what an earlier process read."""
         kept = self._memory.load() if self._memory else None
         if kept is None and self._state is not None:
-            # Somebody served proxies here, and nobody knows of which files.
+            # Proxies were served here, but nobody knows from which files.
             self._blind = (self._state / VIPS_FILE).exists()
         files = {}
         for name, text in (kept or {}).items():
@@ -111,7 +111,7 @@ class DropIns:
         return _Read(text=text, proxies=proxies)
 
     def kept(self, why: str) -> Scan:
-        """Return what is known without a look at the directory, which is not well."""
+        """Return what is known, because the directory cannot be read now."""
         wrong = f"{self._path}: {why}; keeping what was read"
         return Scan(self._proxies(), (wrong,), (wrong,))
 
@@ -148,7 +148,7 @@ class DropIns:
         return tuple(proxy for read in self._files.values() for proxy in read.proxies)
 
     def _look(self, path: Path) -> _Read:
-        """Read a file if it is another one than before."""
+        """Read a file if it changed."""
         last = self._files.get(path, _Read(unknown=self._blind))
         seen: Fingerprint = ()
         try:
@@ -175,7 +175,7 @@ class DropIns:
 
 
 def _check_whole(path: Path, data: bytes) -> None:
-    """Refuse a file that lost its content: its writer, or the host, died midway."""
+    """Refuse an empty file: its writer, or the host, died while it was written."""
     if not data.strip():
         raise FileError(
             path, "is empty; to have no proxies remove it or write proxies = []"

@@ -1,4 +1,4 @@
-"""Several streams of whole values followed at once."""
+"""Follows several streams of whole values at once."""
 
 import asyncio
 import logging
@@ -19,16 +19,17 @@ T = TypeVar("T")
 async def newest_of(
     streams: Mapping[str, Callable[[], AsyncIterator[T]]], *, patience: float = 0.0
 ) -> AsyncGenerator[dict[str, T], None]:
-    """Yield the newest value of each stream, by name, whenever one has a newer one.
+    """Yield the newest values by the streams' names, whenever one has a newer value.
 
-    The first time once all streams have one: a table made from half of them would
-    take away the other half's entries. A stream that fails, or ends, is said and begun
-    again after a pause; meanwhile its newest value stays.
+    The first yield waits until all streams have a value: a table made from half of them
+    would remove the other half's entries. When a stream fails or ends, that is logged,
+    and it is started again after a pause. Meanwhile its newest value stays.
 
     Args:
-        streams: by a name to show, what begins them; they never end.
-        patience: seconds after which those that have a value go on without the
-            others; 0 for never.
+        streams: functions that begin a stream, by the name to show for it. The streams
+            never end.
+        patience: seconds after which streams with a value stop waiting for the others;
+            0: never.
     """
     following = _Following(streams, patience)
     try:
@@ -41,9 +42,9 @@ async def newest_of(
 async def first_in_time(
     stream: AsyncGenerator[T, None], patience: float, meanwhile: Callable[[], T]
 ) -> AsyncGenerator[T, None]:
-    """Yield what a stream yields, but `meanwhile()` first if it takes too long.
+    """Yield a stream's values, and `meanwhile()` before the first one if that is late.
 
-    Too long are `patience` seconds; the stream is closed in the end.
+    It is late after `patience` seconds. The stream is closed at the end.
     """
     async with aclosing(stream):
         first = asyncio.ensure_future(anext(stream))
@@ -60,7 +61,7 @@ async def first_in_time(
 
 
 class _Following(Generic[T]):
-    """A task for each stream, and the values they brought."""
+    """A task for each stream, and the newest value of each."""
 
     def __init__(
         self, streams: Mapping[str, Callable[[], AsyncIterator[T]]], patience: float

@@ -1,4 +1,4 @@
-"""Several workload sources as one."""
+"""Merges several workload sources into one."""
 
 import logging
 from collections.abc import AsyncIterator, Sequence
@@ -13,25 +13,27 @@ from consul_ebpf.proxies.sources.precedence import chosen
 logger = logging.getLogger(__name__)
 
 PATIENCE = 10.0
-"""Seconds. Long enough for a source that asks somebody, short enough that proxies
-written in a file do not wait for a Consul that is down."""
+"""Seconds to wait for a source that asks Consul. The proxies of other sources, such as
+files, must not wait long for a Consul that is down."""
 
 
 class MergedWorkloads:
-    """A `WorkloadSource` of others' proxies together; has the seam `Lacks`.
+    """A `WorkloadSource` of several sources' proxies; it has the seam `Lacks`.
 
-    Of proxies with the same id one is taken, by the rules of `precedence`; the others
-    are logged, with both owners. A source that fails keeps its last list and is begun
-    again.
+    Of proxies with the same key one is used, by the rules of `precedence`; the others
+    are logged, each with both owners. A source that fails keeps its last list, and is
+    started again.
     """
 
     def __init__(
         self, sources: Sequence[WorkloadSource], *, patience: float = PATIENCE
     ) -> None:
-        """Merge `sources`, in the order in which they are preferred.
+        """Merge sources.
 
-        `patience`: seconds to wait for every source's first list before going on
-        with those that have one.
+        Args:
+            sources: in the order in which they are preferred.
+            patience: seconds to wait for the first list of every source, before going
+                on with those that have one.
         """
         self._sources = {
             f"workload source {number} {source!r}": source
@@ -45,7 +47,7 @@ class MergedWorkloads:
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """All that the sources cannot tell now, silent ones among them."""
+        """The lines of all sources, and one for each that has not answered yet."""
         lines: list[str] = []
         for name, source in self._sources.items():
             own = source.lacking if isinstance(source, Lacks) else ()
@@ -57,7 +59,7 @@ class MergedWorkloads:
     async def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:
         """Yield all proxies at once and again after each change, for ever.
 
-        A change of what is lacking is one, too.
+        A change of `lacking` counts as a change.
         """
         streams = {name: source.watch for name, source in self._sources.items()}
         duplicates = Reasons(logger, "proxy_refused")

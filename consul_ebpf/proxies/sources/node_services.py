@@ -1,4 +1,4 @@
-"""`/v1/catalog/node-services`: the question, and what its answer says."""
+"""`/v1/catalog/node-services`: asks, and reads the answer."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ KINDS = (
     "mesh-gateway",
     "terminating-gateway",
 )
-"""Kinds of services that are Envoys to serve."""
+"""Kinds of services that have an Envoy."""
 
 
 class _Destination(msgspec.Struct, frozen=True, rename="pascal"):
@@ -30,7 +30,7 @@ class _Destination(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class _Service(msgspec.Struct, frozen=True, rename="pascal"):
-    """What we use of one service on a node; tenancy is there in Enterprise only."""
+    """The fields we use of a service. Only Enterprise sends namespace and partition."""
 
     id: str = msgspec.field(name="ID")
     kind: str = ""
@@ -51,7 +51,7 @@ Found = tuple[tuple[Proxy, ...], tuple[str, ...]]
 async def query(
     consul: ConsulHttp, node: str, index: int | None, wait: str
 ) -> tuple[str, Found | None]:
-    """Ask for the proxies only, so that a node's other services are no load."""
+    """Ask for a node's proxies, not for its other services."""
     kinds = " or ".join(f'Kind == "{kind}"' for kind in KINDS)
     path = f"/v1/catalog/node-services/{node}"
     params = [("filter", kinds)]
@@ -66,18 +66,18 @@ async def query(
 def proxies_in(body: bytes, filtered: bool, *, node: str) -> Found | None:
     """Read the catalog's answer: the proxies, and a line for each one skipped.
 
-    None is an answer without the node: it is gone, or hidden from the token.
+    Returns None if the answer is without the node: it is gone, or hidden by ACLs.
 
     Args:
         body: JSON.
         filtered: whether the answer says that ACLs hid something.
-        node: its name.
+        node: the node's name.
 
     Raises:
-        ConsulError: ACLs hid all there may be.
-        ValueError: it is not JSON, or not an answer to the question.
+        ConsulError: ACLs hid everything.
+        ValueError: the answer is not JSON, or not what was asked for.
     """
-    # Not msgspec's decoder: half a surrogate pair in one entry would cost all of them.
+    # Not msgspec's decoder: a lone surrogate in one entry would cost all of them.
     answer = msgspec.convert(json.loads(body), _Node)
     if answer.node is None:
         return None

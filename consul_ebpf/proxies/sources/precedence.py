@@ -1,10 +1,9 @@
-"""Which entry is taken where several sources name a proxy of one key. Pure.
+"""Which entry is used when several sources name a proxy of one key. Pure.
 
-Rule 1: the source that comes first wins: the configuration, then drop-in files, then
-what was registered at run time, then the catalog. What is written on the host itself is
-meant for this host.
-Rule 2: an entry without a place or credentials of its own does not take those away. So
-nobody unbinds a VIP, or has a proxy given the host's token, by naming its id once more.
+Rule 1: the earlier source wins. The order is: the configuration, drop-in files, proxies
+registered at run time, the catalog. What is written on the host itself is meant for it.
+Rule 2: an entry without a place or credentials does not win over one that has them. So
+nobody can unbind a VIP, or make a proxy use the host's token, by naming its id again.
 """
 
 from collections.abc import Iterable
@@ -21,12 +20,12 @@ def catalog_owner(node: str) -> str:
 
 
 def of_catalog(owner: str) -> bool:
-    """Whether a proxy is a catalog node's, to which every other source is preferred."""
+    """Whether an owner is a catalog node: every other source wins over it."""
     return owner.startswith(_CATALOG)
 
 
 def protects(proxy: Proxy) -> frozenset[str]:
-    """Return what an entry has of its own that another must not take away."""
+    """Return what an entry has that an entry without it must not replace."""
     return frozenset(
         name
         for name, own in {
@@ -40,10 +39,10 @@ def protects(proxy: Proxy) -> frozenset[str]:
 def chosen(
     proxies: Iterable[Proxy],
 ) -> tuple[tuple[Proxy, ...], tuple[tuple[Proxy, str], ...]]:
-    """Return one proxy for each key, and the others each with a reason.
+    """Return one proxy for each key, and the others, each with the reason.
 
-    `proxies` are in the order of their sources, those of the preferred one first. By
-    key alone, whatever the namespace: a host's files and commands know no more.
+    `proxies` are in the order of their sources, the preferred source first. Namespaces
+    do not tell two proxies apart here: files and commands are named by the key alone.
     """
     by_key: dict[str, list[Proxy]] = {}
     for proxy in proxies:

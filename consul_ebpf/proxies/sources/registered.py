@@ -1,4 +1,4 @@
-"""Proxies registered at run time, through the local endpoint: kept over a restart."""
+"""Proxies registered at the local endpoint. They are kept over a restart."""
 
 import asyncio
 import logging
@@ -32,9 +32,9 @@ REGISTERED_FILE = "registered.json"
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What the file says of one proxy, and the proxy made of it, or why there is none.
+    """A proxy's entry in the file, and the proxy made of it or why it cannot be used.
 
-    What cannot be used stays in the file: another version may know what it means.
+    An entry that cannot be used stays in the file: another version may understand it.
     """
 
     data: Mapping[str, Any]
@@ -44,7 +44,7 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """An entry to put, or None to remove it; `had` is told whether there was one."""
+    """An entry to put, or None to remove it. `had` gets whether there was one."""
 
     id: str
     entry: _Entry | None
@@ -52,14 +52,14 @@ class _Change:
 
 
 class RegisteredWorkloads:
-    """A `WorkloadSource` of those that `put` was told of; has the seam `Lacks`.
+    """A `WorkloadSource` of the proxies given to `put`; it has the seam `Lacks`.
 
-    All changes are made by one writer, many at once where many wait. `put` and `remove`
-    return when the change is on the disk and in the list.
+    One writer makes all changes, and writes those that wait together. `put` and
+    `remove` return when the change is on disk and in the list.
     """
 
     def __init__(self, directory: Path, default: Credentials = NO_CREDENTIALS) -> None:
-        """Keep them in `directory`; `default` completes their own credentials."""
+        """Keep the file in `directory`; `default` completes proxies' credentials."""
         self._file = JsonFile(directory / REGISTERED_FILE, list[Any])
         self._default = default
         self._entries: dict[str, _Entry] | None = None
@@ -73,7 +73,7 @@ class RegisteredWorkloads:
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """One line for each thing that the file said and that cannot be used."""
+        """One line for each entry of the file that cannot be used."""
         if self._entries is None:
             return (f"{self._file.path} has not been read yet",)
         wrong = [entry.wrong for entry in self._entries.values() if entry.wrong]
@@ -90,11 +90,11 @@ class RegisteredWorkloads:
         return proxy_id in await self._loaded()
 
     async def put(self, entry: ProxyEntry) -> bool:
-        """Register a proxy, or another entry for one; say whether it is new.
+        """Register a proxy, or replace its entry; return whether it is new.
 
         Raises:
             ConfigError: the entry cannot be used, or holds a secret.
-            ConsulEbpfError: it cannot be written, and is not registered.
+            ConsulEbpfError: it cannot be written; the proxy is not registered.
         """
         for name in ("token", "bearer_token"):
             if getattr(entry.credentials, name):
@@ -106,17 +106,17 @@ class RegisteredWorkloads:
         return not await self._change(entry.id, made)
 
     async def remove(self, proxy_id: str) -> bool:
-        """Forget a proxy; say whether there was one.
+        """Remove a proxy; return whether there was one.
 
         Raises:
-            ConsulEbpfError: that cannot be written; it stays registered.
+            ConsulEbpfError: it cannot be written; the proxy stays registered.
         """
         return await self._change(proxy_id, None)
 
     async def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:
         """Yield the whole list at once and again after each change, for ever.
 
-        A change of what is lacking is one, too.
+        A change of `lacking` counts as a change.
         """
         await self._loaded()
         async for proxies, _ in self._told.changes():
@@ -131,7 +131,7 @@ class RegisteredWorkloads:
         return await change.had
 
     async def _write(self) -> None:
-        """Carry out what is pending, all of it with one write, until nothing is."""
+        """Write all pending changes at once, and again until none is pending."""
         while self._pending:
             batch, self._pending = self._pending, []
             entries = dict(self._entries or {})
@@ -215,5 +215,5 @@ def _fail(had: asyncio.Future[bool], error: BaseException) -> None:
 
 
 def not_ours(proxy_id: str, owner: str) -> str:
-    """Say that a proxy is somebody else's."""
+    """Say that a proxy was configured elsewhere."""
     return f"proxy {shown(proxy_id)} is not registered here: it is of {owner}"

@@ -1,4 +1,4 @@
-"""Proxies that somebody wrote down in the configuration."""
+"""Proxies in the configuration file."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -28,6 +28,6 @@ class StaticWorkloads:
         return f"<StaticWorkloads {len(self._proxies)} proxies>"
 
     async def watch(self) -> AsyncIterator[tuple[Proxy, ...]]:
-        """Yield the list; nothing ever changes it."""
+        """Yield the list once: it never changes."""
         yield self._proxies
         await asyncio.Event().wait()
