@@ -1,13 +1,19 @@
 """Tasks that last: one for each key of a changing set, and one that starts again."""
 
 import asyncio
+import functools
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Collection, Hashable
+from collections.abc import (
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Collection,
+    Hashable,
+)
 from typing import TypeVar
 
 from consul_ebpf.base.events import event
-from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.retry import growing
 from consul_ebpf.model.errors import ConsulEbpfError
@@ -80,34 +86,35 @@ def _say(name: str, error: Exception, pause: float, said: str) -> str:
 
 
 async def for_each(
-    keys: Latest[Collection[K]],
+    keys: AsyncIterable[Collection[K]],
     work: Callable[[K], Awaitable[None]],
     *,
-    name: str,
+    name: Callable[[K], str],
+    between: Callable[[Collection[K]], Awaitable[None]] | None = None,
 ) -> None:
     """Run `work(key)` for each key of the newest set, until cancelled.
 
-    A key that leaves has its task cancelled, and one that comes back gets a new one
-    once the old one has ended. A task that raises is started again; see
+    A key that leaves has its task cancelled. A task that raises is started again; see
     `keep_running`. One that returns is done for as long as its key stays.
+
+    Args:
+        keys: the sets; the next is asked for when this one's tasks are started.
+        work: makes and runs a key's task anew each time.
+        name: of a key's task, for the log.
+        between: awaited with each new set, when the tasks of the keys that left have
+            ended, and before those of new keys are started.
     """
     running: dict[K, asyncio.Task[None]] = {}
     async with asyncio.TaskGroup() as tasks:
-        async for wanted in keys.changes():
+        async for wanted in keys:
             gone = [running.pop(key) for key in running.keys() - set(wanted)]
             for task in gone:
                 task.cancel()
-            if gone:
+            if gone:  # all at once: each may need a moment to end what is under way
                 await asyncio.wait(gone)
+            if between is not None:
+                await between(wanted)
             for key in wanted:
                 if key not in running:
-                    running[key] = tasks.create_task(
-                        keep_running(f"{name} {key}".strip(), _bound(work, key)),
-                        name=f"{name} {key}",
-                    )
-
-
-def _bound(
-    work: Callable[[K], Awaitable[None]], key: K
-) -> Callable[[], Awaitable[None]]:
-    return lambda: work(key)
+                    each = keep_running(name(key), functools.partial(work, key))
+                    running[key] = tasks.create_task(each, name=name(key))

@@ -6,7 +6,7 @@ from typing import Any
 
 from consul_ebpf.base.timing import count
 from consul_ebpf.client.channels import Channel, ChannelFactory, target_of
-from consul_ebpf.client.rpc import CallError, ask, message
+from consul_ebpf.client.rpc import TOKEN_REFUSALS, CallError, ask, message
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.values import Server
 
@@ -108,7 +108,7 @@ class ServerCalls:
         try:
             await self._ask(server, FEATURES, len, token=token)
         except CallError as error:
-            if error.code in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
+            if error.code in TOKEN_REFUSALS:
                 return False
             why = self._explain(target_of(server)) or str(error)
             raise ConsulError(why) from None

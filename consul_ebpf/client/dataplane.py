@@ -5,7 +5,8 @@ from typing import Any
 from consul_ebpf.base.boundary import boundary
 from consul_ebpf.client.calls import ServerCalls
 from consul_ebpf.client.messages import BootstrapParamsRequest, BootstrapParamsResponse
-from consul_ebpf.model.errors import ConsulError
+from consul_ebpf.client.rpc import TOKEN_REFUSALS, CallError
+from consul_ebpf.model.errors import ConsulError, TokenRefusedError
 from consul_ebpf.model.names import shown
 from consul_ebpf.model.values import BootstrapParams, Proxy
 
@@ -14,12 +15,12 @@ METHOD = "dataplane.DataplaneService/GetEnvoyBootstrapParams"
 
 async def bootstrap_params(
     calls: ServerCalls, proxy: Proxy, token: str
-) -> BootstrapParams:
-    """Ask for a proxy's parameters.
+) -> BootstrapParams | None:
+    """Ask for a proxy's parameters; None: Consul is before 1.13 and has none.
 
     Raises:
-        CallError: NOT_FOUND, PERMISSION_DENIED, UNIMPLEMENTED (an old Consul) ...
-        ConsulError: no server answered.
+        TokenRefusedError: the servers do not accept the token.
+        ConsulError: no server answered, or they refuse for another reason.
     """
     with boundary(ConsulError, f"the bootstrap of proxy {shown(proxy.name)}"):
         request = BootstrapParamsRequest(
@@ -31,7 +32,16 @@ async def bootstrap_params(
         )
         if proxy.node:
             request.node_name = proxy.node
-        answer = await calls.call(METHOD, request, BootstrapParamsResponse, token=token)
+        try:
+            answer = await calls.call(
+                METHOD, request, BootstrapParamsResponse, token=token
+            )
+        except CallError as error:
+            if error.code == "UNIMPLEMENTED":
+                return None
+            if error.code in TOKEN_REFUSALS:
+                raise TokenRefusedError(str(error)) from None
+            raise
         return BootstrapParams(
             identity=answer.identity or answer.service,
             namespace=answer.namespace,

@@ -26,6 +26,10 @@ UNREADABLE = "INTERNAL"
 """The code for an answer that cannot be read, as gRPC's own clients have it."""
 
 
+TOKEN_REFUSALS = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
+"""Codes by which a server says that it does not accept an ACL token."""
+
+
 class CallError(ConsulError):
     """A call to one server failed.
 

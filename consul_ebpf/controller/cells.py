@@ -20,6 +20,9 @@ class Cells:
     reconnected: Latest[Mapping[str, int]] = field(default_factory=Latest)
     """By proxy key how often its Envoy was seen to connect anew: by the moves. A
     token that is refused may be the reason."""
+    refused: Latest[Mapping[str, int]] = field(default_factory=Latest)
+    """By proxy key how often the servers refused its token when they were asked about
+    its bootstrap: by the central configuration."""
     outcome: Latest[Converged] = field(default_factory=Latest)
     """What each proxy has come to, and what is missing: by the rounds. The first
     value comes in time for READY, with whatever is known by then."""

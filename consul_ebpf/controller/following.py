@@ -1,4 +1,4 @@
-"""Follow the host's proxies: who there are, whose VIP is whose, what is asked of them.
+"""Follow the host's proxies: who there are, and whose VIP is whose.
 
 While a source lacks something (`Lacks`), proxies that it named before and does not
 name now are kept: they may still exist.
@@ -15,9 +15,6 @@ from consul_ebpf.kernel.pods import Binder
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.seams import Lacks, Namespaces, WorkloadSource
 from consul_ebpf.model.values import HostProxies, Proxy
-from consul_ebpf.proxies.params import CentralConfig
-from consul_ebpf.tokens.keeper import TokenKeeper, Tokens
-from consul_ebpf.tokens.keys import key_of
 
 
 class ProxyFollower:
@@ -26,8 +23,6 @@ class ProxyFollower:
     Args:
         workloads: names the proxies.
         namespaces: looks into their network namespaces.
-        keeper: is told whose tokens to keep.
-        central: is told whose bootstraps to ask for.
         inputs: where it is all put.
         cell: where the proxies are put.
     """
@@ -36,21 +31,15 @@ class ProxyFollower:
         self,
         workloads: WorkloadSource,
         namespaces: Namespaces | None,
-        keeper: TokenKeeper | None,
-        central: CentralConfig | None,
         *,
         inputs: Latest[Inputs],
         cell: Latest[HostProxies],
     ) -> None:
         self._workloads = workloads
         self._binder = Binder(namespaces)
-        self._keeper = keeper
-        self._central = central
         self._inputs = inputs
         self._cell = cell
         self._looking = asyncio.Lock()
-        self._asked: tuple[object, object] = (None, None)
-        """Proxies and tokens that Consul was asked with last."""
         self._named: tuple[Proxy, ...] | None = None
         """What the source said last."""
 
@@ -95,40 +84,9 @@ class ProxyFollower:
                 unnamed = (p for p in before.proxies or () if p.key not in names)
                 proxies = (*proxies, *unnamed)
             self._cell.set(HostProxies(proxies, lacking))
-            if proxies != before.proxies or lacking != before.lacking:
-                self._keep_tokens(proxies, lacking)
             look = functools.partial(self._binder.look, proxies)
             found = await finish(look)
             self._put(proxies=proxies, lacking=lacking, bindings=found)
-        self.ask_consul()
-
-    def _keep_tokens(
-        self, proxies: tuple[Proxy, ...], lacking: tuple[str, ...]
-    ) -> None:
-        if self._keeper is not None:
-            self._keeper.want(proxies, all_named=not lacking)
-            self._put(tokens=self._keeper.tokens.value)
-
-    def ask_consul(self) -> None:
-        """Have Consul asked about the proxies that have their id and token."""
-        inputs = self._inputs.value or Inputs()
-        if self._central is None or inputs.proxies is None:
-            return
-        if self._asked[0] is inputs.proxies and self._asked[1] is inputs.tokens:
-            return
-        self._asked = inputs.proxies, inputs.tokens
-        tokens = inputs.tokens or Tokens()
-        self._central.want(
-            {
-                proxy: tokens.secrets.get(key_of(proxy), "")
-                for proxy in inputs.proxies
-                if proxy.id
-                and (
-                    key_of(proxy) not in tokens.needed
-                    or key_of(proxy) in tokens.secrets
-                )
-            }
-        )
 
     def _put(self, **changed: object) -> None:
         current = self._inputs.value or Inputs()

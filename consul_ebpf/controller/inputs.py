@@ -5,13 +5,10 @@ from dataclasses import dataclass, field
 from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.controller.outcomes import Trouble
 from consul_ebpf.kernel.pods import UNBOUND, Bindings, place_of
-from consul_ebpf.model.values import PooledServer, Proxy
+from consul_ebpf.model.answers import Missing
+from consul_ebpf.model.token_keys import NOT_YET, Tokens, token_of
+from consul_ebpf.model.values import BootstrapParams, PooledServer, Proxy
 from consul_ebpf.proxies.params import Params
-from consul_ebpf.tokens.keeper import Tokens
-from consul_ebpf.tokens.keys import key_of
-
-ASKING = "Consul is being asked for it"
-"""Why a bootstrap waits, before there is an answer."""
 
 NO_ID = "Consul does not know it yet (no id)"
 """Why a bootstrap waits of a proxy of which only the key is known."""
@@ -49,28 +46,25 @@ class Inputs:
 
 def secret(inputs: Inputs, proxy: Proxy) -> str:
     """Return a proxy's ACL token; empty: there is none, or none yet."""
-    tokens = inputs.tokens
-    return tokens.secrets.get(key_of(proxy), "") if tokens else ""
+    token = token_of(proxy, inputs.tokens)
+    return "" if isinstance(token, Missing) else token
 
 
-def secret_there(inputs: Inputs, proxy: Proxy) -> bool:
-    """Whether a proxy has its ACL token, or needs none."""
-    tokens = inputs.tokens
-    return (
-        not tokens or key_of(proxy) not in tokens.needed or bool(secret(inputs, proxy))
-    )
+def params_of(proxy: Proxy, inputs: Inputs) -> BootstrapParams | Missing | None:
+    """Return what Consul says of a proxy's bootstrap; None: it is not asked."""
+    if inputs.params is None:
+        return None
+    return inputs.params.get(proxy.key, NOT_YET)
 
 
 def waits(proxy: Proxy, inputs: Inputs) -> Trouble | None:
     """Say what a proxy's bootstrap has to wait for; None: for nothing."""
     if not proxy.id:
         return Trouble(NO_ID, NO_BOOTSTRAP, fleeting=True)
-    tokens, params = inputs.tokens or Tokens(), inputs.params
-    if not secret_there(inputs, proxy):
-        why = tokens.waiting.get(key_of(proxy))
-        cause = f"no ACL token yet: {why or ASKING}"
-        return Trouble(cause, NO_BOOTSTRAP, fleeting=why is None)
-    if params is not None and proxy.key not in params.found:
-        why = params.waiting.get(proxy.key)
-        return Trouble(why or ASKING, NO_BOOTSTRAP, fleeting=why is None)
+    token, params = token_of(proxy, inputs.tokens), params_of(proxy, inputs)
+    if isinstance(token, Missing):
+        cause = f"no ACL token yet: {token}"
+        return Trouble(cause, NO_BOOTSTRAP, fleeting=token.quiet)
+    if isinstance(params, Missing):
+        return Trouble(params.why, NO_BOOTSTRAP, fleeting=params.quiet)
     return None

@@ -19,10 +19,10 @@ from consul_ebpf.base.threads import finish
 from consul_ebpf.controller.outcomes import Converged, Served
 from consul_ebpf.model.errors import KernelError, UnsupportedError
 from consul_ebpf.model.seams import Namespaces
+from consul_ebpf.model.token_keys import HOST, key_of, named
 from consul_ebpf.model.values import KernelState, Vip
 from consul_ebpf.planning.sockets import sockets_of
 from consul_ebpf.tokens.keeper import TokenKeeper
-from consul_ebpf.tokens.keys import HOST, key_of, named
 from consul_ebpf.tokens.memory import Retired
 
 logger = logging.getLogger(__name__)
@@ -108,13 +108,6 @@ class Rotator:
                         name = f"rotation of {named(each.key)}"
                         rotate = functools.partial(self._rotate, each)
                         tasks.create_task(keep_running(name, rotate), name=name)
-
-    def doubt(self, again: Sequence[Vip]) -> None:
-        """Have the tokens looked at of proxies that connected anew."""
-        vips = set(again)
-        for key, theirs in (self.written.value or Written()).files.items():
-            if not vips.isdisjoint(theirs):
-                self._keeper.doubt(key)
 
     async def _rotate(self, retired: Retired) -> None:
         """See one old token off."""

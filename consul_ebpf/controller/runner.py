@@ -166,8 +166,6 @@ class Runner:
         self._proxies = ProxyFollower(
             workloads,
             namespaces,
-            keeper,
-            central,
             inputs=self._inputs,
             cell=self.cells.proxies,
         )
@@ -291,7 +289,6 @@ class Runner:
         assert self._keeper is not None  # noqa: S101  # else this is no work
         async for tokens in self._keeper.tokens.changes():
             self._put(tokens=tokens)
-            self._proxies.ask_consul()
 
     async def _follow_central(self) -> None:
         assert self._central is not None  # noqa: S101  # else this is no work
@@ -307,8 +304,6 @@ class Runner:
                 again = moves.see(await self.read(), self._ids)
             except KernelError:
                 continue  # the upkeep says so
-            if self._rotator is not None:
-                self._rotator.doubt(again)
             self._note_reconnects(again)
 
     def _note_reconnects(self, again: tuple[Vip, ...]) -> None:

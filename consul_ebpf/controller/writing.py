@@ -22,17 +22,18 @@ from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.controller.inputs import (
     NO_BOOTSTRAP,
     Inputs,
+    params_of,
     secret,
-    secret_there,
     waits,
 )
 from consul_ebpf.controller.outcomes import Served, Trouble
 from consul_ebpf.controller.placing import bare
 from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.model.answers import Missing
 from consul_ebpf.model.errors import ConsulEbpfError, InvalidProxyError
 from consul_ebpf.model.seams import BootstrapRenderer, Noting
+from consul_ebpf.model.token_keys import token_of
 from consul_ebpf.model.values import BootstrapParams, PlacedProxy, Proxy
-from consul_ebpf.proxies.params import Params
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +55,9 @@ class _Basis:
     """All that a proxy's files are made from."""
 
     placed: PlacedProxy
-    token: str = field(repr=False)
+    token: str | Missing = field(repr=False)
     tls: TlsMaterial | None = field(repr=False)
-    params: BootstrapParams | None
-    waits: Trouble | None
-    overdue: bool
+    params: BootstrapParams | Missing | None
 
 
 class Writer:
@@ -151,10 +150,11 @@ class Writer:
         """Render, unless it has to wait; an old bootstrap is better than none."""
         proxy = placed.proxy
         why = waits(proxy, inputs)
-        params = inputs.params or Params()
+        found = params_of(proxy, inputs)
         if why is not None:
-            overdue = proxy.key in params.overdue and secret_there(inputs, proxy)
-            if there or not overdue or not proxy.id:
+            overdue = isinstance(found, Missing) and found.overdue
+            token = token_of(proxy, inputs.tokens)
+            if there or not overdue or not proxy.id or isinstance(token, Missing):
                 return _Made(trouble=None if there else why)
             logger.warning(
                 "proxy %s: its bootstrap is written without what Consul says of it"
@@ -163,13 +163,13 @@ class Writer:
                 why.cause,
                 extra=event("without_central"),
             )
-        found = params.found.get(proxy.key)
+        params = None if isinstance(found, Missing) else found
         try:
             with boundary(InvalidProxyError, "its bootstrap cannot be made"):
-                bootstrap = self._renderer.render(placed, found)
+                bootstrap = self._renderer.render(placed, params)
                 notes: tuple[str, ...] = ()
                 if isinstance(self._renderer, Noting):
-                    notes = tuple(self._renderer.notes(placed, found))
+                    notes = tuple(self._renderer.notes(placed, params))
         except ConsulEbpfError as error:
             cause = bare(proxy, str(error))
             return _Made(trouble=Trouble(cause, STAYS if there else NO_BOOTSTRAP))
@@ -198,14 +198,11 @@ class Writer:
 
 def _basis(placed: PlacedProxy, inputs: Inputs) -> _Basis:
     proxy = placed.proxy
-    params = inputs.params
     return _Basis(
         placed,
-        secret(inputs, proxy),
+        token_of(proxy, inputs.tokens),
         inputs.tls,
-        params.found.get(proxy.key) if params else None,
-        waits(proxy, inputs),
-        overdue=params is not None and proxy.key in params.overdue,
+        params_of(proxy, inputs),
     )
 
 

@@ -85,3 +85,7 @@ class ConsulError(ConsulEbpfError):
 
 class TokenPendingError(ConsulError):
     """An ACL token is configured, but there is none yet; the log says why."""
+
+
+class TokenRefusedError(ConsulError):
+    """The servers do not accept an ACL token: it is gone, or lacks a permission."""

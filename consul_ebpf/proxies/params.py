@@ -1,7 +1,7 @@
 """What Consul says of each proxy's bootstrap, asked for again and again.
 
-Consul tells nobody when it changes, so it is asked: as soon as a proxy is known, and
-then every so often. A failure leaves what is known; it is never fatal.
+Consul tells nobody when it changes. So it is asked as soon as a proxy has its id and
+token, and then every so often. A failure is never fatal: what is known stays.
 """
 
 import asyncio
@@ -14,46 +14,38 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from consul_ebpf.base.boundary import boundary
-from consul_ebpf.base.latest import Latest
+from consul_ebpf.base.collecting import Collector
+from consul_ebpf.base.latest import Changes, Latest
 from consul_ebpf.base.retry import growing
 from consul_ebpf.base.timing import timed
-from consul_ebpf.model.errors import ConsulError
-from consul_ebpf.model.values import BootstrapParams, Proxy
+from consul_ebpf.model.answers import Answers, Missing
+from consul_ebpf.model.errors import ConsulError, TokenRefusedError
+from consul_ebpf.model.token_keys import Tokens, token_of
+from consul_ebpf.model.values import BootstrapParams, HostProxies, Proxy
 
 logger = logging.getLogger(__name__)
 
-AGAIN = 0.25
-"""Seconds after a failure; twice as long after each further one, up to `AT_MOST`."""
-AT_MOST = 30.0
+RETRY_SECONDS = 0.25
+"""After a failure; twice as long after each further one."""
+LONGEST_RETRY_SECONDS = 30.0
 
-TELL = 3
-"""Failures in a row after which it is told: at a start no server is known at first."""
+TELL_AFTER = 3
+"""Failures in a row until the answer is why: at a start no server is known at first."""
 
-EARLY = 0.001
-"""Seconds: a timer may wake that much before its time, and must not wake in vain."""
+EARLY_SECONDS = 0.001
+"""A timer may wake that much before its time, and must not wake in vain."""
 
 AT_ONCE = 16
 """Questions to the servers at the same time."""
 
-TOGETHER = 1.0
-MANY = 20_000
-"""Seconds that answers wait for others where there are so many proxies; less for
-fewer. Each time all that is known is told anew."""
+Params = Answers[str, BootstrapParams | None]
+"""By proxy key. A value of None: the servers know no such question."""
 
 Ask = Callable[[Proxy, str], Awaitable[BootstrapParams | None]]
-"""Asks for a proxy with its token; None: the servers know no such question."""
+"""Asks for a proxy with its token, which is empty where it needs none.
 
-
-@dataclass(frozen=True, slots=True)
-class Params:
-    """What is known, by proxy key, and why the rest is not.
-
-    `overdue` are those that have waited long enough: better a bootstrap without.
-    """
-
-    found: Mapping[str, BootstrapParams | None] = field(default_factory=dict)
-    waiting: Mapping[str, str] = field(default_factory=dict)
-    overdue: frozenset[str] = frozenset()
+Raises `ConsulError`; `TokenRefusedError` where the servers do not accept the token.
+"""
 
 
 @dataclass(slots=True)
@@ -66,56 +58,93 @@ class _Question:
 
 
 class CentralConfig:
-    """Follows the parameters of the proxies it is told; `params` has the newest."""
+    """Asks for every proxy that has its id and token; `params` has the answers.
+
+    One that got no answer for `patience` seconds is `overdue`.
+
+    Args:
+        ask: asks the servers.
+        refresh: seconds from an answer to the next question for the same proxy.
+        patience: seconds.
+        proxies: whom to ask for.
+        tokens: what to ask with.
+        refused: filled with how often a proxy's token was refused, by proxy key.
+    """
 
     def __init__(
-        self, ask: Ask, refresh: float, patience: float = float("inf")
+        self,
+        ask: Ask,
+        refresh: float,
+        patience: float = float("inf"),
+        *,
+        proxies: Latest[HostProxies],
+        tokens: Latest[Tokens],
+        refused: Latest[Mapping[str, int]] | None = None,
     ) -> None:
-        """Ask by `ask`, each proxy every `refresh` seconds.
-
-        One that got no answer for `patience` seconds is overdue.
-        """
         self._ask = ask
         self._refresh = refresh
         self._patience = patience
-        self._overdue: set[str] = set()
+        self._proxies = proxies
+        self._tokens = tokens
+        self._refused: Latest[Mapping[str, int]] = refused or Latest()
         self._questions: dict[str, _Question] = {}
-        self._found: dict[str, BootstrapParams | None] = {}
-        self._waiting: dict[str, str] = {}
         self._due: list[tuple[float, int, _Question]] = []
-        """A heap of when to ask what; one that is not its question's own is old."""
+        """A heap of when to ask what. A question whose time is another by now, or that
+        is no longer asked, is skipped. One task for each proxy would be simpler, but
+        takes 54 MB for 20,000."""
         self._order = itertools.count()
         self._sooner = asyncio.Event()
-        self._telling: asyncio.TimerHandle | None = None
-        self._free = asyncio.Semaphore(AT_ONCE)
-        self.params: Latest[Params] = Latest()
-        self.params.set(Params())
+        self._turn = asyncio.Lock()
+        """Whose turn it is to wait for the next question."""
+        self._collector = Collector[str, BootstrapParams | None]()
 
     def __repr__(self) -> str:
-        return f"<CentralConfig {len(self._found)} of {len(self._questions)} proxies>"
+        return f"<CentralConfig of {len(self._questions)} proxies>"
 
-    def want(self, proxies: Mapping[Proxy, str]) -> None:
-        """Follow exactly these proxies, each with its token (empty: none)."""
-        now = asyncio.get_running_loop().time()
-        before, self._questions = self._questions, {}
-        for proxy, token in proxies.items():
-            old = before.get(proxy.key)
-            if old is not None and old.proxy.id != proxy.id:
-                self._forget(proxy.key)  # it was another's
-            if old is None or old.proxy != proxy:
-                old = _Question(proxy, token, now)
-                self._ask_at(now, old)
-            elif old.token != token and proxy.key not in self._found:
-                self._ask_at(now, old)  # the other token was the reason, perhaps
-            old.token = token
-            self._questions[proxy.key] = old
-        for gone in before.keys() - self._questions.keys():
-            self._forget(gone)
+    @property
+    def params(self) -> Latest[Params]:
+        """What Consul said last of each proxy, or why that is not known."""
+        return self._collector.answers
 
-    def _forget(self, key: str) -> None:
-        self._found.pop(key, None)
-        self._waiting.pop(key, None)
-        self._overdue.discard(key)
+    async def run(self) -> None:
+        """Ask, until cancelled."""
+        self._questions.clear()
+        self._due.clear()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow(), name="proxies to ask for")
+            for _ in range(AT_ONCE):
+                tasks.create_task(self._ask_due(), name="questions")
+
+    async def _follow(self) -> None:
+        """Ask for exactly the proxies there are, each with its newest token."""
+        changes = Changes(self._proxies, self._tokens)
+        while True:
+            await changes.wait()
+            proxies = (self._proxies.value or HostProxies()).proxies
+            now = asyncio.get_running_loop().time()
+            before, self._questions = self._questions, {}
+            for proxy in proxies:
+                token = token_of(proxy, self._tokens.value)
+                if proxy.id and not isinstance(token, Missing):
+                    old = before.get(proxy.key)
+                    self._questions[proxy.key] = self._question_for(
+                        proxy, token, now, old
+                    )
+            self._collector.drop(before.keys() - self._questions.keys())
+
+    def _question_for(
+        self, proxy: Proxy, token: str, now: float, old: _Question | None
+    ) -> _Question:
+        """Return the question there is for a proxy, or a new one that is due now."""
+        if old is not None and old.proxy.id != proxy.id:
+            self._collector.drop([proxy.key])  # it was another's
+        if old is None or old.proxy != proxy:
+            old = _Question(proxy, token, now)
+            self._ask_at(now, old)
+        elif old.token != token and not self._collector.has_value(proxy.key):
+            self._ask_at(now, old)  # the other token may have been the reason
+        old.token = token
+        return old
 
     def _ask_at(self, due: float, question: _Question) -> None:
         question.due = due
@@ -123,70 +152,64 @@ class CentralConfig:
         if self._due[0][2] is question:
             self._sooner.set()
 
-    async def run(self) -> None:
-        """Ask, until cancelled."""
-        loop = asyncio.get_running_loop()
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                while self._due and self._due[0][0] <= loop.time() + EARLY:
-                    due, _, question = heapq.heappop(self._due)
-                    wanted = self._questions.get(question.proxy.key) is question
-                    if wanted and due == question.due:
-                        tasks.create_task(self._put(question))
-                self._sooner.clear()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout_at(
-                        self._due[0][0] if self._due else None
-                    ):
-                        await self._sooner.wait()
+    def _is_asked(self, question: _Question) -> bool:
+        return self._questions.get(question.proxy.key) is question
 
-    async def _put(self, question: _Question) -> None:
+    async def _ask_due(self) -> None:
+        """Ask one question after the other; `AT_ONCE` of these run."""
+        loop = asyncio.get_running_loop()
+        while True:
+            async with self._turn:
+                question = await self._next_due()
+            pause = await self._ask_now(question)
+            jitter = random.uniform(1.0, 1.2)  # noqa: S311
+            self._ask_at(loop.time() + pause * jitter, question)
+
+    async def _next_due(self) -> _Question:
+        """Wait until a question is due, and take it from the heap."""
+        loop = asyncio.get_running_loop()
+        while True:
+            while self._due and self._due[0][0] <= loop.time() + EARLY_SECONDS:
+                due, _, question = heapq.heappop(self._due)
+                if self._is_asked(question) and due == question.due:
+                    return question
+            self._sooner.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._due[0][0] if self._due else None):
+                    await self._sooner.wait()
+
+    async def _ask_now(self, question: _Question) -> float:
+        """Ask once; return in how many seconds to ask again."""
         proxy = question.proxy
         try:
-            async with self._free:
-                with boundary(ConsulError, "Consul's answer"), timed("central"):
-                    answer = await self._ask(proxy, question.token)
+            with boundary(ConsulError, "Consul's answer"), timed("central"):
+                answer = await self._ask(proxy, question.token)
         except ConsulError as error:
-            pause = growing(question.failures, AGAIN, AT_MOST)
-            question.failures += 1
-            waited = asyncio.get_running_loop().time() - question.since
-            self._fail(question, str(error), overdue=waited >= self._patience)
-            if waited < self._patience:
-                pause = min(pause, self._patience - waited)
-        else:
-            pause = self._refresh
-            question.failures = 0
-            known = proxy.key in self._found and self._found[proxy.key] == answer
-            if self._questions.get(proxy.key) is question and not known:
-                self._waiting.pop(proxy.key, None)
-                self._overdue.discard(proxy.key)
-                self._found[proxy.key] = answer
-                self._publish()
-        jitter = random.uniform(1.0, 1.2)  # noqa: S311
-        self._ask_at(asyncio.get_running_loop().time() + pause * jitter, question)
+            return self._note_failure(question, error)
+        question.failures = 0
+        if self._is_asked(question):
+            self._collector.put(proxy.key, answer)
+        return self._refresh
 
-    def _fail(self, question: _Question, why: str, *, overdue: bool) -> None:
-        proxy = question.proxy
-        if self._questions.get(proxy.key) is not question:
-            return
-        if proxy.key in self._found:
-            logger.debug("bootstrap of proxy %s: %s; it stays", proxy.name, why)
-            return
-        if overdue:
-            self._overdue.add(proxy.key)
-        if overdue or question.failures >= TELL:
-            self._waiting[proxy.key] = why
-            self._publish()
+    def _note_failure(self, question: _Question, error: ConsulError) -> float:
+        """Say why there is no answer; return in how many seconds to ask again."""
+        now = asyncio.get_running_loop().time()
+        pause = growing(question.failures, RETRY_SECONDS, LONGEST_RETRY_SECONDS)
+        question.failures += 1
+        left = question.since + self._patience - now
+        overdue = left <= 0
+        key = question.proxy.key
+        if self._is_asked(question):
+            if isinstance(error, TokenRefusedError):
+                self._note_refusal(key)
+            if self._collector.has_value(key):
+                logger.debug("bootstrap of proxy %s: %s; it stays", key, error)
+            elif overdue or question.failures >= TELL_AFTER:
+                self._collector.put(key, Missing(str(error), overdue=overdue))
+        return pause if overdue else min(pause, left)
 
-    def _publish(self) -> None:
-        """Tell soon: answers that come one after the other are told together."""
-        if self._telling is None:
-            delay = min(TOGETHER, len(self._questions) * TOGETHER / MANY)
-            loop = asyncio.get_running_loop()
-            self._telling = loop.call_later(delay, self._tell)
-
-    def _tell(self) -> None:
-        self._telling = None
-        self.params.set(
-            Params(dict(self._found), dict(self._waiting), frozenset(self._overdue))
-        )
+    def _note_refusal(self, key: str) -> None:
+        """Publish that the servers did not accept a proxy's token once more."""
+        before = self._refused.value or {}
+        times = {each: n for each, n in before.items() if each in self._questions}
+        self._refused.set(times | {key: times.get(key, 0) + 1})

@@ -159,7 +159,11 @@ class ServerPool:
             async with asyncio.TaskGroup() as tasks:
                 follow = keep_running("servers", self._follow, fatal=(ConfigError,))
                 tasks.create_task(follow, name="server source")
-                probes = for_each(self._watched, self._watch_health, name="probe of")
+                probes = for_each(
+                    self._watched.changes(),
+                    self._watch_health,
+                    name=lambda id_: f"probe of {id_}",
+                )
                 tasks.create_task(probes, name="probes")
         except BaseExceptionGroup as group:
             error = group.exceptions[0]

@@ -8,9 +8,10 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 
 from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.base.timing import timed
+from consul_ebpf.model.answers import Missing
 from consul_ebpf.model.errors import ConsulError
+from consul_ebpf.model.token_keys import named
 from consul_ebpf.model.values import Login
-from consul_ebpf.tokens.keys import named
 from consul_ebpf.tokens.memory import Session
 from consul_ebpf.tokens.shared import Shared
 
@@ -22,9 +23,9 @@ that it may make is to be logged out."""
 
 
 async def log_in(
-    key: str, how: Login, shared: Shared, take: Callable[[str, str], None]
+    key: str, how: Login, shared: Shared, answer: Callable[[Missing], None]
 ) -> str:
-    """Return a new token's secret; meanwhile `take` hears why there is none."""
+    """Return a new token's secret; meanwhile `answer` is given why there is none."""
     reasons = Reasons(logger, "login_failed")
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(ConsulError),
@@ -38,7 +39,7 @@ async def log_in(
             except ConsulError as error:
                 why = f"login at auth method {how.auth_method}: {error}"
                 reasons.report((f"{named(key)}: {why}; trying again",))
-                take("", why)
+                answer(Missing(why))
                 raise
     raise AssertionError  # it is tried for ever
 

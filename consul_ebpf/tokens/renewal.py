@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 from consul_ebpf.base.events import event
 from consul_ebpf.base.retry import growing
+from consul_ebpf.model.answers import Missing
 from consul_ebpf.model.lifetime import UNKNOWN, Lifetime
+from consul_ebpf.model.token_keys import named
 from consul_ebpf.model.values import Login
 from consul_ebpf.tokens.arrival import Arrival
-from consul_ebpf.tokens.keys import named
 from consul_ebpf.tokens.life import FLOOR, Learned, renew_in
 from consul_ebpf.tokens.logging_in import log_in
 from consul_ebpf.tokens.memory import Session
@@ -38,7 +39,7 @@ class Renewal:
         key: whose the token is.
         how: the login.
         shared: with the other keys.
-        take: called with a new token, or with "" and why there is none.
+        answer: takes each new token, or why there is none.
     """
 
     def __init__(
@@ -46,12 +47,12 @@ class Renewal:
         key: str,
         how: Login,
         shared: Shared,
-        take: Callable[[str, str], None],
+        answer: Callable[[str | Missing], None],
     ) -> None:
         self._key = key
         self._how = how
         self._shared = shared
-        self._take = take
+        self._answer = answer
         self._doubted = asyncio.Event()
         self._again = False
         """Whether the last look was at a token that was doubted."""
@@ -62,8 +63,8 @@ class Renewal:
     def __repr__(self) -> str:
         return f"<Renewal of {self._named}>"
 
-    def doubt(self) -> None:
-        """Look soon whether the token is still accepted."""
+    def check_token_soon(self) -> None:
+        """Ask the servers soon whether they still accept the token."""
         self._doubted.set()
 
     async def run(self) -> None:
@@ -76,8 +77,8 @@ class Renewal:
         else:
             # The only use of the wall clock; if it jumped the token is refused, or new.
             made = loop.time() - max(0.0, clock() - session.made)
-            self._take(session.secret, "")
-            self.doubt()
+            self._answer(session.secret)
+            self.check_token_soon()
         died_young = 0
         while True:
             session, refused = await self._until_due(session, made)
@@ -164,7 +165,7 @@ class Renewal:
         before = sessions.current.get(self._key)
         given_up = 0
         while True:
-            secret = await log_in(self._key, self._how, self._shared, self._take)
+            secret = await log_in(self._key, self._how, self._shared, self._answer)
             session = Session(self._how, secret, self._shared.clock())
             try:
                 await sessions.begin(self._key, session)
@@ -179,7 +180,7 @@ class Renewal:
                 await sessions.promote(self._key, session)
             finally:  # also where its proxy goes in this very moment
                 await sessions.give_up(self._key)
-            self._take(secret, "")
+            self._answer(secret)
             logger.info(
                 "%s: logged in at auth method %s%s",
                 self._named,
@@ -191,4 +192,4 @@ class Renewal:
 
     def _say_waiting(self, why: str) -> None:
         logger.warning("%s: %s", self._named, why)
-        self._take("", why)
+        self._answer(Missing(why))

@@ -1,6 +1,7 @@
 """What asks Consul: sources, probes, calls and tokens of one configuration."""
 
 import asyncio
+import functools
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from ipaddress import IPv4Network
@@ -11,6 +12,7 @@ from consul_ebpf.base.reading import PLAIN, Reader
 from consul_ebpf.base.tls import TlsFiles
 from consul_ebpf.config import proxies as entries
 from consul_ebpf.config.schema import Config, Consul, Tls
+from consul_ebpf.controller.cells import Cells
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.seams import HealthProbe, ServerSource
 from consul_ebpf.model.values import (
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
     from consul_ebpf.tokens.keeper import TokenKeeper
     from consul_ebpf.tokens.memory import TokenMemory
 
-REFUSALS = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
-"""Answers to a call that may mean that its token is gone."""
-
 LOOK_TIMEOUT = 5.0
 """Seconds that a command which looks gives the source of servers."""
 
@@ -49,6 +48,8 @@ class Parts:
         """Make them; `reader` reads the tokens' files."""
         self._config = config
         self._reader = reader
+        self.cells = Cells()
+        """What flows between these parts and the runner's."""
         self.tls = _tls_files(config.consul.tls)
         self.pool: ServerPool | None = None
 
@@ -110,7 +111,14 @@ class Parts:
             reader=self._reader,
         )
         default = entries.to_credentials(consul.credentials)
-        return TokenKeeper(acl, self._token_memory, default, reader=self._reader)
+        return TokenKeeper(
+            acl,
+            self._token_memory,
+            default,
+            proxies=self.cells.proxies,
+            doubts=(self.cells.reconnected, self.cells.refused),
+            reader=self._reader,
+        )
 
     @cached_property
     def _token_memory(self) -> "TokenMemory":
@@ -125,7 +133,7 @@ class Parts:
             ConsulError: it is a login's, and the controller has not logged in.
         """
         from consul_ebpf.client.token import TokenFile  # noqa: PLC0415
-        from consul_ebpf.tokens.keys import HOST  # noqa: PLC0415
+        from consul_ebpf.model.token_keys import HOST  # noqa: PLC0415
 
         credentials = entries.to_credentials(self._config.consul.credentials)
         key = HOST
@@ -232,22 +240,17 @@ class Parts:
     def central(self) -> "CentralConfig":
         """Make what asks Consul about the bootstraps."""
         from consul_ebpf.client.dataplane import bootstrap_params  # noqa: PLC0415
-        from consul_ebpf.client.rpc import CallError  # noqa: PLC0415
         from consul_ebpf.proxies.params import CentralConfig  # noqa: PLC0415
-        from consul_ebpf.tokens.keys import key_of  # noqa: PLC0415
-
-        async def ask(proxy: Proxy, token: str) -> BootstrapParams | None:
-            try:
-                return await bootstrap_params(self.calls, proxy, token)
-            except CallError as error:
-                if error.code == "UNIMPLEMENTED":  # Consul before 1.13
-                    return None
-                if error.code in REFUSALS:
-                    self.keeper.doubt(key_of(proxy))
-                raise
 
         bootstrap = self._config.bootstrap
-        return CentralConfig(ask, bootstrap.refresh, bootstrap.patience)
+        return CentralConfig(
+            functools.partial(bootstrap_params, self.calls),
+            bootstrap.refresh,
+            bootstrap.patience,
+            proxies=self.cells.proxies,
+            tokens=self.keeper.tokens,
+            refused=self.cells.refused,
+        )
 
     def _ready(self) -> "list[Server]":
         servers = self.pool.servers if self.pool else ()

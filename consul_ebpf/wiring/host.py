@@ -98,6 +98,7 @@ def build_runner(
         port=config.kernel.vip_port,
         reserved=dns.reserved(config.dns),
         seed=host_seed(),
+        cells=parts.cells,
         keeper=parts.keeper,
         central=parts.central(),
         tls=None if config.consul.tls.disabled else parts.tls.material,

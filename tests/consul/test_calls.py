@@ -100,7 +100,9 @@ async def test_the_next_server_is_asked(cluster: ConsulCluster) -> None:
     calls = ServerCalls(lambda: [dead, alive], insecure_channel)
     proxy = Proxy(cluster.register_proxy("web"), "host1-virtual")
     token = cluster.management_token
-    assert (await bootstrap_params(calls, proxy, token)).identity == "web"
+    found = await bootstrap_params(calls, proxy, token)
+    assert found is not None
+    assert found.identity == "web"
     await calls.aclose()
     calls = ServerCalls(lambda: [dead], insecure_channel)
     with pytest.raises(ConsulError, match=r"no Consul server answers .*UNAVAILABLE"):

@@ -13,10 +13,9 @@ from consul_ebpf import Credentials, Login, Proxy, Server
 from consul_ebpf.client.acl import ConsulAcl
 from consul_ebpf.client.calls import ServerCalls
 from consul_ebpf.client.channels import insecure_channel
-from consul_ebpf.tokens.keeper import TokenKeeper
-from consul_ebpf.tokens.memory import TokenMemory
 from tests.lab.consul import GRPC_PORT, ConsulCluster
 from tests.lab.jwt import METHOD, Issuer
+from tests.lab.tokens import Tokens
 
 pytestmark = pytest.mark.consul
 
@@ -55,26 +54,20 @@ class Host:
         servers = [Server.at(each, GRPC_PORT) for each in cluster.addresses]
         self.calls = CountingCalls(lambda: servers, insecure_channel)
         acl = ConsulAcl(self.calls, cluster.http_addresses)
-        self.keeper = TokenKeeper(acl, TokenMemory(directory), None)
+        self.tokens = Tokens(acl, directory)
 
     async def secret(self, key: str, but: str = "") -> str:
         async with asyncio.timeout(20):
-            async for tokens in self.keeper.tokens.changes():
-                found = tokens.secrets.get(key, "")
-                if found and found != but:
-                    return found
-        raise AssertionError
+            return await self.tokens.secret(key, but)
 
 
 @asynccontextmanager
 async def serving(cluster: ConsulCluster, directory: Path) -> AsyncIterator[Host]:
     host = Host(cluster, directory)
-    task = asyncio.create_task(host.keeper.run())
     try:
-        yield host
+        async with host.tokens.kept():
+            yield host
     finally:
-        task.cancel()
-        await asyncio.wait([task])
         await host.calls.aclose()
 
 
@@ -98,7 +91,7 @@ async def test_fault_95_tokens_without_a_ttl_are_hardly_asked_about(
 ) -> None:
     """A look at each in a minute; doubted all the time, one a second for all."""
     async with serving(cluster, tmp_path) as host:
-        host.keeper.want(proxies(issuer, PROXIES))
+        host.tokens.want(proxies(issuer, PROXIES))
         for n in range(PROXIES):
             await host.secret(f"web-{n}")
         file = json.loads((tmp_path / "tokens.json").read_text())["content"]
@@ -110,7 +103,7 @@ async def test_fault_95_tokens_without_a_ttl_are_hardly_asked_about(
         end = time.monotonic() + 10
         while time.monotonic() < end:
             for n in range(PROXIES):
-                host.keeper.doubt(f"web-{n}")
+                host.tokens.doubt(f"web-{n}")
             await asyncio.sleep(0.2)
         assert 5 <= host.calls.looks <= 14
         assert len(issuer.tokens(cluster)) == PROXIES
@@ -122,12 +115,12 @@ async def test_fault_94_a_deleted_token_is_replaced_once(
     """Ten seconds after its login; no further login for as long as one looks."""
     before = made(issuer, cluster)
     async with serving(cluster, tmp_path) as host:
-        host.keeper.want(proxies(issuer, 1))
+        host.tokens.want(proxies(issuer, 1))
         first = await host.secret("web-0")
         await asyncio.sleep(10)
         (accessor,) = made(issuer, cluster) - before
         cluster.call("DELETE", f"/v1/acl/token/{accessor}")
-        host.keeper.doubt("web-0")
+        host.tokens.doubt("web-0")
         second = await host.secret("web-0", but=first)
         (one,) = made(issuer, cluster) - before
         await asyncio.sleep(40)

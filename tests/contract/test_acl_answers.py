@@ -17,10 +17,9 @@ from consul_ebpf.client.channels import insecure_channel
 from consul_ebpf.client.messages import LoginResponse
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.lifetime import FOREVER, UNKNOWN
+from consul_ebpf.model.token_keys import HOST
 from consul_ebpf.model.values import Credentials, Login, Server
-from consul_ebpf.tokens.keeper import TokenKeeper
-from consul_ebpf.tokens.keys import HOST
-from consul_ebpf.tokens.memory import TokenMemory
+from tests.lab.tokens import Tokens
 
 BEARER = "the-bearer"
 HOW = Login("jwt", bearer_token=BEARER)
@@ -158,14 +157,11 @@ async def test_fault_91_a_keeper_outlives_them(
 ) -> None:
     """It says so once, and asks again."""
     async with by_http(b"[]") as acl:
-        keeper = TokenKeeper(acl, TokenMemory(tmp_path), Credentials(login=HOW))
-        task = asyncio.create_task(keeper.run())
-        async for tokens in keeper.tokens.changes():
-            if tokens.waiting:
-                break
-        await asyncio.sleep(2)
-        assert not task.done()
-        assert "holds no token" in tokens.waiting[HOST]
-        task.cancel()
-        await asyncio.wait([task])
+        host = Tokens(acl, tmp_path, Credentials(login=HOW))
+        async with host.kept():
+            async for _ in host.keeper.tokens.changes():
+                if "holds no token" in host.missing[HOST]:
+                    break
+            await asyncio.sleep(2)
+            assert "holds no token" in host.missing[HOST]
     assert caplog.text.count("holds no token") == 1

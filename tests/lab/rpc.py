@@ -19,6 +19,8 @@ async def params_of(
     """Ask for a proxy's parameters."""
     calls = calls_to(cluster)
     try:
-        return await bootstrap_params(calls, proxy, token)
+        found = await bootstrap_params(calls, proxy, token)
     finally:
         await calls.aclose()
+    assert found is not None
+    return found

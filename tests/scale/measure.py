@@ -23,6 +23,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from consul_ebpf.controller.cells import Cells
 from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.controller.runner import Runner
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
@@ -159,19 +160,25 @@ class Host:
         token = directory / "the-token"
         token.write_text("5e2a1bd4-0000-0000-0000-000000000000")
         files = BootstrapFiles(directory / "run")
+        cells = Cells()
+        keeper = TokenKeeper(
+            FakeAcl(),
+            TokenMemory(directory),
+            Credentials(token_file=str(token)),
+            proxies=cells.proxies,
+        )
         self.runner = Runner(
+            cells=cells,
             pool=ServerPool(FakeServerSource(SERVERS), self.probe),
             workloads=self.workloads,
             backend=Tables(backend, self.counts),
             renderer=Renderer(EnvoyBootstrap(token_file=files.token_path), self.counts),
             files=files,
             memory=VipMemory(directory / "run"),
-            keeper=TokenKeeper(
-                FakeAcl(),
-                TokenMemory(directory),
-                Credentials(token_file=str(token)),
+            keeper=keeper,
+            central=CentralConfig(
+                self.ask, refresh=60.0, proxies=cells.proxies, tokens=keeper.tokens
             ),
-            central=CentralConfig(self.ask, refresh=60.0),
         )
 
     async def ask(self, proxy: Proxy, _token: str) -> BootstrapParams:

@@ -77,7 +77,9 @@ async def test_a_task_for_each_key_and_none_for_others() -> None:
             running.discard(key)
 
     keys.set({"a", "bad"})
-    task = asyncio.create_task(for_each(keys, work, name="token"))
+    task = asyncio.create_task(
+        for_each(keys.changes(), work, name=lambda key: f"token {key}")
+    )
     await asyncio.sleep(10)
     assert {"a"} == running
     assert 3 <= len(failed) <= 5
@@ -93,3 +95,37 @@ async def test_a_task_for_each_key_and_none_for_others() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not running
+
+
+async def test_what_is_between_comes_after_the_old_and_before_the_new() -> None:
+    """A key that is another by now never has two tasks, however slow the first ends."""
+    keys: Latest[Collection[tuple[str, int]]] = Latest()
+    said: list[str] = []
+
+    async def work(key: tuple[str, int]) -> None:
+        said.append(f"{key} begins")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(3)
+            said.append(f"{key} ends")
+
+    async def between(wanted: Collection[tuple[str, int]]) -> None:
+        said.append(f"between {wanted}")
+
+    each = for_each(keys.changes(), work, name=str, between=between)
+    task = asyncio.create_task(each)
+    for wanted in ([("a", 1)], [("a", 2)], []):
+        keys.set(wanted)
+        await asyncio.sleep(10)
+    task.cancel()
+    await asyncio.wait([task])
+    assert said == [
+        "between [('a', 1)]",
+        "('a', 1) begins",
+        "('a', 1) ends",
+        "between [('a', 2)]",
+        "('a', 2) begins",
+        "('a', 2) ends",
+        "between []",
+    ]

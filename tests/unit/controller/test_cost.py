@@ -20,6 +20,7 @@ from consul_ebpf.controller.round import Converger
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.model.seams import Applied
+from consul_ebpf.model.token_keys import Tokens
 from consul_ebpf.model.values import (
     BootstrapParams,
     PlacedProxy,
@@ -31,7 +32,6 @@ from consul_ebpf.model.values import (
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.params import Params
 from consul_ebpf.testing import MemoryMapBackend
-from consul_ebpf.tokens.keeper import Tokens
 
 PROXIES = tuple(Proxy(f"web-{n}", "host1") for n in range(2000))
 NEW = Proxy("new", "host1")
@@ -119,7 +119,7 @@ class Host:
         self.inputs = Inputs(
             SERVERS,
             PROXIES,
-            tokens=Tokens(frozenset({""}), {"": "one"}),
+            tokens=Tokens({"": "one"}),
             params=Params({each.id: BootstrapParams() for each in PROXIES}),
             tls=TlsMaterial(ca="ca"),
         )
@@ -169,7 +169,7 @@ def test_fault_132_a_death_costs_one_row(host: Host) -> None:
 
 def test_one_more_proxy_costs_one(host: Host) -> None:
     """One render, its files, who has which VIP; plans may move a proxy or two."""
-    params = Params({**host.inputs.params.found, NEW.id: BootstrapParams()})  # type: ignore[union-attr]
+    params = Params({**(host.inputs.params or {}), NEW.id: BootstrapParams()})
     with host.counted() as cost:
         done = host.converge(proxies=(*PROXIES, NEW), params=params)
     assert (done.proxies, done.refused) == (len(PROXIES) + 1, 0)
@@ -209,7 +209,7 @@ def test_nothing_new_costs_nothing(host: Host) -> None:
 def test_a_new_token_is_written_for_everybody(host: Host) -> None:
     """What changed for all costs all."""
     with host.counted() as cost:
-        host.converge(tokens=Tokens(frozenset({""}), {"": "two"}))
+        host.converge(tokens=Tokens({"": "two"}))
     assert len(cost.looked) == len(PROXIES)
     assert "two" in (host.directory / "web-1999" / "token.json").read_text()
 

@@ -20,11 +20,11 @@ from consul_ebpf import (
     Vip,
 )
 from consul_ebpf.controller.rotation import Rotator, Written
+from consul_ebpf.model.token_keys import HOST
 from consul_ebpf.model.values import VipCounters
 from consul_ebpf.testing import FakeAcl, FakeNamespaces
-from consul_ebpf.tokens.keeper import TokenKeeper
-from consul_ebpf.tokens.keys import HOST
 from consul_ebpf.tokens.memory import Retired, Session, TokenMemory
+from tests.lab.tokens import Tokens
 
 pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
 
@@ -39,12 +39,12 @@ class Host:
 
     def __init__(self, directory: Path) -> None:
         self.acl = FakeAcl(3600)
-        self.keeper = TokenKeeper(self.acl, TokenMemory(directory), DEFAULT)
+        self.tokens = Tokens(self.acl, directory, DEFAULT)
         self.namespaces = FakeNamespaces(sockets=dict.fromkeys((1, 2, 3), ONE))
         self.odd: Exception | None = None
         self.stayed: list[Vip] = []
         self.rotator = Rotator(
-            self.keeper, self.read, self.stay, namespaces=self.namespaces
+            self.tokens.keeper, self.read, self.stay, namespaces=self.namespaces
         )
 
     async def read(self) -> KernelState:
@@ -74,11 +74,11 @@ class Host:
     @asynccontextmanager
     async def rotating(self, *, until: int = 2) -> AsyncIterator[None]:
         """Run until as many logins were made; `secret-1` was in all files."""
-        work = (self.keeper.run(), self.rotator.run())
+        work = (self.tokens.keeper.run(), self.rotator.run())
         tasks = [asyncio.create_task(each) for each in work]
         try:
             self.write(*["secret-1"] * 3)
-            self.keeper.want([Proxy("web", "host1")])
+            self.tokens.want([Proxy("web", "host1")])
             while len(self.acl.logins) < until:
                 await asyncio.sleep(10)
             yield

@@ -28,11 +28,11 @@ from consul_ebpf.kernel.pods import UNBOUND, place_of
 from consul_ebpf.model.answers import Answers, Missing
 from consul_ebpf.model.errors import InvalidProxyError
 from consul_ebpf.model.seams import BootstrapRenderer
+from consul_ebpf.model.token_keys import Tokens
 from consul_ebpf.model.values import BootstrapParams, PlacedProxy, ProxyFiles
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.params import Params
 from consul_ebpf.testing.maps import MemoryMapBackend
-from consul_ebpf.tokens.keeper import Tokens
 
 FOUR = PooledServer(Server.at("10.0.0.1", 8502), ServerState.READY)
 SIX = PooledServer(Server.at("fd00::1", 8502), ServerState.READY)
@@ -203,7 +203,7 @@ def told(value: object, *proxies: Proxy) -> Params:
 
 
 def tokens(secret: str) -> Tokens:
-    return Tokens(frozenset({""}), {"": secret})
+    return Tokens({"": secret})
 
 
 def served(done: Converged, proxy: Proxy) -> Served:
@@ -290,7 +290,7 @@ def test_fault_79_answers_that_come_one_by_one_are_told_once(
     for count in range(1, 21):
         asked = told("bad", *proxies[:count])
         rest = told("fine", *proxies[count:])
-        params = Params({**rest.found, **asked.found})
+        params = Params({**rest, **asked})
         host.converge(Inputs((FOUR,), proxies, params=params))
     assert [text for text in caplog.messages if "no JSON" in text] == [
         "proxy p0: its last bootstrap stays: key: no JSON"
@@ -336,7 +336,7 @@ def test_fault_80_a_token_that_another_process_wrote_is_not_known(
     backend = MemoryMapBackend()
     inputs = Inputs((FOUR,), (WEB,), tokens=tokens("one"))
     converger(tmp_path, backend).converge(inputs)
-    waiting = replace(inputs, tokens=Tokens(frozenset({""}), {}, {"": "not yet"}))
+    waiting = replace(inputs, tokens=Tokens({"": Missing("not yet")}))
     host = converger(tmp_path, backend)
     done = host.converge(waiting)
     assert served(done, WEB).token is None

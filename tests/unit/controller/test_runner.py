@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from consul_ebpf.base.progress import Progress
+from consul_ebpf.controller.cells import Cells
 from consul_ebpf.controller.inputs import NO_BOOTSTRAP, NO_ID
 from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.controller.problems import ProblemFile
@@ -83,7 +84,9 @@ class Host:
         self.progress = Progress(asyncio.get_running_loop().time)
         self._news = asyncio.Event()
         files = BootstrapFiles(directory)
+        cells = Cells()
         self.runner = Runner(
+            cells=cells,
             pool=ServerPool(self.source, self.probe),
             workloads=workloads or self.workloads,
             backend=self.backend,
@@ -99,6 +102,8 @@ class Host:
                 FakeAcl(),
                 TokenMemory(directory),
                 Credentials(token_file=str(token_file)) if token_file else None,
+                proxies=cells.proxies,
+                doubts=[cells.reconnected],
             ),
         )
 

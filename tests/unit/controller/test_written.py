@@ -11,6 +11,7 @@ import pytest
 from consul_ebpf.controller.outcomes import Converged, Refused, Served, Trouble
 from consul_ebpf.controller.rotation import Rotator, Written, written_by
 from consul_ebpf.model.seams import Doomed
+from consul_ebpf.model.token_keys import HOST
 from consul_ebpf.model.values import (
     Credentials,
     KernelState,
@@ -24,9 +25,7 @@ from consul_ebpf.model.values import (
     Vip,
 )
 from consul_ebpf.testing import FakeAcl, FakeNamespaces, MemoryMapBackend
-from consul_ebpf.tokens.keeper import TokenKeeper
-from consul_ebpf.tokens.keys import HOST
-from consul_ebpf.tokens.memory import TokenMemory
+from tests.lab.tokens import Tokens
 
 pytestmark = pytest.mark.looptime(start=0)
 
@@ -51,8 +50,8 @@ class Host(FakeNamespaces):
             self.connect(vip)
         self.acl = FakeAcl(lifetime=60)
         default = Credentials(login=LOGIN)
-        self.keeper = TokenKeeper(self.acl, TokenMemory(directory), default, clock)
-        self.rotator = Rotator(self.keeper, self.read, self.stay, self)
+        self.tokens = Tokens(self.acl, directory, default, clock)
+        self.rotator = Rotator(self.tokens.keeper, self.read, self.stay, self)
 
     def connect(self, vip: Vip) -> None:
         cookie = 100 + len(self.owners)
@@ -81,7 +80,7 @@ class Host(FakeNamespaces):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         tasks = [
-            asyncio.create_task(self.keeper.run()),
+            asyncio.create_task(self.tokens.keeper.run()),
             asyncio.create_task(self.rotator.run()),
         ]
         try:
@@ -92,13 +91,6 @@ class Host(FakeNamespaces):
                 task.cancel()
             await asyncio.wait(tasks)
 
-    async def secret(self, key: str, but: str = "") -> str:
-        async for tokens in self.keeper.tokens.changes():
-            found = tokens.secrets.get(key, "")
-            if found and found != but:
-                return found
-        raise AssertionError
-
 
 def clock() -> float:
     return 1e9 + asyncio.get_running_loop().time()
@@ -108,10 +100,13 @@ async def test_fault_80_one_stuck_file_stops_no_other_proxy(tmp_path: Path) -> N
     """Others of the same token move at once; it is logged out when no file has it."""
     host = Host(tmp_path)
     async with host.running():
-        host.keeper.want([WEB])
-        old, mine = await host.secret(HOST), await host.secret("web")
+        host.tokens.want([WEB])
+        old, mine = await host.tokens.secret(HOST), await host.tokens.secret("web")
         host.write(_={ONE: old, TWO: old}, web={THREE: mine})
-        new, mine_too = await host.secret(HOST, old), await host.secret("web", mine)
+        new, mine_too = (
+            await host.tokens.secret(HOST, old),
+            await host.tokens.secret("web", mine),
+        )
         host.write(_={ONE: new, TWO: old}, web={THREE: mine_too})
         await asyncio.sleep(5)
         assert set(host.cut) == {ONE, THREE}
@@ -127,10 +122,10 @@ async def test_fault_80_what_a_file_holds_may_not_be_known(tmp_path: Path) -> No
     """Then it may be the old token, which stays; a proxy that goes takes it along."""
     host = Host(tmp_path)
     async with host.running():
-        host.keeper.want([])
-        old = await host.secret(HOST)
+        host.tokens.want([])
+        old = await host.tokens.secret(HOST)
         host.write(_={ONE: None})
-        await host.secret(HOST, but=old)
+        await host.tokens.secret(HOST, but=old)
         await asyncio.sleep(10)
         assert old in host.acl.valid
         host.write()

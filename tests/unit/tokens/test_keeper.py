@@ -12,11 +12,11 @@ import pytest
 
 from consul_ebpf.model.errors import ConsulError, TokenPendingError
 from consul_ebpf.model.lifetime import FOREVER, UNKNOWN, Lifetime
+from consul_ebpf.model.token_keys import HOST
 from consul_ebpf.model.values import Credentials, Login, Proxy
 from consul_ebpf.testing import FakeAcl
-from consul_ebpf.tokens.keeper import TokenKeeper
-from consul_ebpf.tokens.keys import HOST
 from consul_ebpf.tokens.memory import Retired, TokenMemory
+from tests.lab.tokens import Tokens
 
 pytestmark = pytest.mark.looptime(start=0)
 
@@ -34,58 +34,41 @@ def clock() -> float:
 @asynccontextmanager
 async def keeping(
     acl: FakeAcl, directory: Path, default: Credentials | None = None
-) -> AsyncIterator[TokenKeeper]:
-    keeper = TokenKeeper(acl, TokenMemory(directory), default, clock)
-    task = asyncio.create_task(keeper.run())
-    try:
-        yield keeper
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled() and task.exception():
-            await task
-
-
-async def secret(keeper: TokenKeeper, key: str, but: str = "") -> str:
-    """Wait for a key's token, another one than `but`."""
-    async for tokens in keeper.tokens.changes():
-        found = tokens.secrets.get(key, "")
-        if found and found != but:
-            return found
-    raise AssertionError
+) -> AsyncIterator[Tokens]:
+    host = Tokens(acl, directory, default, clock)
+    async with host.kept():
+        yield host
 
 
 async def test_each_proxy_logs_in_for_itself_and_others_share(tmp_path: Path) -> None:
     """A proxy without credentials of its own uses the host's."""
     acl = FakeAcl(lifetime=60)
-    async with keeping(acl, tmp_path, Credentials(login=LOGIN)) as keeper:
+    async with keeping(acl, tmp_path, Credentials(login=LOGIN)) as host:
         with pytest.raises(TokenPendingError):
-            keeper.host_token()
-        keeper.want([WEB, PLAIN])
-        mine, host = await secret(keeper, "web"), await secret(keeper, HOST)
-        assert {mine, host} == acl.valid
-        assert keeper.host_token() == host
-        tokens = keeper.tokens.value
-        assert tokens
-        assert tokens.needed == {HOST, "web"}
+            host.keeper.host_token()
+        host.want([WEB, PLAIN])
+        mine, shared = await host.secret("web"), await host.secret(HOST)
+        assert {mine, shared} == acl.valid
+        assert host.keeper.host_token() == shared
+        assert set(host.keeper.tokens.value or ()) == {HOST, "web"}
 
 
 async def test_it_is_replaced_in_time_and_the_old_one_kept(tmp_path: Path) -> None:
     """Nobody logs it out before its user has the new one."""
     acl = FakeAcl(lifetime=60)
-    async with keeping(acl, tmp_path) as keeper:
-        keeper.want([WEB])
-        first = await secret(keeper, "web")
+    async with keeping(acl, tmp_path) as host:
+        host.want([WEB])
+        first = await host.secret("web")
         begun = clock()
-        second = await secret(keeper, "web", but=first)
+        second = await host.secret("web", but=first)
         assert 25 < clock() - begun < 40
         assert {first, second} == acl.valid
         await asyncio.sleep(0)
-        (retired,) = keeper.retired.value or ()
+        (retired,) = host.keeper.retired.value or ()
         assert (retired.key, retired.secret) == ("web", first)
-        await keeper.log_out(retired)
+        await host.keeper.log_out(retired)
         assert {second} == acl.valid
-        assert not keeper.retired.value
+        assert not host.retired
 
 
 async def test_a_refused_token_is_replaced_at_once(
@@ -93,37 +76,37 @@ async def test_a_refused_token_is_replaced_at_once(
 ) -> None:
     """As soon as somebody doubts it, and in a minute anyway; said by name."""
     acl = FakeAcl(lifetime=3600)
-    async with keeping(acl, tmp_path) as keeper:
-        keeper.want([WEB])
-        first = await secret(keeper, "web")
+    async with keeping(acl, tmp_path) as host:
+        host.want([WEB])
+        first = await host.secret("web")
         acl.valid.discard(first)
-        keeper.doubt("web")
+        host.doubt("web")
         begun = clock()
-        second = await secret(keeper, "web", but=first)
+        second = await host.secret("web", but=first)
         assert clock() - begun < 2
         acl.valid.discard(second)
-        third = await secret(keeper, "web", but=second)
+        third = await host.secret("web", but=second)
         assert clock() - begun < 80
-        keeper.doubt("web")
+        host.doubt("web")
         await asyncio.sleep(5)
-        assert (await secret(keeper, "web")) == third
+        assert (await host.secret("web")) == third
     assert "proxy web: the servers refuse its ACL token" in caplog.text
 
 
 async def test_a_lifetime_that_nobody_tells_is_learned(tmp_path: Path) -> None:
     """Found refused twice; from then on it is replaced before."""
     acl = FakeAcl()
-    async with keeping(acl, tmp_path) as keeper:
-        keeper.want([WEB])
-        newest = await secret(keeper, "web")
+    async with keeping(acl, tmp_path) as host:
+        host.want([WEB])
+        newest = await host.secret("web")
         for _ in range(2):
             await asyncio.sleep(200)
             assert newest in acl.valid
             acl.valid.discard(newest)
-            keeper.doubt("web")
-            newest = await secret(keeper, "web", but=newest)
+            host.doubt("web")
+            newest = await host.secret("web", but=newest)
         begun = clock()
-        third = await secret(keeper, "web", but=newest)
+        third = await host.secret("web", but=newest)
         assert newest in acl.valid
         assert 80 < clock() - begun < 140
         assert third != newest
@@ -135,32 +118,32 @@ async def test_fault_94_one_deleted_token_costs_one_login(
 ) -> None:
     """It teaches no lifetime."""
     acl = FakeAcl(life)
-    async with keeping(acl, tmp_path) as keeper:
-        keeper.want([WEB])
-        first = await secret(keeper, "web")
+    async with keeping(acl, tmp_path) as host:
+        host.want([WEB])
+        first = await host.secret("web")
         await asyncio.sleep(10)
         acl.valid.discard(first)
-        keeper.doubt("web")
+        host.doubt("web")
         begun = clock()
-        second = await secret(keeper, "web", but=first)
+        second = await host.secret("web", but=first)
         assert clock() - begun < 3
         await asyncio.sleep(10 * 3600)
-        assert await secret(keeper, "web") == second
+        assert await host.secret("web") == second
         assert len(acl.logins) == 2
 
 
 async def test_fault_94_tokens_that_somebody_goes_on_deleting(tmp_path: Path) -> None:
     """No login every few seconds: each waits longer, up to a minute."""
     acl = FakeAcl(FOREVER)
-    async with keeping(acl, tmp_path) as keeper:
-        keeper.want([WEB])
+    async with keeping(acl, tmp_path) as host:
+        host.want([WEB])
         newest = ""
         end = clock() + 3600
         while clock() < end:
-            newest = await secret(keeper, "web", but=newest)
+            newest = await host.secret("web", but=newest)
             await asyncio.sleep(2)
             acl.valid.discard(newest)
-            keeper.doubt("web")
+            host.doubt("web")
         assert 50 < len(acl.logins) < 75
 
 
@@ -172,8 +155,8 @@ async def test_fault_95_tokens_without_an_end_are_looked_at_once_a_minute(
     """And never more than one a second on a host, however many are doubted."""
     acl = FakeAcl(life)
     names = [f"web-{n}" for n in range(proxies)]
-    async with keeping(acl, tmp_path) as keeper:
-        keeper.want([Proxy(name, "host1", credentials=OWN) for name in names])
+    async with keeping(acl, tmp_path) as host:
+        host.want([Proxy(name, "host1", credentials=OWN) for name in names])
         await asyncio.sleep(600)
         acl.looks = 0
         await asyncio.sleep(600)
@@ -182,7 +165,7 @@ async def test_fault_95_tokens_without_an_end_are_looked_at_once_a_minute(
         acl.looks = 0
         for _ in range(300):
             for name in names:
-                keeper.doubt(name)
+                host.doubt(name)
             await asyncio.sleep(1)
         assert acl.looks <= 310
         assert len(acl.logins) == proxies
@@ -193,19 +176,19 @@ async def test_fault_96_a_new_token_that_is_slow_to_arrive_is_waited_for(
 ) -> None:
     """The old one stays in use, the new one is not thrown away, nor asked for often."""
     acl = FakeAcl(3600)
-    async with keeping(acl, tmp_path) as keeper:
-        keeper.want([WEB])
-        first = await secret(keeper, "web")
+    async with keeping(acl, tmp_path) as host:
+        host.want([WEB])
+        first = await host.secret("web")
         acl.lagging = True
         while len(acl.logins) < 2:
             await asyncio.sleep(1)
         acl.looks = 0
         await asyncio.sleep(200)
-        assert await secret(keeper, "web") == first
+        assert await host.secret("web") == first
         assert acl.looks < 25
-        assert not keeper.retired.value
+        assert not host.retired
         acl.lagging = False
-        assert await secret(keeper, "web", but=first) == "secret-2"
+        assert await host.secret("web", but=first) == "secret-2"
         assert len(acl.logins) == 2
     assert caplog.text.count("no server knows its new ACL token yet") == 1
 
@@ -214,45 +197,43 @@ async def test_fault_96_a_first_token_that_is_slow_to_arrive(tmp_path: Path) -> 
     """Whoever waits for it knows why; one that never comes is replaced in the end."""
     acl = FakeAcl(FOREVER)
     acl.lagging = True
-    async with keeping(acl, tmp_path) as keeper:
-        keeper.want([WEB])
+    async with keeping(acl, tmp_path) as host:
+        host.want([WEB])
         await asyncio.sleep(120)
         assert len(acl.logins) == 1
-        tokens = keeper.tokens.value
-        assert tokens
-        assert "no server knows its new ACL token yet" in tokens.waiting["web"]
+        assert "no server knows its new ACL token yet" in host.missing["web"]
         await asyncio.sleep(3600)
         assert 2 <= len(acl.logins) <= 4
-        assert len(keeper.retired.value or ()) == len(acl.logins) - 1
+        assert len(host.retired) == len(acl.logins) - 1
         acl.lagging = False
-        assert await secret(keeper, "web") == f"secret-{len(acl.logins)}"
+        assert await host.secret("web") == f"secret-{len(acl.logins)}"
 
 
 async def test_a_server_that_lags_for_ever_holds_nobody_up(tmp_path: Path) -> None:
     """A token that some know is used: soon, or later while the old one works."""
     acl = FakeAcl(600)
     acl.partly = True
-    async with keeping(acl, tmp_path) as keeper:
+    async with keeping(acl, tmp_path) as host:
         begun = clock()
-        keeper.want([WEB])
-        first = await secret(keeper, "web")
+        host.want([WEB])
+        first = await host.secret("web")
         assert 5 <= clock() - begun < 15
         while len(acl.logins) < 2:
             await asyncio.sleep(1)
         begun = clock()
-        await secret(keeper, "web", but=first)
+        await host.secret("web", but=first)
         assert 55 < clock() - begun < 90
 
 
 async def test_a_lifetime_told_later_is_taken(tmp_path: Path) -> None:
     """Nobody could be asked at the login; asked again at a look."""
     acl = FakeAcl()
-    async with keeping(acl, tmp_path) as keeper:
-        keeper.want([WEB])
-        first = await secret(keeper, "web")
+    async with keeping(acl, tmp_path) as host:
+        host.want([WEB])
+        first = await host.secret("web")
         acl.life = Lifetime(600)
         begun = clock()
-        await secret(keeper, "web", but=first)
+        await host.secret("web", but=first)
         assert 290 < clock() - begun < 370
 
 
@@ -265,12 +246,12 @@ async def test_a_login_that_nobody_wants_any_more_is_logged_out(tmp_path: Path) 
             return await super().login(how)
 
     acl = SlowAcl(FOREVER)
-    async with keeping(acl, tmp_path) as keeper:
-        keeper.want([WEB])
+    async with keeping(acl, tmp_path) as host:
+        host.want([WEB])
         await asyncio.sleep(1)
-        keeper.want([])
+        host.want([])
         await asyncio.sleep(5)
-        assert [each.secret for each in keeper.retired.value or ()] == ["secret-1"]
+        assert host.retired == {"secret-1"}
 
 
 async def test_many_that_go_at_once_hold_nobody_up(tmp_path: Path) -> None:
@@ -282,21 +263,21 @@ async def test_many_that_go_at_once_hold_nobody_up(tmp_path: Path) -> None:
                 await asyncio.sleep(1000)
             return await super().login(how)
 
-    async with keeping(StuckAcl(FOREVER), tmp_path) as keeper:
-        keeper.want([Proxy(f"web-{n}", "host1", credentials=OWN) for n in range(50)])
+    async with keeping(StuckAcl(FOREVER), tmp_path) as host:
+        host.want([Proxy(f"web-{n}", "host1", credentials=OWN) for n in range(50)])
         await asyncio.sleep(1)
         begun = clock()
-        keeper.want([Proxy("new", "host1", credentials=Credentials(login=LOGIN))])
-        await secret(keeper, "new")
+        host.want([Proxy("new", "host1", credentials=Credentials(login=LOGIN))])
+        await host.secret("new")
         assert clock() - begun < 5
 
 
 async def test_credentials_that_say_nothing(tmp_path: Path) -> None:
     """The proxy waits, with what is missing."""
-    async with keeping(FakeAcl(), tmp_path, Credentials()) as keeper:
+    async with keeping(FakeAcl(), tmp_path, Credentials()) as host:
         await asyncio.sleep(1)
         with pytest.raises(TokenPendingError, match="neither token, token_file nor"):
-            keeper.host_token()
+            host.keeper.host_token()
 
 
 async def test_fault_93_six_fifos_stop_no_thread(tmp_path: Path) -> None:
@@ -308,13 +289,13 @@ async def test_fault_93_six_fifos_stop_no_thread(tmp_path: Path) -> None:
         proxies.append(Proxy(f"web-{name}", "host1", credentials=file))
     (tmp_path / "token").write_text("good")
     good = Credentials(token_file=str(tmp_path / "token"))
-    async with keeping(FakeAcl(), tmp_path) as keeper:
-        keeper.want([*proxies, Proxy("good", "host1", credentials=good)])
-        assert await secret(keeper, "good") == "good"
-        async for tokens in keeper.tokens.changes():
-            if len(tokens.waiting) == 6:
+    async with keeping(FakeAcl(), tmp_path) as host:
+        host.want([*proxies, Proxy("good", "host1", credentials=good)])
+        assert await host.secret("good") == "good"
+        async for _ in host.keeper.tokens.changes():
+            if len(host.missing) == 6:
                 break
-        assert all("is a FIFO" in why for why in tokens.waiting.values())
+        assert all("is a FIFO" in why for why in host.missing.values())
 
 
 async def test_an_error_nobody_foresaw_ends_one_key(
@@ -330,10 +311,10 @@ async def test_an_error_nobody_foresaw_ends_one_key(
             return await super().login(how)
 
     odd = Credentials(login=Login("odd", bearer_token="b"))
-    async with keeping(OddAcl(FOREVER), tmp_path, odd) as keeper:
-        keeper.want([WEB])
-        await secret(keeper, "web")
-        assert await secret(keeper, HOST)
+    async with keeping(OddAcl(FOREVER), tmp_path, odd) as host:
+        host.want([WEB])
+        await host.secret("web")
+        assert await host.secret(HOST)
     assert "ACL token of consul.credentials: ZeroDivisionError: odd" in caplog.text
 
 
@@ -343,19 +324,17 @@ async def test_a_login_that_fails_is_tried_again_and_said(
     """Once in the log; what waits for it knows why; the old token goes on."""
     acl = FakeAcl(lifetime=60)
     acl.failure = ConsulError("no Consul server answers")
-    async with keeping(acl, tmp_path) as keeper:
-        keeper.want([WEB])
+    async with keeping(acl, tmp_path) as host:
+        host.want([WEB])
         await asyncio.sleep(30)
-        tokens = keeper.tokens.value
-        assert tokens
-        assert "auth method jwt: no Consul server" in tokens.waiting["web"]
+        assert "auth method jwt: no Consul server" in host.missing["web"]
         acl.failure = None
-        first = await secret(keeper, "web")
+        first = await host.secret("web")
         acl.failure = ConsulError("away")
         await asyncio.sleep(50)
-        assert (await secret(keeper, "web")) == first
+        assert (await host.secret("web")) == first
         acl.failure = None
-        assert first != await secret(keeper, "web", but=first)
+        assert first != await host.secret("web", but=first)
     told = [r for r in caplog.records if "no Consul server answers" in r.getMessage()]
     assert len(told) == 1
 
@@ -363,14 +342,14 @@ async def test_a_login_that_fails_is_tried_again_and_said(
 async def test_a_restart_makes_no_new_ones(tmp_path: Path) -> None:
     """The file has them, with what is still to be logged out; no bearer token."""
     acl = FakeAcl(lifetime=3600)
-    async with keeping(acl, tmp_path, Credentials(login=LOGIN)) as keeper:
-        keeper.want([WEB])
-        first = {await secret(keeper, "web"), await secret(keeper, HOST)}
-    async with keeping(acl, tmp_path, Credentials(login=LOGIN)) as keeper:
+    async with keeping(acl, tmp_path, Credentials(login=LOGIN)) as host:
+        host.want([WEB])
+        first = {await host.secret("web"), await host.secret(HOST)}
+    async with keeping(acl, tmp_path, Credentials(login=LOGIN)) as host:
         await asyncio.sleep(10)  # the proxies are not known yet
-        assert not keeper.retired.value
-        keeper.want([WEB])
-        assert first == {await secret(keeper, "web"), await secret(keeper, HOST)}
+        assert not host.retired
+        host.want([WEB])
+        assert first == {await host.secret("web"), await host.secret(HOST)}
     assert len(acl.logins) == 2
     text = (tmp_path / "tokens.json").read_text()
     assert "the-bearer" not in text
@@ -383,21 +362,24 @@ async def test_a_proxy_that_goes_leaves_its_token_to_be_logged_out(
 ) -> None:
     """Also where it went while no controller ran."""
     acl = FakeAcl(lifetime=3600)
-    async with keeping(acl, tmp_path) as keeper:
-        keeper.want([WEB])
-        first = await secret(keeper, "web")
-        keeper.want([])
-        async for retired in keeper.retired.changes():
+    async with keeping(acl, tmp_path) as host:
+        host.want([WEB])
+        first = await host.secret("web")
+        host.want([])
+        async for retired in host.keeper.retired.changes():
             if retired:
                 break
         assert retired == (Retired("web", retired[0].how, first),)
-    async with keeping(acl, tmp_path) as keeper:
-        keeper.want([WEB])
-        second = await secret(keeper, "web")
-    async with keeping(acl, tmp_path) as keeper:
-        keeper.want([])
+    async with keeping(acl, tmp_path) as host:
+        host.want([WEB])
+        second = await host.secret("web")
+    async with keeping(acl, tmp_path) as host:
+        host.want([])
         await asyncio.sleep(1)
-        assert {each.secret for each in keeper.retired.value or ()} == {first, second}
+        assert host.retired == {
+            first,
+            second,
+        }
 
 
 async def test_one_that_goes_while_its_token_is_replaced_leaves_both(
@@ -406,33 +388,36 @@ async def test_one_that_goes_while_its_token_is_replaced_leaves_both(
     """The new one was not in use yet, the old one still was: on disk all the time."""
     acl = FakeAcl(lifetime=300)
     other = Proxy("api", "host1", credentials=OWN)
-    async with keeping(acl, tmp_path) as keeper:
-        keeper.want([WEB])
-        first = await secret(keeper, "web")
+    async with keeping(acl, tmp_path) as host:
+        host.want([WEB])
+        first = await host.secret("web")
         acl.lagging = True
         while len(acl.logins) < 2:
             await asyncio.sleep(0.1)
         await asyncio.sleep(1)
-        keeper.want([WEB, other])  # somebody else's token is kept meanwhile
+        host.want([WEB, other])  # somebody else's token is kept meanwhile
         await asyncio.sleep(1)
-        assert (await secret(keeper, "web")) == first
+        assert (await host.secret("web")) == first
         current, retired = TokenMemory(tmp_path).load()
         assert current["web"].secret == first
         assert {each.secret for each in retired} == {"secret-2", "secret-3"}
-        keeper.want([other])
+        host.want([other])
         await asyncio.sleep(1)
-        assert {r.secret for r in keeper.retired.value or ()} == {first, "secret-2"}
+        assert host.retired == {
+            first,
+            "secret-2",
+        }
 
 
 async def test_another_login_for_the_same_proxy(tmp_path: Path) -> None:
     """Other metadata make another token; another bearer token file alone, too."""
     acl = FakeAcl(lifetime=3600)
-    async with keeping(acl, tmp_path) as keeper:
-        keeper.want([WEB])
-        first = await secret(keeper, "web")
+    async with keeping(acl, tmp_path) as host:
+        host.want([WEB])
+        first = await host.secret("web")
         other = Credentials(login=Login("jwt", "b", meta=(("pod", "x"),)))
-        keeper.want([Proxy("web", "host1", credentials=other)])
-        second = await secret(keeper, "web", but=first)
+        host.want([Proxy("web", "host1", credentials=other)])
+        second = await host.secret("web", but=first)
         assert acl.logins[-1].meta == (("pod", "x"),)
         assert second
 
@@ -440,12 +425,12 @@ async def test_another_login_for_the_same_proxy(tmp_path: Path) -> None:
 async def test_another_login_of_the_host_after_a_restart(tmp_path: Path) -> None:
     """The old one's token is not taken for the new one's, even for a moment."""
     acl = FakeAcl(lifetime=3600)
-    async with keeping(acl, tmp_path, Credentials(login=LOGIN)) as keeper:
-        first = await secret(keeper, HOST)
+    async with keeping(acl, tmp_path, Credentials(login=LOGIN)) as host:
+        first = await host.secret(HOST)
     other = Credentials(login=Login("k8s", bearer_token="the-bearer"))
-    async with keeping(acl, tmp_path, other) as keeper:
-        assert first != await secret(keeper, HOST)
-        assert [each.secret for each in keeper.retired.value or ()] == [first]
+    async with keeping(acl, tmp_path, other) as host:
+        assert first != await host.secret(HOST)
+        assert host.retired == {first}
 
 
 async def test_nothing_shows_a_token(
@@ -454,10 +439,12 @@ async def test_nothing_shows_a_token(
     """Neither a repr nor a line."""
     caplog.set_level(logging.DEBUG)
     acl = FakeAcl(lifetime=60)
-    async with keeping(acl, tmp_path, Credentials(login=LOGIN)) as keeper:
-        await secret(keeper, HOST)
+    async with keeping(acl, tmp_path, Credentials(login=LOGIN)) as host:
+        await host.secret(HOST)
         await asyncio.sleep(200)
+        keeper = host.keeper
         shown = f"{keeper!r} {keeper.tokens!r} {keeper.retired!r} {caplog.text}"
+        shown += f"{keeper.tokens.value!r} {vars(keeper)}"
     assert "secret-" not in shown
     assert "the-bearer" not in shown
 
@@ -465,15 +452,15 @@ async def test_nothing_shows_a_token(
 async def test_fault_81_what_may_still_exist_is_not_logged_out(tmp_path: Path) -> None:
     """While not all proxies are named, an earlier process's tokens stay."""
     acl = FakeAcl(lifetime=3600)
-    async with keeping(acl, tmp_path) as keeper:
-        keeper.want([WEB])
-        first = await secret(keeper, "web")
-    async with keeping(acl, tmp_path) as keeper:
-        keeper.want([PLAIN], all_named=False)
+    async with keeping(acl, tmp_path) as host:
+        host.want([WEB])
+        first = await host.secret("web")
+    async with keeping(acl, tmp_path) as host:
+        host.want([PLAIN], all_named=False)
         await asyncio.sleep(30)
-        assert not keeper.retired.value
-        keeper.want([PLAIN, WEB], all_named=False)
-        assert await secret(keeper, "web") == first
-        keeper.want([PLAIN])
+        assert not host.retired
+        host.want([PLAIN, WEB], all_named=False)
+        assert await host.secret("web") == first
+        host.want([PLAIN])
         await asyncio.sleep(1)
-        assert [each.secret for each in keeper.retired.value or ()] == [first]
+        assert host.retired == {first}
