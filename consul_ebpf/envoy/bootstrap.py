@@ -12,23 +12,20 @@ from types import MappingProxyType
 from typing import Any
 
 from consul_ebpf.envoy.central import Central, access_logs
-from consul_ebpf.envoy.listeners import Prometheus, socket_address
+from consul_ebpf.envoy.listeners import Prometheus
 from consul_ebpf.envoy.notes import Notes
+from consul_ebpf.envoy.parts import Address, Part, extension, socket_address
 from consul_ebpf.envoy.places import as_seen
 from consul_ebpf.envoy.raw_json import unfit
 from consul_ebpf.envoy.shapes import wrong_stats_config, wrong_tracing
 from consul_ebpf.envoy.sinks import collector_cluster, flush_interval, stats_sinks
-from consul_ebpf.envoy.static import StaticResources, collide, endpoint_text
+from consul_ebpf.envoy.static import StaticResources, collide
 from consul_ebpf.envoy.stats_tags import stats_config
 from consul_ebpf.envoy.tls import XdsTls, transport_socket
 from consul_ebpf.envoy.xds import dynamic_resources, xds_cluster
 from consul_ebpf.model.errors import InvalidProxyError
 from consul_ebpf.model.names import check_proxy, named, shown
-from consul_ebpf.model.values import BootstrapParams, PlacedProxy, Proxy
-
-_TYPE = "type.googleapis.com/envoy"
-
-Part = dict[str, Any]
+from consul_ebpf.model.values import BootstrapParams, PlacedProxy, Proxy, host_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +57,8 @@ class EnvoyBootstrap:
     def __init__(
         self,
         *,
-        admin: tuple[str, int] = ("127.0.0.1", 19000),
-        ready: tuple[str, int] | None = None,
+        admin: Address = ("127.0.0.1", 19000),
+        ready: Address | None = None,
         datacenter: str = "",
         token_file: Callable[[Proxy], Path | None] | None = None,
         tls: XdsTls | None = None,
@@ -126,7 +123,8 @@ class EnvoyBootstrap:
         params = _completed(proxy, params, self._datacenter, notes)
         config = params.config if self._telemetry.use_central_config else {}
         central = Central(config, f"proxy {shown(proxy.name)}", notes)
-        static = self._static(placed, central)
+        where = _endpoint(proxy, "admin", proxy.admin or self._admin)
+        static = self._static(placed, central, where)
         collector = collector_cluster(central, params.namespace, proxy)
         if collector is not None:
             static.add_cluster(collector)
@@ -137,7 +135,7 @@ class EnvoyBootstrap:
         sinks = stats_sinks(central, self._env, collector=collector is not None)
         flush = flush_interval(central)
         return {
-            "admin": admin(proxy, self._admin, access_logs(params.access_logs, notes)),
+            "admin": admin(where, access_logs(params.access_logs, notes)),
             "node": node(proxy, params),
             "layered_runtime": layered_runtime(),
             "static_resources": static.part(),
@@ -150,7 +148,10 @@ class EnvoyBootstrap:
             "dynamic_resources": dynamic_resources(),
         }
 
-    def _static(self, placed: PlacedProxy, central: Central) -> StaticResources:
+    def _static(
+        self, placed: PlacedProxy, central: Central, where: Address
+    ) -> StaticResources:
+        """Begin `static_resources`; `where` is Envoy's admin interface."""
         proxy = placed.proxy
         token_file = self._token_file(proxy) if self._token_file else None
         if token_file is not None:
@@ -158,12 +159,11 @@ class EnvoyBootstrap:
         xds = xds_cluster(placed.vip, token_file)
         if self._tls is not None:
             xds["transport_socket"] = transport_socket(self._tls, proxy)
-        where = _endpoint(proxy, "admin", proxy.admin or self._admin)
         ready = proxy.ready or self._ready
         ready = _endpoint(proxy, "ready", ready) if ready else None
         if ready and collide(ready, where):
             raise InvalidProxyError(
-                f"proxy {shown(proxy.name)}: ready {endpoint_text(ready)} is taken by"
+                f"proxy {shown(proxy.name)}: ready {host_port(*ready)} is taken by"
                 " Envoy's admin interface; give it another port"
             )
         static = StaticResources(central, where, ready, xds)
@@ -193,8 +193,8 @@ def _completed(
     )
 
 
-def _endpoint(proxy: Proxy, what: str, where: tuple[str, int]) -> tuple[str, int]:
-    """Check where Envoy itself is to listen.
+def _endpoint(proxy: Proxy, what: str, where: Address) -> Address:
+    """Return where Envoy itself is to listen, as Envoy writes it.
 
     Raises:
         InvalidProxyError: that is no address and port.
@@ -214,25 +214,18 @@ def _endpoint(proxy: Proxy, what: str, where: tuple[str, int]) -> tuple[str, int
     return address, port
 
 
-def admin(proxy: Proxy, default: tuple[str, int], logs: Sequence[Part] = ()) -> Part:
-    """Return `admin`; its accesses are logged as proxy-defaults say, else nowhere.
-
-    Raises:
-        InvalidProxyError: the proxy's admin address is not one.
-    """
-    nowhere = {
-        "name": "envoy.access_loggers.file",
-        "typed_config": {
-            "@type": f"{_TYPE}.extensions.access_loggers.file.v3.FileAccessLog",
-            "path": "/dev/null",
-        },
-    }
-    where = _endpoint(proxy, "admin", proxy.admin or default)
+def admin(where: Address, logs: Sequence[Part]) -> Part:
+    """Return `admin`: Envoy logs its accesses as proxy-defaults say, else nowhere."""
+    nowhere = extension(
+        "envoy.access_loggers.file",
+        "extensions.access_loggers.file.v3.FileAccessLog",
+        path="/dev/null",
+    )
     return {"access_log": list(logs) or [nowhere], "address": socket_address(*where)}
 
 
 def node(proxy: Proxy, params: BootstrapParams) -> Part:
-    """Return `node`: by `id` and `node_name` a Consul server finds the proxy."""
+    """Return `node`: a Consul server finds the proxy by `id` and `node_name`."""
     metadata = {
         "node_name": params.node_name,
         "namespace": params.namespace,
@@ -246,6 +239,6 @@ def node(proxy: Proxy, params: BootstrapParams) -> Part:
 
 
 def layered_runtime() -> Part:
-    """Return `layered_runtime`: room for the large regexes of Consul's routes."""
+    """Return `layered_runtime`: it makes room for large regexes in Consul's routes."""
     layer = {"re2.max_program_size.error_level": 1048576}
     return {"layers": [{"name": "base", "static_layer": layer}]}

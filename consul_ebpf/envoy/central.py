@@ -11,10 +11,9 @@ from decimal import Decimal
 from typing import Any
 
 from consul_ebpf.envoy.notes import WHERE, Notes
+from consul_ebpf.envoy.parts import Part
 from consul_ebpf.envoy.raw_json import NotJsonError, UnusableError, decode, unfit
 from consul_ebpf.model.errors import InvalidProxyError
-
-Part = dict[str, Any]
 
 TEMPLATE = "envoy_bootstrap_json_tpl"
 KEYS = (

@@ -5,16 +5,17 @@ Each leads to Envoy's admin interface and lets through one path of it.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from consul_ebpf.envoy.parts import (
+    Address,
+    Part,
+    extension,
+    load_assignment,
+    socket_address,
+)
 
 SELF_ADMIN = "self_admin"
 PROMETHEUS_BACKEND = "prometheus_backend"
-
-_TYPE = "type.googleapis.com/envoy"
-_TLS = f"{_TYPE}.extensions.transport_sockets.tls.v3"
-_HTTP = f"{_TYPE}.extensions.filters"
-
-Part = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Prometheus:
     key: str = ""
 
 
-def prometheus_listener(address: tuple[str, int], prometheus: Prometheus) -> Part:
+def prometheus_listener(address: Address, prometheus: Prometheus) -> Part:
     """Return the listener of `envoy_prometheus_bind_addr`."""
     path = "/" + prometheus.scrape_path.partition("?")[0].lstrip("/")
     cluster = PROMETHEUS_BACKEND if prometheus.backend_port else SELF_ADMIN
@@ -46,29 +47,25 @@ def prometheus_listener(address: tuple[str, int], prometheus: Prometheus) -> Par
     return listener
 
 
-def stats_listener(address: tuple[str, int]) -> Part:
+def stats_listener(address: Address) -> Part:
     """Return the listener of `envoy_stats_bind_addr`."""
     return _listener(
         "envoy_metrics", address, {"prefix": "/stats"}, "/stats", SELF_ADMIN
     )
 
 
-def ready_listener(address: tuple[str, int]) -> Part:
+def ready_listener(address: Address) -> Part:
     """Return the listener that serves /ready."""
     return _listener("envoy_ready", address, {"path": "/ready"}, "/ready", SELF_ADMIN)
 
 
 def backend_cluster(name: str, address: Part) -> Part:
     """Return the cluster of an address on this host."""
-    endpoint = {"endpoint": {"address": address}}
     return {
         "name": name,
         "type": "STATIC",
         "connect_timeout": "5s",
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [endpoint]}],
-        },
+        "load_assignment": load_assignment(name, address),
     }
 
 
@@ -97,38 +94,29 @@ def prometheus_secrets(prometheus: Prometheus) -> list[Part]:
     ]
 
 
-def socket_address(address: str, port: int) -> Part:
-    """Return Envoy's Address."""
-    return {"socket_address": {"address": address, "port_value": port}}
-
-
 def _listener(
-    name: str, address: tuple[str, int], match: Part, rewrite: str, cluster: str
+    name: str, address: Address, match: Part, rewrite: str, cluster: str
 ) -> Part:
     routes = [
         {"match": match, "route": {"cluster": cluster, "prefix_rewrite": rewrite}},
         {"match": {"prefix": "/"}, "direct_response": {"status": 404}},
     ]
     host = {"name": SELF_ADMIN, "domains": ["*"], "routes": routes}
-    router = f"{_HTTP}.http.router.v3.Router"
-    manager = f"{_HTTP}.network.http_connection_manager.v3.HttpConnectionManager"
-    config = {
-        "@type": manager,
-        "stat_prefix": name,
-        "codec_type": "HTTP1",
-        "route_config": {"name": "self_admin_route", "virtual_hosts": [host]},
-        "http_filters": [
-            {"name": "envoy.filters.http.router", "typed_config": {"@type": router}}
-        ],
-    }
-    filter_ = {
-        "name": "envoy.filters.network.http_connection_manager",
-        "typed_config": config,
-    }
+    router = extension(
+        "envoy.filters.http.router", "extensions.filters.http.router.v3.Router"
+    )
+    manager = extension(
+        "envoy.filters.network.http_connection_manager",
+        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix=name,
+        codec_type="HTTP1",
+        route_config={"name": "self_admin_route", "virtual_hosts": [host]},
+        http_filters=[router],
+    )
     return {
         "name": f"{name}_listener",
         "address": socket_address(*address),
-        "filter_chains": [{"filters": [filter_]}],
+        "filter_chains": [{"filters": [manager]}],
     }
 
 
@@ -139,12 +127,10 @@ def _downstream_tls() -> Part:
             "name": "prometheus_validation_context"
         },
     }
-    return {
-        "name": "envoy.transport_sockets.tls",
-        "typed_config": {
-            "@type": f"{_TLS}.DownstreamTlsContext",
-            # As consul-dataplane's: a scraper without a certificate is served.
-            "require_client_certificate": False,
-            "common_tls_context": context,
-        },
-    }
+    return extension(
+        "envoy.transport_sockets.tls",
+        "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        # As consul-dataplane does: a scraper without a certificate is served.
+        require_client_certificate=False,
+        common_tls_context=context,
+    )

@@ -8,9 +8,8 @@ import re
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
+from consul_ebpf.envoy.parts import Address, Part
 from consul_ebpf.model.names import shown
-
-Part = dict[str, Any]
 
 
 def wrong_cluster(cluster: Part) -> str:
@@ -43,7 +42,7 @@ def wrong_listener(listener: Part) -> str:
     return "" if socket is None else _wrong_socket(socket, what)
 
 
-def socket_of(listener: Part) -> tuple[str, int] | None:
+def socket_of(listener: Part) -> Address | None:
     """Return where a listener that is not wrong listens; None: at no such address."""
     socket = field(listener.get("address") or {}, "socket_address")
     if not isinstance(socket, dict):
@@ -82,7 +81,7 @@ def wrong_tracing(tracing: Part) -> str:
     return _wrong_extension(http, "http")
 
 
-def host_and_port(text: str, write_it: str) -> tuple[str, int]:
+def host_and_port(text: str, write_it: str) -> Address:
     """Read an IP address and a port, where the port follows the last colon.
 
     IPv6 may go without brackets. A zone is refused: it is another one in each network

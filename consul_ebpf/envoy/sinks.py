@@ -5,11 +5,16 @@ import hashlib
 import posixpath
 import re
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import unquote
 
 from consul_ebpf.envoy.central import Central
-from consul_ebpf.envoy.listeners import socket_address
+from consul_ebpf.envoy.parts import (
+    Part,
+    extension,
+    http_options,
+    load_assignment,
+    socket_address,
+)
 from consul_ebpf.envoy.raw_json import unfit
 from consul_ebpf.envoy.shapes import host_and_port, wrong_sink
 from consul_ebpf.model.names import shown
@@ -23,10 +28,13 @@ HOST_IP = "HOST_IP"
 MAX_SOCKET_PATH = 107
 """Bytes: the kernel's own limit, without the NUL at the end."""
 
-_TYPE = "type.googleapis.com/envoy"
-_V3 = f"{_TYPE}.config.metrics.v3"
+STATSD = {
+    "envoy_statsd_url": ("envoy.stat_sinks.statsd", "StatsdSink"),
+    "envoy_dogstatsd_url": ("envoy.stat_sinks.dog_statsd", "DogStatsdSink"),
+}
+"""Keys that hold an address, each with its sink's name and type."""
 
-Part = dict[str, Any]
+_METRICS = "config.metrics.v3"
 
 
 def stats_sinks(
@@ -41,10 +49,7 @@ def stats_sinks(
         InvalidProxyError: the text of further sinks is not JSON.
     """
     sinks = []
-    for key, name, kind in (
-        ("envoy_statsd_url", "envoy.stat_sinks.statsd", "StatsdSink"),
-        ("envoy_dogstatsd_url", "envoy.stat_sinks.dog_statsd", "DogStatsdSink"),
-    ):
+    for key, (name, kind) in STATSD.items():
         if not (text := central.text(key)):
             continue
         try:
@@ -52,8 +57,7 @@ def stats_sinks(
         except ValueError as error:
             central.leave_out(key, f"{shown(text)}: {error}")
             continue
-        config = {"@type": f"{_V3}.{kind}", "address": address}
-        sinks.append({"name": name, "typed_config": config})
+        sinks.append(extension(name, f"{_METRICS}.{kind}", address=address))
     sinks += central.objects("envoy_extra_stats_sinks_json", wrong_sink)
     if collector:
         sinks.append(_collector_sink())
@@ -87,19 +91,12 @@ def collector_cluster(central: Central, namespace: str, proxy: Proxy) -> Part | 
     except ValueError as error:
         central.leave_out(key, str(error))
         return None
-    options = f"{_TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions"
-    http2 = {"@type": options, "explicit_http_config": {"http2_protocol_options": {}}}
-    endpoint = {"endpoint": {"address": {"pipe": {"path": path}}}}
+    http2 = http_options(explicit_http_config={"http2_protocol_options": {}})
     return {
         "name": COLLECTOR,
         "type": "STATIC",
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2
-        },
-        "load_assignment": {
-            "cluster_name": COLLECTOR,
-            "endpoints": [{"lb_endpoints": [endpoint]}],
-        },
+        "typed_extension_protocol_options": http2,
+        "load_assignment": load_assignment(COLLECTOR, {"pipe": {"path": path}}),
     }
 
 
@@ -118,15 +115,13 @@ def collector_path(directory: str, namespace: str, proxy: Proxy) -> str:
 
 
 def _collector_sink() -> Part:
-    return {
-        "name": "envoy.stat_sinks.metrics_service",
-        "typed_config": {
-            "@type": f"{_V3}.MetricsServiceConfig",
-            "transport_api_version": "V3",
-            "grpc_service": {"envoy_grpc": {"cluster_name": COLLECTOR}},
-            "emit_tags_as_labels": True,
-        },
-    }
+    return extension(
+        "envoy.stat_sinks.metrics_service",
+        f"{_METRICS}.MetricsServiceConfig",
+        transport_api_version="V3",
+        grpc_service={"envoy_grpc": {"cluster_name": COLLECTOR}},
+        emit_tags_as_labels=True,
+    )
 
 
 def sink_address(text: str, env: Mapping[str, str]) -> Part:

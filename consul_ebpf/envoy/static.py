@@ -5,7 +5,6 @@ address. What stands first here stays, and the other is left out by its key.
 """
 
 from ipaddress import ip_address
-from typing import Any
 
 from consul_ebpf.envoy.central import Central
 from consul_ebpf.envoy.listeners import (
@@ -16,9 +15,9 @@ from consul_ebpf.envoy.listeners import (
     prometheus_listener,
     prometheus_secrets,
     ready_listener,
-    socket_address,
     stats_listener,
 )
+from consul_ebpf.envoy.parts import Address, Part, socket_address
 from consul_ebpf.envoy.shapes import (
     host_and_port,
     socket_of,
@@ -26,13 +25,11 @@ from consul_ebpf.envoy.shapes import (
     wrong_listener,
 )
 from consul_ebpf.model.names import shown
+from consul_ebpf.model.values import host_port
 
 CLUSTERS = "envoy_extra_static_clusters_json"
 LISTENERS = "envoy_extra_static_listeners_json"
 WRITE_IT = "write it like 0.0.0.0:20200 or [::]:20200"
-
-Part = dict[str, Any]
-Address = tuple[str, int]
 
 
 class StaticResources:
@@ -135,9 +132,9 @@ class StaticResources:
     def _claim(self, where: Address, what: str) -> str:
         """Take an address; return who has it already, empty: it was free."""
         if collide(where, self._admin):
-            return f"{endpoint_text(where)} is taken by Envoy's admin interface"
+            return f"{host_port(*where)} is taken by Envoy's admin interface"
         if where in self._bound:
-            return f"{endpoint_text(where)} is taken by {self._bound[where]}"
+            return f"{host_port(*where)} is taken by {self._bound[where]}"
         if where[1]:
             self._bound[where] = what
         return ""
@@ -151,9 +148,3 @@ def collide(one: Address, other: Address) -> bool:
     return first.version == second.version and (
         first == second or first.is_unspecified or second.is_unspecified
     )
-
-
-def endpoint_text(where: Address) -> str:
-    """Write an address and port as people do."""
-    host, port = where
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

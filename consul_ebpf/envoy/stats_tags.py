@@ -7,11 +7,9 @@ inner group is the label's value. consul-dataplane sets the same ones.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
+from consul_ebpf.envoy.parts import Part
 from consul_ebpf.model.values import BootstrapParams, Proxy
-
-Part = dict[str, Any]
 
 _PART = "[^.]+"
 
@@ -107,6 +105,9 @@ def stats_config(proxy: Proxy, params: BootstrapParams, tags: Sequence[str]) -> 
         name = name.lower()
         own.append({"tag_name": name, "fixed_value": value if equals else "1"})
         fixed.pop(name, None)
-    ours = [{"tag_name": name, "fixed_value": fixed[name]} for name in fixed]
-    labels = own + _TAGS + [tag for tag in ours if tag["fixed_value"]]
-    return {"stats_tags": labels, "use_all_default_tags": True}
+    ours = [
+        {"tag_name": name, "fixed_value": value}
+        for name, value in fixed.items()
+        if value
+    ]
+    return {"stats_tags": own + _TAGS + ours, "use_all_default_tags": True}

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
+from consul_ebpf.envoy.parts import Part, extension, secret
 from consul_ebpf.envoy.places import as_seen
 from consul_ebpf.model.values import Proxy
 
@@ -29,10 +29,6 @@ SIGNATURES = (
     "ed25519",
 )
 """BoringSSL's own list, and Ed25519, which it leaves out."""
-
-_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
-
-Part = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +51,7 @@ class XdsTls:
 def tls_ca_secret(pem: str) -> Part:
     """Return what the CA file holds: the discovery response Envoy reads it from."""
     validation = {"trusted_ca": {"inline_string": pem}}
-    return _secret(CA_SECRET, validation_context=validation)
+    return secret(CA_SECRET, validation_context=validation)
 
 
 def tls_cert_secret(certificate: str, key: str) -> Part:
@@ -64,7 +60,7 @@ def tls_cert_secret(certificate: str, key: str) -> Part:
         "certificate_chain": {"inline_string": certificate},
         "private_key": {"inline_string": key},
     }
-    return _secret(CERT_SECRET, tls_certificate=chain)
+    return secret(CERT_SECRET, tls_certificate=chain)
 
 
 def transport_socket(tls: XdsTls, proxy: Proxy) -> Part:
@@ -79,13 +75,13 @@ def transport_socket(tls: XdsTls, proxy: Proxy) -> Part:
     if tls.cert_file is not None:
         sds = _sds(CERT_SECRET, as_seen(proxy, tls.cert_file(proxy)))
         common["tls_certificate_sds_secret_configs"] = [sds]
-    context: Part = {"common_tls_context": common}
-    if not _address(tls.server_name):  # an address is none of SNI's names
-        context = {"sni": tls.server_name, **context}
-    return {
-        "name": "envoy.transport_sockets.tls",
-        "typed_config": {"@type": f"{_TLS}.UpstreamTlsContext", **context},
-    }
+    sni = {} if _address(tls.server_name) else {"sni": tls.server_name}
+    return extension(
+        "envoy.transport_sockets.tls",
+        "extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        **sni,  # which knows no addresses
+        common_tls_context=common,
+    )
 
 
 def _validation(tls: XdsTls, proxy: Proxy) -> Part:
@@ -116,10 +112,6 @@ def _address(name: str) -> str:
         return str(ip_address(name))
     except ValueError:
         return ""
-
-
-def _secret(name: str, **content: Part) -> Part:
-    return {"resources": [{"@type": f"{_TLS}.Secret", "name": name, **content}]}
 
 
 def _sds(name: str, file: Path) -> Part:

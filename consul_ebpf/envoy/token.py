@@ -7,13 +7,12 @@ one of the few inotify instances that the kernel grants a user.
 """
 
 from pathlib import Path
-from typing import Any
+
+from consul_ebpf.envoy.parts import Part, extension, secret
 
 SECRET = "consul-token"  # noqa: S105  # a name: the filter's, and the secret's in the file
 HEADER = "x-consul-token"
 """Where Consul looks for the token."""
-
-_TYPE = "type.googleapis.com/envoy"
 
 # Without a usable token the stream ends here: Envoy tries again after its back-off, and
 # nothing goes to a server in nobody's name. The secret is one JSON string at the end of
@@ -42,8 +41,6 @@ function envoy_on_request(handle)
 end
 """.lstrip()
 
-Part = dict[str, Any]
-
 
 def token_secret(token: str) -> Part:
     """Return what the token file holds.
@@ -51,32 +48,21 @@ def token_secret(token: str) -> Part:
     It has the form of a discovery response: an Envoy that was started by an earlier
     version takes its token from the same file by SDS.
     """
-    return {
-        "resources": [
-            {
-                "@type": f"{_TYPE}.extensions.transport_sockets.tls.v3.Secret",
-                "name": SECRET,
-                "generic_secret": {"secret": {"inline_string": token}},
-            }
-        ]
-    }
+    return secret(SECRET, generic_secret={"secret": {"inline_string": token}})
 
 
 def token_filters(token_file: Path) -> list[Part]:
     """Return the cluster's filters: one adds the token, the other is Envoy's own."""
-    codec = f"{_TYPE}.extensions.filters.http.upstream_codec.v3.UpstreamCodec"
     return [
-        {
-            "name": SECRET,
-            "typed_config": {
-                "@type": f"{_TYPE}.extensions.filters.http.lua.v3.Lua",
-                "default_source_code": {"inline_string": token_script(token_file)},
-            },
-        },
-        {
-            "name": "envoy.filters.http.upstream_codec",
-            "typed_config": {"@type": codec},
-        },
+        extension(
+            SECRET,
+            "extensions.filters.http.lua.v3.Lua",
+            default_source_code={"inline_string": token_script(token_file)},
+        ),
+        extension(
+            "envoy.filters.http.upstream_codec",
+            "extensions.filters.http.upstream_codec.v3.UpstreamCodec",
+        ),
     ]
 
 
