@@ -69,7 +69,7 @@ def fingerprint(path: str | Path) -> Fingerprint:
     except (OSError, ValueError) as error:
         raise _refused(path, error) from error
     _check_kind(path, status)
-    return _of(status)
+    return fingerprint_of(status)
 
 
 def read_file(path: str | Path, limit: int) -> Content:
@@ -96,10 +96,11 @@ def read_file(path: str | Path, limit: int) -> Content:
             raise _refused(path, error) from error
     if len(data) > limit:
         raise FileError(path, f"is larger than the {limit} bytes that are read of it")
-    return Content(data, _of(status))
+    return Content(data, fingerprint_of(status))
 
 
-def _of(status: os.stat_result) -> Fingerprint:
+def fingerprint_of(status: os.stat_result) -> Fingerprint:
+    """Return the fingerprint of a file that `stat` looked at."""
     times = status.st_mtime_ns, status.st_ctime_ns
     return status.st_dev, status.st_ino, status.st_size, *times
 

@@ -1,7 +1,7 @@
-"""Envoy's bootstrap for a proxy: the whole of it as data, one part per function.
+"""Envoy's bootstrap for a proxy as JSON-ready data, one function for each part.
 
-It says what consul-dataplane's says, and what Envoy needs besides when nothing stands
-between it and the Consul servers.
+It has what consul-dataplane's bootstrap has, and what Envoy needs because it connects
+to the Consul servers itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,28 +30,28 @@ from consul_ebpf.model.values import BootstrapParams, PlacedProxy, Proxy, host_p
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """What Envoy tells of itself, beyond what central configuration says."""
+    """How Envoy is configured to tell of itself."""
 
     use_central_config: bool = True
+    """Whether the `envoy_*` keys of central configuration are used."""
     prometheus: Prometheus = field(default_factory=Prometheus)
 
 
 class EnvoyBootstrap:
-    """Renders bootstraps: consul-dataplane's, for a direct connection.
+    """Renders bootstraps like consul-dataplane's, for a direct connection.
 
     Implements `BootstrapRenderer` and `Noting`.
 
     Args:
-        admin: address and port of Envoy's admin interface where a proxy names none;
-            the default is consul-dataplane's.
-        ready: the same for a listener that serves /ready alone; None: there is none.
-        datacenter: labels the metrics where Consul does not say; empty leaves the
-            label out.
-        token_file: says where a proxy's token file (`envoy.token`) is; Envoy does not
-            start without it. None, as its answer too: no token is asked for.
-        tls: to the servers; None: plaintext.
-        telemetry: the metrics.
-        env: what `$NAME` in central configuration means.
+        admin: IP address and port of Envoy's admin interface, for proxies that name
+            none; the default is consul-dataplane's.
+        ready: the same for a listener that serves only /ready; None: there is none.
+        datacenter: the metrics' label, where Consul does not say it; empty: no label.
+        token_file: returns the path of a proxy's token file (`envoy.token`), which must
+            be there before Envoy starts. None, here or returned: Envoy sends no token.
+        tls: how Envoy does TLS with the servers; None: plaintext.
+        telemetry: how Envoy tells of itself.
+        env: the variables that `$NAME` in central configuration stands for.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class EnvoyBootstrap:
         self._telemetry = telemetry
         self._env = env
         self._noted: tuple[PlacedProxy, BootstrapParams | None, Notes] | None = None
-        """What was rendered last, for who then asks for the notes."""
+        """What was rendered last: `notes` is mostly called right afterwards."""
 
     def __repr__(self) -> str:
         return f"<EnvoyBootstrap {'TLS' if self._tls else 'plaintext'}>"
@@ -83,12 +83,12 @@ class EnvoyBootstrap:
     ) -> Mapping[str, Any]:
         """Return the bootstrap as JSON-ready data.
 
-        What Consul says (`params`) goes before what the proxy's own entry says. Values
-        of Consul's that cannot be used are left out; `notes` says which.
+        What Consul says (`params`) takes precedence over the proxy's own entry. Of it,
+        values that cannot be used are left out; `notes` names them.
 
         Raises:
-            InvalidProxyError: the proxy holds what no bootstrap may hold, or a text of
-                central configuration that is to be JSON is none.
+            InvalidProxyError: the proxy has a value that no bootstrap may hold, or a
+                key of central configuration must hold JSON and does not.
         """
         notes = Notes()
         bootstrap = self._render(placed, params or BootstrapParams(), notes)
@@ -98,10 +98,10 @@ class EnvoyBootstrap:
     def notes(
         self, placed: PlacedProxy, params: BootstrapParams | None = None
     ) -> tuple[str, ...]:
-        """Return one line for each value that `render` leaves out of this bootstrap.
+        """Return a line for each value that `render` leaves out of this bootstrap.
 
         Raises:
-            InvalidProxyError: as `render`.
+            InvalidProxyError: as `render` does.
         """
         noted = self._noted
         if noted is None or noted[0] is not placed or noted[1] is not params:
@@ -174,7 +174,7 @@ class EnvoyBootstrap:
 def _completed(
     proxy: Proxy, params: BootstrapParams, datacenter: str, notes: Notes
 ) -> BootstrapParams:
-    """Fill in, from the proxy's own entry, what Consul does not say."""
+    """Return the params, with what Consul does not say taken from the proxy's entry."""
 
     def said(what: str, instead: str) -> str:
         text: str = getattr(params, what)

@@ -1,9 +1,10 @@
 """Central configuration: the `envoy_*` keys of proxy-defaults and service-defaults.
 
-What of it is for Envoy's bootstrap; Consul carries out the rest itself, over xDS.
-People write it by hand, for all proxies at once. So a value that cannot be used is left
-out alone, with a note, and the rest stands. Only where a text that is to be JSON is
-none, or is a whole bootstrap, nobody can say what was meant: no new bootstrap is made.
+Only the keys that concern Envoy's bootstrap are read; Consul carries out the others
+over xDS. People write them by hand, for all proxies at once. So a value that cannot be
+used is left out, with a note, and the others are used. Only if a text must be JSON and
+is not, or is a template of a whole bootstrap, it is unclear what was meant: then no new
+bootstrap is made.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,18 +35,19 @@ KEYS = (
 
 
 class Central:
-    """The keys, read as consul-dataplane reads them; other keys are not looked at.
+    """Reads the keys as consul-dataplane does.
 
-    A key that is null, empty or missing is not set. A number or a truth value stands
-    for its text, one value for a list of one, and letters may be small or capital.
+    A key that is null, empty or missing is not set. Where a text is expected, a number
+    or a truth value stands for its text; where a list is, one value stands for a list
+    of one. Keys are compared without regard to case.
 
     Args:
         config: `BootstrapParams.config`.
-        named: begins each error; says which proxy it is.
-        notes: hears what is left out.
+        named: which proxy it is; begins each error.
+        notes: collects what is left out.
 
     Raises:
-        InvalidProxyError: there is a whole bootstrap, as a Go template.
+        InvalidProxyError: there is a Go template of a whole bootstrap.
     """
 
     def __init__(self, config: Mapping[str, Any], named: str, notes: Notes) -> None:
@@ -67,7 +69,7 @@ class Central:
         return f"<Central {', '.join(sorted(self._values))}>"
 
     def text(self, key: str) -> str:
-        """Read a key that holds a text; empty where it is not set or none."""
+        """Return the text of a key; empty: it is not set, or holds no text."""
         value = self._values.get(key)
         text = "" if value is None else weak_text(value)
         if text is None:
@@ -79,7 +81,7 @@ class Central:
         return ""
 
     def texts(self, key: str) -> list[str]:
-        """Read a key that holds texts, without those that are none."""
+        """Return the texts of a key; values that are none are left out."""
         value = self._values.get(key)
         if value in (None, {}):
             return []
@@ -94,12 +96,14 @@ class Central:
         return found
 
     def object(self, key: str, wrong: Callable[[Part], str]) -> Part | None:
-        """Read a key that holds a JSON object; None where it is not set or unusable.
+        """Return the JSON object in a key's text; None: not set, or not usable.
 
-        `wrong` says what is against it.
+        Args:
+            key: which one.
+            wrong: returns why Envoy would not take an object; empty: it would.
 
         Raises:
-            InvalidProxyError: its text is not JSON.
+            InvalidProxyError: the text is not JSON.
         """
         text = self.text(key)
         if not text.strip():
@@ -117,12 +121,15 @@ class Central:
         return None if why else value
 
     def objects(self, key: str, wrong: Callable[[Part], str]) -> list[Part]:
-        """Read a key that holds JSON objects, one or several with commas between.
+        """Return the JSON objects in a key's text, which are separated by commas.
 
-        Those that `wrong` says something against are left out.
+        Args:
+            key: which one.
+            wrong: returns why Envoy would not take an object, which is then left out;
+                empty: it would.
 
         Raises:
-            InvalidProxyError: its text is not JSON.
+            InvalidProxyError: the text is not JSON.
         """
         text = self.text(key)
         if not text.strip():
@@ -144,7 +151,7 @@ class Central:
         return found
 
     def leave_out(self, key: str, why: str) -> None:
-        """Note that a key, or a part of it, is left out."""
+        """Note that a key or a part of it is left out."""
         self._notes.leave_out(key, why)
 
     def _decode(self, key: str, text: str) -> Any:
@@ -160,7 +167,7 @@ class Central:
 
 
 def weak_text(value: Any) -> str | None:
-    """Return the text that a value stands for; None: for none."""
+    """Return the text that a value stands for; None: it stands for none."""
     if isinstance(value, bool):
         return "1" if value else "0"
     if isinstance(value, int | float):
@@ -171,7 +178,7 @@ def weak_text(value: Any) -> str | None:
 
 
 def access_logs(texts: tuple[str, ...], notes: Notes) -> list[Part]:
-    """Read the AccessLogs that Consul made; what is none is left out."""
+    """Return the AccessLogs, which Consul sends as JSON; unusable ones are left out."""
     logs = []
     for text in texts:
         try:
@@ -187,7 +194,7 @@ def access_logs(texts: tuple[str, ...], notes: Notes) -> list[Part]:
 
 
 def _number_text(number: float) -> str:
-    """Write a number as consul-dataplane does: without an exponent."""
+    """Write a number without an exponent, as consul-dataplane does."""
     if isinstance(number, int):
         return str(number) if abs(number) < 10**300 else "Inf"
     decimal = Decimal(repr(number))

@@ -1,22 +1,31 @@
-"""The files an Envoy is started from: `<directory>/<proxy key>/`, or `Proxy.files`.
+"""The files an Envoy is started from, in `<directory>/<proxy key>/` or `Proxy.files`.
 
-The directories belong to the controller and tell nothing but file names; the files
-belong to `owner`, and nobody else can read them.
+The directories belong to the controller, and all users can see the files' names in
+them. The files belong to `owner`, and nobody else can read them.
 """
 
 import contextlib
 import json
 import logging
 import os
-import stat
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from consul_ebpf.base.files import TEMPORARY_SUFFIX, write_atomically
+from consul_ebpf.base.files import write_atomically
 from consul_ebpf.base.tls import TlsMaterial
+from consul_ebpf.envoy.directories import (
+    BOOTSTRAP,
+    OURS,
+    TLS_CA,
+    TLS_CERT,
+    TOKEN,
+    is_directory,
+    make_directory,
+    remove_files,
+)
 from consul_ebpf.envoy.holdings import Holdings
 from consul_ebpf.envoy.places import Places
 from consul_ebpf.envoy.right_files import RightFiles
@@ -28,26 +37,20 @@ from consul_ebpf.model.values import PlacedProxy, Proxy
 
 log = logging.getLogger(__name__)
 
-BOOTSTRAP = "bootstrap.json"
-TOKEN = "token.json"  # noqa: S105  # a file's name
-TLS_CA = "tls-ca.json"
-TLS_CERT = "tls-cert.json"
-OURS = (BOOTSTRAP, TOKEN, TLS_CA, TLS_CERT)
-
 _FILE_MODE = 0o600
 _TOP_MODE = 0o711
-"""The owner of a file must get to it; which proxies there are is nobody's business."""
+"""All users may pass through to their files, and nobody may list the proxies."""
 _PROXY_MODE = 0o755
-"""To watch for a new token Envoy must be able to read the directory."""
+"""Envoy must be able to read the directory, to watch it for new certificates."""
 
 
 class BootstrapFiles:
     """Keeps each proxy's files on disk. Blocking; one writer at a time.
 
     Args:
-        directory: where the proxies' directories are; made if missing.
-        owner: (uid, gid) the files belong to, of proxies that name nobody else; None:
-            the process's own.
+        directory: where the proxies' directories are; it is made if missing.
+        owner: (uid, gid) that the files belong to, unless a proxy names another owner;
+            None: the process's own.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class BootstrapFiles:
         self._holdings = Holdings(_FILE_MODE)
         self._places = Places(directory, BOOTSTRAP)
         self.right = RightFiles(OURS)
-        """Whose files are as they should be, for who has written them all."""
+        """Whose files are as they should be; the caller says so once it wrote all."""
 
     @property
     def owner(self) -> tuple[int, int] | None:
@@ -69,9 +72,10 @@ class BootstrapFiles:
         return f"<BootstrapFiles {self._directory}>"
 
     def learn(self) -> None:
-        """Read all files there are, while we may: another user's we may not, later.
+        """Read all files there are, before the controller gives up its privileges.
 
-        Else each would be written once more after a start, and said to have changed.
+        Afterwards it cannot read another user's files. It would write each of them once
+        more, and say that it changed.
         """
         for name in OURS:
             there = self._directory.glob(f"*/{name}")
@@ -81,9 +85,9 @@ class BootstrapFiles:
     def settle(self, proxies: Iterable[Proxy]) -> None:
         """Remember where the files of these proxies go, so that they can be removed.
 
-        `write` does so for its proxy; doing it before for all saves work.
+        `write` does so for its proxy; to call this for all of them first saves work.
         """
-        with contextlib.suppress(InvalidProxyError):  # its `write` says so
+        with contextlib.suppress(InvalidProxyError):  # `write` raises it, too
             self._places.settle(proxies)
 
     def bootstrap_path(self, proxy: Proxy) -> Path:
@@ -103,7 +107,7 @@ class BootstrapFiles:
         return self._places.of(proxy) / TLS_CERT
 
     def write(self, placed: PlacedProxy, bootstrap: Mapping[str, Any]) -> Path | None:
-        """Make the proxy's file hold `bootstrap`; None if it did already.
+        """Write the proxy's bootstrap; return its path, None: it is there already.
 
         Raises:
             ConsulEbpfError: it could not be written; what was there stays.
@@ -112,7 +116,7 @@ class BootstrapFiles:
         return self._write(placed.proxy, BOOTSTRAP, bootstrap)
 
     def write_token(self, proxy: Proxy, token: str) -> Path | None:
-        """Make the proxy's file hold its ACL token; None if it did already.
+        """Write the proxy's ACL token; return its path, None: it is there already.
 
         Envoy takes up a new token by itself. The first one must be there before Envoy
         starts, so write it before the bootstrap. Raises what `write` raises.
@@ -120,7 +124,7 @@ class BootstrapFiles:
         return self._write(proxy, TOKEN, token_secret(token))
 
     def write_tls(self, proxy: Proxy, tls: TlsMaterial | None) -> None:
-        """Make the proxy's files hold what it verifies servers with; None: plaintext.
+        """Write the proxy's certificates; what `tls` has none of is removed.
 
         Envoy takes up new ones by itself. Raises what `write` raises.
         """
@@ -144,9 +148,12 @@ class BootstrapFiles:
             ) from error
 
     def remove(self, key: str) -> bool:
-        """Remove the proxy's files, wherever they are; say whether there were any.
+        """Remove the proxy's files, wherever they are.
 
-        Files that are not ours stay, and then so does the directory.
+        Files that are not ours stay, and so does a directory that holds some.
+
+        Returns:
+            Whether there were any files of ours.
 
         Raises:
             ConsulEbpfError: a file of ours could not be removed.
@@ -154,20 +161,22 @@ class BootstrapFiles:
         """
         check_proxy(Proxy(id="", node="", key=key))
         others = [each for each, of in self._places.elsewhere().items() if of == key]
-        removed = [_remove_files(each) for each in (self._directory / key, *others)]
+        removed = [remove_files(each) for each in (self._directory / key, *others)]
         self._places.forget(others)
         return any(removed)
 
     def prune(self, keep: Collection[str]) -> list[str]:
-        """Remove the files of all proxies but those with the keys of `keep`.
+        """Remove the files of all proxies but those with the keys in `keep`.
 
-        In the bootstraps' directory whoever wrote them; elsewhere, those of ours.
+        In the bootstraps' directory, the files of an earlier controller are removed,
+        too; elsewhere, those in directories that are remembered.
 
-        Returns the keys whose files were removed.
+        Returns:
+            The keys of the proxies whose files were removed, sorted.
 
         Raises:
-            ConsulEbpfError: a file of ours could not be removed, or looked for; all
-                that could be are gone.
+            ConsulEbpfError: a file could not be looked for or removed. All those that
+                could be removed are.
         """
         places = self._places
         places.keep_only(keep)
@@ -185,7 +194,7 @@ class BootstrapFiles:
             if places.is_used(path, key, keep):
                 continue
             try:
-                if _remove_files(path):
+                if remove_files(path):
                     removed.add(key)
                 gone.append(path)
             except ConsulEbpfError as error:
@@ -205,10 +214,10 @@ class BootstrapFiles:
         self, proxy: Proxy, name: str, content: Mapping[str, Any]
     ) -> Path | None:
         directory = self._place(proxy)
-        if not _is_directory(directory):
+        if not is_directory(directory):
             if directory.parent == self._directory:
-                _make_directory(self._directory.resolve(), _TOP_MODE)
-            _make_directory(directory, _PROXY_MODE)
+                make_directory(self._directory.resolve(), _TOP_MODE)
+            make_directory(directory, _PROXY_MODE)
         path = directory / name
         owner = (proxy.files.owner if proxy.files else None) or self._owner
         data = indented(content)
@@ -221,60 +230,12 @@ class BootstrapFiles:
 
 
 def indented(content: Mapping[str, Any]) -> bytes:
-    """Return JSON as `json.dumps(content, indent=2)` writes it, four times as fast."""
+    """Return the JSON that `json.dumps(content, indent=2)` makes, and a line's end.
+
+    It takes a quarter of the time.
+    """
     try:
         text = msgspec.json.format(json.dumps(content).encode(), indent=2)
-    except msgspec.DecodeError:  # half a character, which only Python's own lets pass
+    except msgspec.DecodeError:  # half of a surrogate pair: only Python's own takes it
         text = json.dumps(content, indent=2).encode()
     return text + b"\n"
-
-
-def _remove_files(directory: Path) -> bool:
-    """Remove what is ours in `directory`, and it too if that was all."""
-    if directory.is_symlink():
-        return False  # it leads to somebody else's files
-    try:
-        ours = [path for path in directory.iterdir() if _is_ours(path)]
-        for path in ours:
-            path.unlink()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise ConsulEbpfError(
-            f"cannot remove the files in {str(directory)!r}: {error.strerror}"
-        ) from error
-    with contextlib.suppress(OSError):  # something else is in it
-        directory.rmdir()
-    return bool(ours)
-
-
-def _is_ours(path: Path) -> bool:
-    """Tell our files, and what a killed predecessor left of them, from other ones."""
-    return path.name in OURS or (
-        path.name.startswith(tuple(f".{name}." for name in OURS))
-        and path.name.endswith(TEMPORARY_SUFFIX)
-    )
-
-
-def _is_directory(path: Path) -> bool:
-    """Whether there is a directory, and no link to one."""
-    try:
-        return stat.S_ISDIR(path.lstat().st_mode)
-    except (OSError, ValueError):
-        return False
-
-
-def _make_directory(path: Path, mode: int) -> None:
-    """Make a directory with exactly `mode`; one that is there stays as it is."""
-    try:
-        path.mkdir(mode)
-        path.chmod(mode)  # what the umask took away
-    except FileExistsError:
-        if path.is_symlink() or not path.is_dir():
-            raise ConsulEbpfError(
-                f"{str(path)!r} is in the way of a directory; remove it"
-            ) from None
-    except OSError as error:
-        raise ConsulEbpfError(
-            f"cannot make the directory {str(path)!r}: {error.strerror}"
-        ) from error

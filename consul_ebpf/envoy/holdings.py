@@ -1,8 +1,8 @@
-"""What our files hold, remembered: so one that we may not read is not written again.
+"""What the proxies' files hold, so that a file is only written when that changes.
 
-The files belong to `bootstrap.owner`, and a controller that has given up its
-privileges cannot read another user's. It read them all before, and knows by a file's
-times that it still is the one it knows.
+The files belong to `bootstrap.owner`, and a controller that gave up its privileges
+cannot read another user's files. It reads them all before, and afterwards tells by a
+file's times that it is unchanged.
 """
 
 import hashlib
@@ -11,20 +11,20 @@ import stat
 from collections.abc import Collection
 from pathlib import Path
 
-from consul_ebpf.base.reading import Fingerprint
+from consul_ebpf.base.reading import Fingerprint, fingerprint_of
 
 Owner = tuple[int, int] | None
 """(uid, gid) a file belongs to; None: this process's own."""
 
 LIMIT = 16 * 1024 * 1024
-"""Bytes of a file of ours; a larger one is not."""
+"""Bytes. A larger file is none of ours."""
 
 
 class Holdings:
-    """Digests of our files, with what tells other files from them.
+    """Remembers digests of our files, with the fingerprints they were read at.
 
     Args:
-        mode: that our files have.
+        mode: the mode of our files.
     """
 
     def __init__(self, mode: int) -> None:
@@ -35,7 +35,7 @@ class Holdings:
         return f"<Holdings of {len(self._known)} files>"
 
     def holds(self, path: Path, data: bytes, owner: Owner) -> bool:
-        """Whether `path` is already the file we would write."""
+        """Whether the file at `path` already is as it would be written."""
         seen = self._look(path, len(data), owner)
         if seen is None:
             self._known.pop(path, None)
@@ -46,7 +46,7 @@ class Holdings:
         return known is not None and known == (seen, _digest(data))
 
     def learn(self, path: Path) -> None:
-        """Read a file, if we may, and remember what it holds."""
+        """Read a file, if this process may, and remember what it holds."""
         self._known.pop(path, None)
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
@@ -57,10 +57,10 @@ class Holdings:
             status = os.fstat(descriptor)
             if stat.S_ISREG(status.st_mode) and status.st_size <= LIMIT:
                 data = file.read(LIMIT)
-                self._known[path] = (_fingerprint(status), _digest(data))
+                self._known[path] = (fingerprint_of(status), _digest(data))
 
     def wrote(self, path: Path, data: bytes, owner: Owner) -> None:
-        """Remember what was just written."""
+        """Remember what was just written to a file."""
         seen = self._look(path, len(data), owner)
         if seen is not None:
             self._known[path] = (seen, _digest(data))
@@ -71,7 +71,7 @@ class Holdings:
             del self._known[path]
 
     def _look(self, path: Path, size: int, owner: Owner) -> Fingerprint | None:
-        """Return a file's fingerprint if it has size, mode and owner of ours."""
+        """Return a file's fingerprint; None: it has another size, mode or owner."""
         try:
             status = path.lstat()
         except OSError:
@@ -83,12 +83,7 @@ class Holdings:
             and (status.st_uid, status.st_gid) == (uid, gid)
             and status.st_size == size
         )
-        return _fingerprint(status) if ours else None
-
-
-def _fingerprint(status: os.stat_result) -> Fingerprint:
-    times = status.st_mtime_ns, status.st_ctime_ns
-    return status.st_dev, status.st_ino, status.st_size, *times
+        return fingerprint_of(status) if ours else None
 
 
 def _digest(data: bytes) -> bytes:

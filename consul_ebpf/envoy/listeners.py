@@ -1,6 +1,6 @@
-"""Envoy's own static listeners: metrics for scrapers, and /ready.
+"""Envoy's static listeners: for scrapers of metrics, and for /ready.
 
-Each leads to Envoy's admin interface and lets through one path of it.
+Each serves one path of Envoy's admin interface and no other.
 """
 
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ PROMETHEUS_BACKEND = "prometheus_backend"
 
 @dataclass(frozen=True, slots=True)
 class Prometheus:
-    """How the Prometheus listener is served; the files are on Envoy's file system."""
+    """How the Prometheus listener is served; paths are on Envoy's file system."""
 
     scrape_path: str = "/metrics"
     backend_port: int = 0
-    """On 127.0.0.1; 0: Envoy's own admin interface."""
+    """Port on 127.0.0.1 that is scraped; 0: Envoy's own admin interface."""
     ca_certs: str = ""
-    """PEM file for scrapers' certificates, of those that have one."""
+    """PEM file that the certificates of scrapers are verified with."""
     cert: str = ""
     key: str = ""
 
@@ -60,7 +60,7 @@ def ready_listener(address: Address) -> Part:
 
 
 def backend_cluster(name: str, address: Part) -> Part:
-    """Return the cluster of an address on this host."""
+    """Return a cluster with one endpoint, on this host."""
     return {
         "name": name,
         "type": "STATIC",
@@ -72,8 +72,8 @@ def backend_cluster(name: str, address: Part) -> Part:
 def prometheus_secrets(prometheus: Prometheus) -> list[Part]:
     """Return `static_resources.secrets` for TLS on the Prometheus listener.
 
-    As consul-dataplane's. Envoy was seen not to watch these directories: a renewed
-    certificate needs its restart.
+    They are as consul-dataplane's. In a trial Envoy did not watch these directories: it
+    must be restarted after the certificate was renewed.
     """
     if not prometheus.cert:
         return []

@@ -6,7 +6,7 @@ WHERE = "in proxy-defaults, service-defaults or the proxy's own registration"
 
 
 class Notes:
-    """Collects the lines while a bootstrap is made; the same line once."""
+    """Collects the lines while a bootstrap is made; equal lines are kept once."""
 
     def __init__(self) -> None:
         self._lines: dict[str, None] = {}
@@ -25,6 +25,6 @@ class Notes:
         self._lines[one_line(line, 500)] = None
 
     def leave_out_of_params(self, what: str, why: str) -> None:
-        """Note that something else that Consul says of the proxy is left out."""
+        """Note that another part of `BootstrapParams` is left out."""
         line = f"what Consul says of it: {what} is left out: {why}"
         self._lines[one_line(line, 500)] = None

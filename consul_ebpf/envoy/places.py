@@ -1,7 +1,8 @@
-"""Where each proxy's files are, and were. Blocking.
+"""Where each proxy's files are, and where they were before. Blocking.
 
-Most are in the bootstraps' directory, in directories named like the proxies' keys.
-Where files were put elsewhere is remembered, so that a restart can remove them, too.
+Most are in the bootstraps' directory, each proxy's in a directory named like its key.
+Other places are kept in a file, so that files there can be removed after a restart,
+too.
 """
 
 import os
@@ -14,7 +15,7 @@ from consul_ebpf.model.names import named, shown
 from consul_ebpf.model.values import Proxy
 
 ELSEWHERE_FILE = "elsewhere.json"
-"""In the bootstraps' directory: directories elsewhere, and whose they are (keys)."""
+"""In the bootstraps' directory. It holds the other directories, each with a key."""
 
 
 def as_seen(proxy: Proxy, path: Path) -> Path:
@@ -26,17 +27,21 @@ def as_seen(proxy: Proxy, path: Path) -> Path:
 
 
 class Places:
-    """Remembers whose files are where."""
+    """Remembers whose files are where.
+
+    Args:
+        top: the bootstraps' directory.
+        needed: name of the file that an Envoy starts with.
+    """
 
     def __init__(self, top: Path, needed: str) -> None:
-        """`top` is the bootstraps' directory, `needed` what an Envoy starts with."""
         self._top = top
         self._needed = needed
         self._file = JsonFile(top / ELSEWHERE_FILE, dict[str, str])
         self._elsewhere: dict[str, str] | None = None
-        """Keys by directory; None: not read yet."""
+        """Proxy keys by directory; None: the file was not read yet."""
         self._now: dict[str, Path] = {}
-        """Where the files of each key go now."""
+        """By proxy key, where its files go now."""
 
     def __repr__(self) -> str:
         return f"<Places {self._top}>"
@@ -51,7 +56,7 @@ class Places:
         """Remember where these proxies' files go, before any are written there.
 
         Raises:
-            InvalidProxyError: they are to go into another proxy's place.
+            InvalidProxyError: a directory is within the bootstraps' directory.
         """
         news = {}
         for proxy in proxies:
@@ -66,13 +71,19 @@ class Places:
             self._file.save(dict(elsewhere))
 
     def in_use(self, keep: Collection[str]) -> set[Path]:
-        """Return where the files of these keys go now."""
+        """Return where the files of the proxies with these keys go now."""
         return {self._now.get(key, self._top / key) for key in keep}
 
     def is_used(self, directory: Path, key: str, keep: Collection[str]) -> bool:
-        """Whether an Envoy may still need what is in a directory of this key.
+        """Whether an Envoy may still need the files in a directory.
 
-        That of a proxy whose files go elsewhere now does until they are there.
+        If the proxy's files go elsewhere now, it needs the old ones until the new ones
+        are there.
+
+        Args:
+            directory: where the files are.
+            key: whose they are.
+            keep: the keys of all proxies there are.
         """
         if key not in keep:
             return False
@@ -80,15 +91,15 @@ class Places:
         return now == directory or not os.path.lexists(now / self._needed)
 
     def elsewhere(self) -> dict[Path, str]:
-        """Return the directories elsewhere in which files were put, and their keys."""
+        """Return the other directories in which files were put, with their keys."""
         return {Path(directory): key for directory, key in self._read().items()}
 
     def keep_only(self, keys: Collection[str]) -> None:
-        """Forget where the files of others go."""
+        """Forget where the files of all other proxies go."""
         self._now = {key: each for key, each in self._now.items() if key in keys}
 
     def forget(self, removed: Iterable[Path]) -> None:
-        """Forget directories elsewhere from which the files are removed."""
+        """Forget those of the other directories whose files were removed."""
         elsewhere = self._read()
         gone = [str(each) for each in removed if str(each) in elsewhere]
         for each in gone:

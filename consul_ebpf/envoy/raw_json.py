@@ -1,7 +1,7 @@
-"""JSON that people wrote into a text, on its way into a bootstrap. Pure.
+"""JSON that people wrote into a text, checked before it goes into a bootstrap. Pure.
 
-Envoy does not start with a bootstrap it cannot read, so a value is looked at before:
-that it is JSON at all, and nothing in it that Envoy's reader refuses wherever it is.
+Envoy does not start with a bootstrap that it cannot read. So a value must be JSON, and
+hold nothing that Envoy's JSON reader refuses.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 MAX_DEPTH = 80
-"""Of objects and lists in one value: Envoy reads 100, the bootstrap's own too."""
+"""Of nested objects and lists in one value. Envoy reads 100 levels of the whole."""
 
 MAX_DIGITS = 100
 """Of a number."""
@@ -29,7 +29,7 @@ def decode(text: str) -> Any:
 
     Raises:
         NotJsonError: the text is not JSON.
-        UnusableError: Envoy would not read it.
+        UnusableError: Envoy's reader would refuse it.
     """
     try:
         value = json.loads(
@@ -80,7 +80,7 @@ def _int(text: str) -> int:
 
 
 def _walk(value: Any) -> Iterator[tuple[int, Any]]:
-    """Yield (depth, value) for everything in a value, keys too, without recursion."""
+    """Yield depth and value of all that is in a value, keys too; without recursion."""
     todo = [(0, value)]
     while todo:
         depth, each = todo.pop()

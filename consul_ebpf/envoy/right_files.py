@@ -1,21 +1,23 @@
-"""Which proxies' files are still as we left them: looked at a slice at a time.
+"""Whose files are still as they were written: looked at a slice of them at a time.
 
-A round does not read the files of proxies of which nothing has changed. That somebody
-else removed or changed one is seen by this.
+A round does not read the files of a proxy of which nothing has changed. This notices
+that somebody else removed or changed one.
 """
 
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from consul_ebpf.base.reading import Fingerprint, fingerprint_of
+
 SLICES = 30
-"""Looks in which all proxies' files are looked at once."""
+"""Looks after which the files of all proxies were looked at once."""
 AT_LEAST = 100
-"""Proxies looked at each time."""
+"""Proxies looked at each time, at least."""
 
 
 class RightFiles:
-    """Remembers how each proxy's files looked when they were right. Blocking.
+    """Remembers the fingerprints of each proxy's files when they were right. Blocking.
 
     Args:
         names: of the files in each proxy's directory.
@@ -30,23 +32,23 @@ class RightFiles:
         self._names = tuple(names)
         self._lstat = lstat
         self._seen: dict[str, tuple[str, int]] = {}
-        """By key, where a proxy's files are and what they looked like."""
+        """By proxy key, where its files are, and `_look`'s number."""
         self._turn: list[str] = []
-        """Whose turn it is, from the end; the others come when it is empty."""
+        """Keys that are still to be looked at in this turn; the last ones are next."""
 
     def __repr__(self) -> str:
         return f"<RightFiles of {len(self._seen)} proxies>"
 
     def keep(self, key: str, directory: Path) -> None:
-        """Remember how a proxy's files look now."""
+        """Remember that a proxy's files are right as they are now."""
         self._seen[key] = str(directory), self._look(str(directory))
 
     def forget(self, key: str) -> None:
-        """Look at a proxy's files no more."""
+        """Stop looking at a proxy's files."""
         self._seen.pop(key, None)
 
     def next_wrong(self) -> list[str]:
-        """Look at the next slice; return the keys of whose files are other ones now."""
+        """Look at the next slice; return the keys of proxies whose files changed."""
         count = max(AT_LEAST, len(self._seen) // SLICES + 1)
         if not self._turn:
             self._turn = list(self._seen)
@@ -58,14 +60,11 @@ class RightFiles:
         ]
 
     def _look(self, directory: str) -> int:
-        """Return a number that is another as soon as one of the files is."""
-        seen: list[tuple[int, ...]] = []
+        """Return a number that changes when one of the files does."""
+        seen: list[Fingerprint] = []
         for name in self._names:
             try:
-                status = self._lstat(f"{directory}/{name}")
+                seen.append(fingerprint_of(self._lstat(f"{directory}/{name}")))
             except (OSError, ValueError):
                 seen.append(())
-                continue
-            times = status.st_mtime_ns, status.st_ctime_ns
-            seen.append((status.st_dev, status.st_ino, status.st_size, *times))
         return hash(tuple(seen))

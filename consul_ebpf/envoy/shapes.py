@@ -1,7 +1,7 @@
-"""What Envoy demands of the parts that people write themselves, as far as can be told.
+"""What every Envoy demands of the parts that people write themselves. Pure.
 
-Only what every Envoy demands: fields of a newer one are nothing to complain of. Each
-function returns why Envoy would not start with the part; empty: nothing is known.
+Fields that only a newer Envoy knows are accepted. Each `wrong_` function returns why
+Envoy would not start with a part; empty: no reason is known.
 """
 
 import re
@@ -43,7 +43,10 @@ def wrong_listener(listener: Part) -> str:
 
 
 def socket_of(listener: Part) -> Address | None:
-    """Return where a listener that is not wrong listens; None: at no such address."""
+    """Return where a listener listens; None: not at an IP address and port.
+
+    `wrong_listener` must have found nothing wrong with it.
+    """
     socket = field(listener.get("address") or {}, "socket_address")
     if not isinstance(socket, dict):
         return None
@@ -82,13 +85,17 @@ def wrong_tracing(tracing: Part) -> str:
 
 
 def host_and_port(text: str, write_it: str) -> Address:
-    """Read an IP address and a port, where the port follows the last colon.
+    """Return the IP address and the port in a text; the last colon separates them.
 
-    IPv6 may go without brackets. A zone is refused: it is another one in each network
-    namespace, and Envoy does not start where it is missing.
+    An IPv6 address needs no brackets. A zone is refused: its number differs between
+    network namespaces, and Envoy does not start where it does not exist.
+
+    Args:
+        text: what was written.
+        write_it: ends the error: how to write it.
 
     Raises:
-        ValueError: it is none of them; the message ends with `write_it`.
+        ValueError: the text is no address and port.
     """
     host, colon, port = text.rpartition(":")
     if not colon or not re.fullmatch("0|[1-9][0-9]{0,4}", port) or int(port) > 65535:
@@ -105,7 +112,7 @@ def host_and_port(text: str, write_it: str) -> Address:
 
 
 def field(part: Part, name: str) -> Any:
-    """Return a field by its name or by the one protobuf writes it by in JSON."""
+    """Return a field by its name, or by protobuf's name for it in JSON."""
     first, *rest = name.split("_")
     return part.get(name, part.get(first + "".join(map(str.capitalize, rest))))
 

@@ -1,4 +1,4 @@
-"""Where Envoy sends its metrics: `stats_sinks`, and the telemetry collector."""
+"""Where Envoy sends its metrics: `stats_sinks`, and the collector's cluster."""
 
 import base64
 import hashlib
@@ -23,10 +23,10 @@ from consul_ebpf.model.values import Proxy
 COLLECTOR = "consul_telemetry_collector_loopback"
 
 HOST_IP = "HOST_IP"
-"""The only variable that is replaced inside of an address."""
+"""The only variable that is replaced in the middle of an address."""
 
 MAX_SOCKET_PATH = 107
-"""Bytes: the kernel's own limit, without the NUL at the end."""
+"""Bytes. It is the kernel's limit, without the NUL at the end."""
 
 STATSD = {
     "envoy_statsd_url": ("envoy.stat_sinks.statsd", "StatsdSink"),
@@ -42,11 +42,15 @@ def stats_sinks(
 ) -> list[Part]:
     """Return the sinks that central configuration asks for.
 
-    Those whose address is none, or whose variable is not set, are left out.
-    `collector`: also the telemetry collector's.
+    A sink whose address cannot be used, or whose variable is not set, is left out.
+
+    Args:
+        central: central configuration.
+        env: the variables.
+        collector: whether the telemetry collector has a cluster, and so gets a sink.
 
     Raises:
-        InvalidProxyError: the text of further sinks is not JSON.
+        InvalidProxyError: the text of the extra sinks is not JSON.
     """
     sinks = []
     for key, (name, kind) in STATSD.items():
@@ -65,7 +69,7 @@ def stats_sinks(
 
 
 def flush_interval(central: Central) -> str:
-    """Return protobuf's duration, in Envoy's own limits; empty: not set, or none."""
+    """Return protobuf's duration within Envoy's limits; empty: not set, or unusable."""
     key = "envoy_stats_flush_interval"
     text = central.text(key)
     if not text or (
@@ -79,9 +83,9 @@ def flush_interval(central: Central) -> str:
 
 
 def collector_cluster(central: Central, namespace: str, proxy: Proxy) -> Part | None:
-    """Return the cluster of the telemetry collector: a socket that Consul configures.
+    """Return the cluster of the telemetry collector, whose socket Consul configures.
 
-    None where it is not asked for, or cannot be.
+    None: nobody asks for it, or its path cannot be used.
     """
     key = "envoy_telemetry_collector_bind_socket_dir"
     if not (directory := central.text(key)):
@@ -101,7 +105,7 @@ def collector_cluster(central: Central, namespace: str, proxy: Proxy) -> Part | 
 
 
 def collector_path(directory: str, namespace: str, proxy: Proxy) -> str:
-    """Return the telemetry collector's socket: Consul computes the same path.
+    """Return the path of the telemetry collector's socket, as Consul computes it.
 
     Raises:
         ValueError: the path is longer than a socket's may be.
@@ -127,11 +131,11 @@ def _collector_sink() -> Part:
 def sink_address(text: str, env: Mapping[str, str]) -> Part:
     """Return Envoy's Address for `udp://address:port` or `unix:///path`.
 
-    A text that begins with `$` is the name of a variable that holds all of it; inside
-    of an address only `$HOST_IP` is replaced.
+    A text that begins with `$` names a variable that holds the whole address. In the
+    middle of an address only `$HOST_IP` is replaced.
 
     Raises:
-        ValueError: it is none; the message says why.
+        ValueError: the text is no such address; the message says why.
     """
     text = _expanded(text, env)
     if wrong := unfit(text):
@@ -151,7 +155,7 @@ _WRITE_IT = "write it like udp://127.0.0.1:8125 or unix:///path"
 
 
 def _expanded(text: str, env: Mapping[str, str]) -> str:
-    """Replace `$NAME` where it is the whole, and `$HOST_IP` wherever it is."""
+    """Replace `$NAME` if it is the whole text, and `$HOST_IP` anywhere."""
     if text.startswith("$") and len(text) > 2:
         return _variable(text[1:], env)
 
@@ -173,7 +177,7 @@ def _variable(name: str, env: Mapping[str, str]) -> str:
 
 
 def _unix_path(rest: str) -> str:
-    """Return the path of a URL's part behind `unix:`."""
+    """Return the path in what follows `unix:` in a URL."""
     if rest.startswith("//"):
         rest = rest[2:]
         rest = rest[rest.index("/") :] if "/" in rest else ""

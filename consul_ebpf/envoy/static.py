@@ -1,7 +1,8 @@
-"""`static_resources`: the way to the servers, the metrics, and what people add.
+"""`static_resources`: clusters, listeners and secrets, ours and those that people add.
 
 Envoy does not start with two clusters of one name, nor with two listeners at one
-address. What stands first here stays, and the other is left out by its key.
+address. The one that is added first stays. The other is left out, with a note that
+names its key.
 """
 
 from ipaddress import ip_address
@@ -33,12 +34,13 @@ WRITE_IT = "write it like 0.0.0.0:20200 or [::]:20200"
 
 
 class StaticResources:
-    """Makes `static_resources`; call the methods in the order they stand in.
+    """Makes `static_resources`. Call the methods in the order in which they stand.
 
     Args:
         central: central configuration.
         admin: where Envoy's admin interface is.
-        ready: where its listener of /ready is to be, at another address.
+        ready: where the listener of /ready is to be, not at `admin`; None: there is
+            none.
         xds: the cluster of the Consul servers.
     """
 
@@ -79,10 +81,13 @@ class StaticResources:
         self._clusters.append(cluster)
 
     def add_extras(self) -> None:
-        """Add what people wrote, and then what their own `self_admin` stands for.
+        """Add the clusters and listeners that people wrote.
+
+        Listeners of ours lead to a cluster `self_admin`. It is added, too, unless
+        people wrote one.
 
         Raises:
-            InvalidProxyError: the text is not JSON.
+            InvalidProxyError: a text is not JSON.
         """
         extra = self._central.objects(CLUSTERS, wrong_cluster)
         ours = {each["name"] for each in self._clusters}
@@ -130,7 +135,7 @@ class StaticResources:
         return None
 
     def _claim(self, where: Address, what: str) -> str:
-        """Take an address; return who has it already, empty: it was free."""
+        """Take an address; return what it is taken by, empty: it was free."""
         if collide(where, self._admin):
             return f"{host_port(*where)} is taken by Envoy's admin interface"
         if where in self._bound:
@@ -141,7 +146,7 @@ class StaticResources:
 
 
 def collide(one: Address, other: Address) -> bool:
-    """Whether nobody can listen at both; Envoy shares addresses, its admin does not."""
+    """Whether Envoy's admin interface and a listener cannot have these addresses."""
     if one[1] != other[1]:
         return False
     first, second = ip_address(one[0]), ip_address(other[0])

@@ -1,9 +1,9 @@
-"""The labels Consul's dashboards expect on Envoy's metrics.
+"""The labels that Consul's dashboards expect on Envoy's metrics.
 
 Envoy names a metric by one dotted string, such as
 `cluster.pong.default.dc2.internal.<trust domain>.consul.bind_errors`. A tag's regex
-says which part of it becomes a label: its outer group is cut out of the name, its
-inner group is the label's value. consul-dataplane sets the same ones.
+says which part becomes a label: what its outer group matches is cut out of the name,
+what its inner group matches is the label's value. consul-dataplane sets the same tags.
 """
 
 from collections.abc import Sequence
@@ -83,14 +83,17 @@ REGEXES = {
 
 
 _TAGS = [{"tag_name": name, "regex": regex} for name, regex in REGEXES.items()]
-"""The same in every bootstrap; made once, for they are most of it."""
+"""They are the same in every bootstrap and most of its size, so they are made once."""
 
 
 def stats_config(proxy: Proxy, params: BootstrapParams, tags: Sequence[str]) -> Part:
-    """Return `stats_config`: Consul's labels on Envoy's metrics, after the user's.
+    """Return `stats_config`: the user's labels on Envoy's metrics, then Consul's.
 
-    `tags` are the user's, `name=value` or `name` for 1. One that has the name of a
-    label of Consul's with a fixed value takes its place.
+    Args:
+        proxy: whose bootstrap it is.
+        params: what Consul says of it.
+        tags: the user's, each `name=value` or `name`, which stands for `name=1`. A tag
+            takes the place of Consul's own label of that name, if it is a fixed value.
     """
     fixed = {
         "local_cluster": params.identity or proxy.id,

@@ -1,8 +1,8 @@
 """TLS from Envoy straight to the Consul servers.
 
-The certificates come from files of their own, which Envoy reads again when they are
-replaced by a rename. Every server's certificate has one name in common, so the VIP
-hides nothing that Envoy would need to know.
+The certificates are in files of their own, which Envoy reads again when they are
+replaced by a rename. All servers' certificates have one name in common, so Envoy can
+verify them without knowing which server is behind the VIP.
 """
 
 from collections.abc import Callable
@@ -33,29 +33,28 @@ SIGNATURES = (
 
 @dataclass(frozen=True, slots=True)
 class XdsTls:
-    """How the xDS cluster does TLS.
-
-    `server_name` is a name or an IP address: what a server's certificate must be for.
-    `ca_file` and `cert_file` say where a proxy's files (`tls_ca_secret`,
-    `tls_cert_secret`) are; without `ca_file` Envoy trusts `system_roots`, a path on its
-    own file system. Without `verify` it trusts everybody.
-    """
+    """How the xDS cluster does TLS."""
 
     server_name: str
+    """The name or IP address that a server's certificate must be for."""
     verify: bool = True
+    """False: Envoy accepts any certificate."""
     ca_file: Callable[[Proxy], Path] | None = None
+    """Where a proxy's CA file (`tls_ca_secret`) is; None: `system_roots` is trusted."""
     cert_file: Callable[[Proxy], Path] | None = None
+    """Where its client certificate (`tls_cert_secret`) is; None: Envoy has none."""
     system_roots: str = "/etc/ssl/certs/ca-certificates.crt"
+    """A path on Envoy's file system."""
 
 
 def tls_ca_secret(pem: str) -> Part:
-    """Return what the CA file holds: the discovery response Envoy reads it from."""
+    """Return what the CA file holds, for a PEM text."""
     validation = {"trusted_ca": {"inline_string": pem}}
     return secret(CA_SECRET, validation_context=validation)
 
 
 def tls_cert_secret(certificate: str, key: str) -> Part:
-    """Return what the client certificate's file holds."""
+    """Return what the client certificate's file holds, for two PEM texts."""
     chain = {
         "certificate_chain": {"inline_string": certificate},
         "private_key": {"inline_string": key},

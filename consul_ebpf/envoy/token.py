@@ -1,9 +1,9 @@
-"""The ACL token's way to the Consul servers: a file, never the bootstrap.
+"""How the ACL token gets to the Consul servers: from a file, never by the bootstrap.
 
-Envoy reads the file for each stream and adds the token to it. So a new token goes into
-effect when the file is replaced, without a restart; it is part of no configuration,
-which Envoy shows and logs; and Envoy watches nothing for it: each watched file would be
-one of the few inotify instances that the kernel grants a user.
+Envoy reads the file for each stream and adds the token to the request. So a new token
+takes effect when the file is replaced, without a restart. The token is in no
+configuration, which Envoy would show and log. And Envoy watches no file for it: a
+watched file takes one of the few inotify instances that the kernel grants a user.
 """
 
 from pathlib import Path
@@ -14,9 +14,9 @@ SECRET = "consul-token"  # noqa: S105  # a name: the filter's, and the secret's 
 HEADER = "x-consul-token"
 """Where Consul looks for the token."""
 
-# Without a usable token the stream ends here: Envoy tries again after its back-off, and
-# nothing goes to a server in nobody's name. The secret is one JSON string at the end of
-# a line; only `"` and `\` are written as escapes in the text that a header may hold.
+# Without a usable token the stream ends here, so no server is asked without a token.
+# Envoy tries again after its back-off. The secret is one JSON string at the end of a
+# line. Of the characters that a header may hold, JSON escapes only `"` and `\`.
 _SCRIPT = r"""
 local PATH = @PATH@
 local function token()
@@ -45,14 +45,14 @@ end
 def token_secret(token: str) -> Part:
     """Return what the token file holds.
 
-    It has the form of a discovery response: an Envoy that was started by an earlier
-    version takes its token from the same file by SDS.
+    It is a discovery response, because an Envoy that was started with an earlier
+    version's bootstrap reads its token from the same file by SDS.
     """
     return secret(SECRET, generic_secret={"secret": {"inline_string": token}})
 
 
 def token_filters(token_file: Path) -> list[Part]:
-    """Return the cluster's filters: one adds the token, the other is Envoy's own."""
+    """Return the cluster's filters: ours adds the token, Envoy's own ends the chain."""
     return [
         extension(
             SECRET,
@@ -73,7 +73,7 @@ def token_script(token_file: Path) -> str:
 
 
 def _lua_string(text: str) -> str:
-    """Write `text` as a Lua string: a byte that could end it goes by its number."""
+    """Write a text as a Lua string; bytes that could end it are written as numbers."""
     plain = set(range(0x20, 0x7F)) - set(b'"\\')
     return '"{}"'.format(
         "".join(

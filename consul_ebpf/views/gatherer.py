@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from consul_ebpf.base.event_counts import EventCounts
+from consul_ebpf.base.reading import FileError, Fingerprint, fingerprint
 from consul_ebpf.controller.problems import PROBLEMS_FILE, ProblemFile
 from consul_ebpf.kernel import host
 from consul_ebpf.kernel.pins import Pins
@@ -152,7 +153,7 @@ class Memory:
     def read(self) -> Remembered:
         """Return what is in them; they are read again when one of them changed."""
         files = (VIPS_FILE, IDS_FILE, ADMINS_FILE, PROBLEMS_FILE)
-        seen = [_state(self._directory / each) for each in files]
+        seen = [_fingerprint(self._directory / each) for each in files]
         if seen != self._seen:
             self._value = self._decode()
             self._seen = seen
@@ -177,10 +178,8 @@ class Memory:
         )
 
 
-def _state(path: Path) -> tuple[int, ...]:
-    """Return what changes when a file does; empty: there is none."""
+def _fingerprint(path: Path) -> Fingerprint:
     try:
-        seen = path.stat()
-    except OSError:
+        return fingerprint(path)
+    except FileError:
         return ()
-    return seen.st_ino, seen.st_size, seen.st_mtime_ns

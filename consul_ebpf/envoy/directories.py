@@ -1,0 +1,76 @@
+"""A proxy's directory: made, emptied of what is ours, removed. Blocking."""
+
+import contextlib
+import stat
+from pathlib import Path
+
+from consul_ebpf.base.files import TEMPORARY_SUFFIX
+from consul_ebpf.model.errors import ConsulEbpfError
+
+BOOTSTRAP = "bootstrap.json"
+TOKEN = "token.json"  # noqa: S105  # a file's name
+TLS_CA = "tls-ca.json"
+TLS_CERT = "tls-cert.json"
+OURS = (BOOTSTRAP, TOKEN, TLS_CA, TLS_CERT)
+
+
+def remove_files(directory: Path) -> bool:
+    """Remove what is ours in a directory, and the directory if that was all.
+
+    Returns:
+        Whether there was anything of ours.
+
+    Raises:
+        ConsulEbpfError: a file of ours could not be removed.
+    """
+    if directory.is_symlink():
+        return False  # it leads to somebody else's files
+    try:
+        ours = [path for path in directory.iterdir() if _is_ours(path)]
+        for path in ours:
+            path.unlink()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise ConsulEbpfError(
+            f"cannot remove the files in {str(directory)!r}: {error.strerror}"
+        ) from error
+    with contextlib.suppress(OSError):  # something else is in it
+        directory.rmdir()
+    return bool(ours)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is ours, or what a controller that was killed left of one."""
+    return path.name in OURS or (
+        path.name.startswith(tuple(f".{name}." for name in OURS))
+        and path.name.endswith(TEMPORARY_SUFFIX)
+    )
+
+
+def is_directory(path: Path) -> bool:
+    """Whether a path is a directory, and no link to one."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def make_directory(path: Path, mode: int) -> None:
+    """Make a directory with exactly `mode`; one that is there stays as it is.
+
+    Raises:
+        ConsulEbpfError: it cannot be made, or something else is in its place.
+    """
+    try:
+        path.mkdir(mode)
+        path.chmod(mode)  # what the umask took away
+    except FileExistsError:
+        if path.is_symlink() or not path.is_dir():
+            raise ConsulEbpfError(
+                f"{str(path)!r} is in the way of a directory; remove it"
+            ) from None
+    except OSError as error:
+        raise ConsulEbpfError(
+            f"cannot make the directory {str(path)!r}: {error.strerror}"
+        ) from error
