@@ -18,7 +18,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Self
 
-import consul_ebpf
 from consul_ebpf.base.boundary import boundary
 from consul_ebpf.base.events import event
 from consul_ebpf.kernel.guards import Guard, HelperError, end_process, process_of
@@ -27,7 +26,7 @@ from consul_ebpf.model.errors import KernelError
 
 logger = logging.getLogger(__name__)
 
-_ROOT = str(Path(consul_ebpf.__file__).parent.parent)
+_ROOT = str(Path(__file__).parents[2])
 
 GUARDS = 2
 

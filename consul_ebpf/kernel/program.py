@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-import consul_ebpf
 from consul_ebpf.kernel import codec
 from consul_ebpf.kernel.libbpf import (
     ARRAY,
@@ -74,7 +73,7 @@ class Program:
 
 def _sources() -> Path:
     """Return the directory of the C sources: in the package when it is installed."""
-    package = Path(consul_ebpf.__file__).parent
+    package = Path(__file__).parents[1]
     inside = package / "bpf"
     return inside if inside.exists() else package.parent / "bpf"
 
