@@ -1,4 +1,4 @@
-"""How requests that fail are answered: as JSON, `{"error": "one line"}`."""
+"""How failed requests are answered: with JSON, `{"error": "one line"}`."""
 
 import logging
 import traceback
@@ -20,7 +20,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @web.middleware
 async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer errors as JSON, and nobody who got here by a name of his own."""
+    """Answer every error with JSON, and refuse requests with a foreign Host header.
+
+    The error's class gives the status: a `ConfigError` 400, another of our errors 503,
+    anything else 500.
+    """
     if not is_local_name(request.headers.get("Host", "")):
         return refusal(403, "Host: must be an IP address or localhost")
     try:
@@ -32,17 +36,17 @@ async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
     except ConsulEbpfError as error:
         return refusal(503, str(error))
     except ConnectionError:
-        raise  # nobody is there any more to be answered
-    except Exception as error:  # noqa: BLE001  # one request's trouble is its own
+        raise  # the client has gone
+    except Exception as error:  # noqa: BLE001  # it ends this request alone
         return _failed(request, error)
 
 
 _said: set[str] = set()
-"""What failed before, as `Type file:line`."""
+"""What was logged before, as `Type file:line`."""
 
 
 def _failed(request: web.Request, error: Exception) -> web.Response:
-    """Answer what nobody foresaw; say it with its traceback once."""
+    """Answer an unexpected error; log it with its traceback the first time."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     which = f"{type(error).__name__} {place.filename}:{place.lineno}"
     what = f"{request.method} {one_line(request.path, 200)}: {reason(error)}"
@@ -57,5 +61,11 @@ def _failed(request: web.Request, error: Exception) -> web.Response:
 
 
 def refusal(status: int, why: str, **more: Any) -> web.Response:
-    """Make an answer that says why there is none."""
+    """Return an answer with an error.
+
+    Args:
+        status: HTTP's.
+        why: one line.
+        more: further fields of the JSON object.
+    """
     return web.json_response({"error": why, **more}, status=status)

@@ -1,4 +1,4 @@
-"""What the endpoint answers of the whole host: made once for all who ask."""
+"""The endpoint's answers about the whole host, made once for all who ask."""
 
 import asyncio
 import json
@@ -15,14 +15,14 @@ from consul_ebpf.views.snapshot import Snapshot
 from consul_ebpf.views.status import status_of
 
 LIST_SECONDS = 0.25
-"""That a list of all proxies is used for: there may be thousands."""
+"""For which a list of all proxies is used: there may be thousands in it."""
 
 
 class Bodies:
-    """The bodies of answers that do not depend on who asks.
+    """The bodies of answers that are the same for everybody.
 
-    `status`, `proxies` and `metrics` raise a `ConsulEbpfError` where the kernel cannot
-    be looked at.
+    To get `status`, `proxies` or `metrics` raises a `ConsulEbpfError` if the kernel
+    cannot be read.
     """
 
     def __init__(self, host: Host) -> None:
@@ -40,21 +40,21 @@ class Bodies:
         return f"<Bodies {self._host!r}>"
 
     async def _status(self) -> bytes:
-        """Return what `status --json` prints."""
+        """Return the JSON object that `status --json` prints."""
         snapshot = await self._host.snapshot()
         return await asyncio.to_thread(
             lambda: json.dumps(status_of(snapshot).to_json()).encode()
         )
 
     async def _proxies(self) -> bytes:
-        """Return all proxies, by their keys."""
+        """Return a JSON array of all proxies, in the order of their keys."""
         seen = await _views(self._host, sorted(self._host.proxies.outcomes))
         return await asyncio.to_thread(
             lambda: json.dumps([asdict(each) for each in seen]).encode()
         )
 
     async def _metrics(self) -> tuple[bytes, str]:
-        """Return the metrics and their content type."""
+        """Return the metrics as text, and its content type."""
         snapshot = await self._host.snapshot()
         there = await self._host.bootstraps(_named(snapshot))
         written = {name: each.written for name, each in there.items()}
@@ -90,7 +90,7 @@ def _written(outcomes: Mapping[str, Outcome]) -> dict[str, Proxy]:
 
 
 def _named(snapshot: Snapshot) -> dict[str, Proxy]:
-    """Return all programmed proxies, by name."""
+    """Return all programmed proxies whose names are known, by name."""
     names = snapshot.remembered.names
     found = {}
     for vip in snapshot.grpc.tables.vips:
@@ -98,6 +98,6 @@ def _named(snapshot: Snapshot) -> dict[str, Proxy]:
         outcome = snapshot.inside.proxies.find(name)
         if isinstance(outcome, Served):
             found[name] = outcome.placed.proxy
-        elif name:  # of one that no source names now
+        elif name:  # a proxy that no source names any more
             found[name] = Proxy(name, node="")
     return found

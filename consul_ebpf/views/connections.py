@@ -1,7 +1,7 @@
-"""The endpoint's connections: how many, how long, how large, before HTTP is looked at.
+"""The endpoint's connections: how many there are, how long, and how much they send.
 
-aiohttp reads HTTP and answers; who may connect, and what a connection that does nothing
-or sends nonsense costs, is decided here.
+This decides who may connect, and limits what an idle connection, or one that sends
+nonsense, can cost. aiohttp then reads HTTP and answers.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from consul_ebpf.views.room import Room, Who
 
 logger = logging.getLogger(__name__)
 
-ACCEPT_AGAIN = 0.1
-"""Seconds until accepting is tried again where there is no descriptor for it."""
+RETRY_SECONDS = 0.1
+"""Until accepting is tried again, if there was no descriptor for it."""
 
 FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
@@ -33,23 +33,23 @@ FULL = (
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a connection may do nothing, in seconds, and how much it may send."""
+    """How long a connection may take, in seconds, and how much it may send."""
 
     request: float = 10.0
-    """For a request's line and headers, from its first byte; from the connection's
-    beginning for its first request."""
+    """For a request's line and headers, from its first byte on. The connection's first
+    request has this long from the connection's beginning on."""
     idle: float = 30.0
-    """From one answer to the next request's first byte; also for taking the answer."""
+    """From an answer to the next request's first byte, and to read the answer."""
     unread: int = 256 * 1024
-    """Bytes from the beginning of one request to that of the next."""
+    """Bytes that may arrive from the beginning of one request to that of the next."""
 
 
 class Connections:
-    """Accepts connections and leads them to a server of aiohttp's.
+    """Accepts connections and hands them to aiohttp's server.
 
     Args:
-        room: who may have how many.
-        patience: with each.
+        room: limits how many there are.
+        patience: limits how long each may take.
     """
 
     def __init__(self, room: Room, patience: Patience | None = None) -> None:
@@ -64,7 +64,7 @@ class Connections:
     async def counted(
         self, request: web.Request, handler: Handler
     ) -> web.StreamResponse:
-        """Stop a connection's clock while its request is answered."""
+        """Stop a connection's timer while its request is answered."""
         guard = self._guards.get(request.protocol)
         if guard is None:
             return await handler(request)
@@ -80,16 +80,16 @@ class Connections:
         while True:
             try:
                 connection, address = await loop.sock_accept(listener)
-            except OSError as error:  # no descriptor is left; or it has gone again
+            except OSError as error:  # no descriptor is left, or the client has gone
                 logger.debug("the endpoint cannot accept: %s", reason(error))
-                await asyncio.sleep(ACCEPT_AGAIN)
+                await asyncio.sleep(RETRY_SECONDS)
                 continue
             try:
                 await self._take(connection, address, server)
-            except OSError as error:  # it has gone again
+            except OSError as error:  # the client has gone
                 logger.debug("a connection of the endpoint: %s", reason(error))
                 connection.close()
-            # Others are answered between two connections, however many there are.
+            # However many connect, requests are answered in between.
             await asyncio.sleep(0)
 
     async def _take(
@@ -116,9 +116,12 @@ class Connections:
             raise
 
     def _makes_way(self, who: Who) -> bool:
-        """Close the oldest connection in the way that nobody waits at, if there is one.
+        """Close the oldest idle connection of those that leave no room for `who`.
 
-        So who holds idle connections takes nothing from himself either.
+        So a client that holds idle connections does not keep itself out either.
+
+        Returns:
+            Whether there is room now, and `who` was counted.
         """
         rivals = self._room.in_the_way(who)
         for guard in self._guards.values():
@@ -133,7 +136,7 @@ class Connections:
 
 
 class _Guard(asyncio.Protocol):
-    """One connection: hands all to aiohttp's protocol, with a clock and a measure."""
+    """One connection: hands all to aiohttp's protocol, with a timer and a count."""
 
     def __init__(
         self,
@@ -158,13 +161,13 @@ class _Guard(asyncio.Protocol):
         return not self._answering
 
     def begin(self) -> None:
-        """Take note that a request is answered now: that takes what it takes."""
+        """Note that a request is being answered, which may take any time."""
         self._answering += 1
         self._unread = 0
         self._within(None)
 
     def end(self) -> None:
-        """Take note that it is answered."""
+        """Note that it is answered."""
         self._answering -= 1
         self._reading = False
         self._within(self._patience.idle)
@@ -178,14 +181,14 @@ class _Guard(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._unread += len(data)
         if self._unread > self._patience.unread:
-            self.drop("sends more than anybody asks here")
+            self.drop("sends more than a request can hold")
             return
         if not self._answering and not self._reading:
             self._reading = True
             self._within(self._patience.request)
         try:
             self._inner.data_received(data)
-        except Exception as error:  # noqa: BLE001  # whatever nonsense brings forth
+        except Exception as error:  # noqa: BLE001  # whatever nonsense leads to
             self.drop(reason(error))
 
     def eof_received(self) -> bool | None:
@@ -203,7 +206,7 @@ class _Guard(asyncio.Protocol):
         self._inner.connection_lost(exc)
 
     def _within(self, seconds: float | None) -> None:
-        """Set the clock anew; None stops it."""
+        """Set the timer anew; None stops it."""
         if self._clock is not None:
             self._clock.cancel()
             self._clock = None
@@ -212,7 +215,7 @@ class _Guard(asyncio.Protocol):
             self._clock = loop.call_later(seconds, self.drop, "is idle for too long")
 
     def drop(self, why: str) -> None:
-        """Close it at once."""
+        """Close the connection at once; `why` completes "it …"."""
         logger.debug("a connection of the endpoint is closed: it %s", why)
         self._left()
         if self._transport is not None:
@@ -220,9 +223,9 @@ class _Guard(asyncio.Protocol):
 
 
 class QuietLogger(logging.LoggerAdapter[logging.Logger]):
-    """Makes one debug line of all that aiohttp says.
+    """Makes one debug line of whatever aiohttp logs.
 
-    What handlers raise never gets to aiohttp, so that is of requests which are none.
+    What handlers raise does not get to aiohttp, so it only logs malformed requests.
     """
 
     def log(

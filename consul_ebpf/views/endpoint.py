@@ -1,4 +1,4 @@
-"""Serve the endpoint, at sockets that are open already."""
+"""Serves the endpoint at sockets that are already open."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from consul_ebpf.views.room import Room
 logger = logging.getLogger(__name__)
 
 MAX_LINE = 8 * 1024
-"""Bytes of a request's line, and of each header."""
+"""Bytes that a request's line, and each header, may have."""
 
 
 async def serve(
@@ -24,7 +24,14 @@ async def serve(
     room: Room,
     patience: Patience | None = None,
 ) -> None:
-    """Serve until cancelled. The caller closes `listeners` afterwards."""
+    """Serve until cancelled; the caller closes `listeners` afterwards.
+
+    Args:
+        handlers: answer the requests.
+        listeners: the sockets.
+        room: limits how many connections there are.
+        patience: limits how long each may take.
+    """
     connections = Connections(room, patience)
     application = web.Application(
         client_max_size=MAX_BODY, middlewares=[connections.counted, guarded]
@@ -36,7 +43,7 @@ async def serve(
         handle_signals=False,
         shutdown_timeout=0.5,
         logger=QuietLogger(logger),
-        auto_decompress=False,  # so that a small body stays one
+        auto_decompress=False,  # or a small body could become a large one
         lingering_time=1.0,
         max_line_size=MAX_LINE,
         max_field_size=MAX_LINE,

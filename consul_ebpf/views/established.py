@@ -1,4 +1,4 @@
-"""Which of the sockets that the kernel noted are established: looked at cheaply."""
+"""Finds out at little cost which of the noted sockets are established."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -7,20 +7,21 @@ from consul_ebpf.base.boundary import boundary
 from consul_ebpf.model.errors import KernelError
 from consul_ebpf.model.values import VipCounters
 
-SECONDS = 1.0
+ASK_SECONDS = 1.0
 """From one question to the helper to the next."""
 
 
 class Established:
-    """Looks in the controller's own network namespace, mostly that of all Envoys.
+    """Looks in the controller's own network namespace first: most Envoys are there.
 
-    Only where a proxy has no connection there, as its Envoy may be in another namespace
-    or gone, the helper that may enter them all is asked: it forks to answer.
+    If a proxy has no connection there, its Envoy is in another namespace, or gone. Only
+    then the helper is asked, which can look into all of them but forks to answer.
 
     Args:
-        here: the cookies of established connections in this namespace. Blocking.
-        everywhere: those in all namespaces. Blocking.
-        clock: seconds.
+        here: returns the cookies of established connections in this namespace.
+            Blocking.
+        everywhere: returns those in all namespaces. Blocking.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -39,18 +40,20 @@ class Established:
         return f"<Established {len(self._elsewhere)} elsewhere>"
 
     def __call__(self, rows: Iterable[VipCounters]) -> frozenset[int]:
-        """Return the cookies; of sockets that no row notes, only some.
+        """Return the cookies of established connections.
+
+        Of those that are noted in `rows`, all are returned; of others, some.
 
         Raises:
-            KernelError: they cannot be told.
+            KernelError: the sockets cannot be looked at.
         """
-        with boundary(KernelError, "sockets cannot be told"):
+        with boundary(KernelError, "sockets cannot be looked at"):
             here = self._here()
         noted = [{cookie for cookie, _ in row.sockets} for row in rows]
         if all(cookies & here for cookies in noted if cookies):
             return here
         now = self._clock()
-        if now - self._asked >= SECONDS:
+        if now - self._asked >= ASK_SECONDS:
             self._elsewhere = self._everywhere()
             self._asked = now
         return here | self._elsewhere

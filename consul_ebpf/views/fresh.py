@@ -1,4 +1,4 @@
-"""What costs something to find out: found out once, however many ask."""
+"""A costly answer, found out once for all who ask at about the same time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,30 +8,30 @@ from consul_ebpf.model.errors import ConsulEbpfError
 
 T = TypeVar("T")
 
-SECONDS = 1.0
-"""That an answer is used for."""
+USED_SECONDS = 1.0
+"""For which an answer is used."""
 
-PATIENCE = 5.0
-"""Seconds that somebody waits for one."""
+PATIENCE_SECONDS = 5.0
+"""That a caller waits for one."""
 
 
 class Fresh(Generic[T]):
-    """An answer that is asked for when somebody wants it and the last one is too old.
+    """An answer that is found out when somebody asks and the last one is too old.
 
-    Who wants it meanwhile waits for the same one. A failure is an answer, too.
+    Whoever asks meanwhile waits for the same one. A failure is an answer, too.
 
     Args:
-        what: it is, for an error.
+        what: what it is, for an error.
         ask: finds it out.
-        seconds: that it is used for.
-        version: grows when something changed that makes older answers wrong.
+        seconds: for how long it is used.
+        version: returns a number that grows when older answers become wrong.
     """
 
     def __init__(
         self,
         what: str,
         ask: Callable[[], Awaitable[T]],
-        seconds: float = SECONDS,
+        seconds: float = USED_SECONDS,
         version: Callable[[], int] = int,
     ) -> None:
         self._what = what
@@ -47,24 +47,25 @@ class Fresh(Generic[T]):
         return f"<Fresh {self._what}>"
 
     async def get(self, seconds: float | None = None) -> T:
-        """Return an answer of this version, or of a later one.
+        """Return an answer that was asked for at the present version or a later one.
 
         Args:
-            seconds: how old it may be; None: as old as it is used for.
+            seconds: how old it may be; None: as old as the constructor says.
 
         Raises:
-            ConsulEbpfError: there is none within 5 seconds; and what `ask` raises.
+            ConsulEbpfError: there is none within 5 seconds. What `ask` raises is
+                raised, too.
         """
         oldest = asyncio.get_running_loop().time() - (
             self._seconds if seconds is None else seconds
         )
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 task = await self._answered(self._version(), oldest)
         except TimeoutError:
             raise ConsulEbpfError(
-                f"{self._what} is not known after {PATIENCE:g} s: the host is busy;"
-                " ask again"
+                f"{self._what} is not known after {PATIENCE_SECONDS:g} s: the host is"
+                " busy; ask again"
             ) from None
         if (error := task.exception()) is not None:
             raise error.with_traceback(None)
@@ -80,9 +81,9 @@ class Fresh(Generic[T]):
             ):
                 self._asked_at, self._ended = self._version(), float("inf")
                 self._task = loop.create_task(self._asking(), name=self._what)
-                self._task.add_done_callback(_taken_note)
+                self._task.add_done_callback(_note_failure)
             task, asked_at = self._task, self._asked_at
-            await asyncio.wait([task])  # who gives up leaves it to the others
+            await asyncio.wait([task])  # a caller that gives up does not cancel it
             if asked_at >= version:
                 return task
 
@@ -93,7 +94,7 @@ class Fresh(Generic[T]):
             self._ended = asyncio.get_running_loop().time()
 
 
-def _taken_note(task: "asyncio.Task[T]") -> None:
-    """Have Python not complain of a failure that nobody waited for any more."""
+def _note_failure(task: "asyncio.Task[T]") -> None:
+    """Look at a failure: if all callers gave up, Python would complain of it."""
     if not task.cancelled():
         task.exception()

@@ -1,6 +1,6 @@
 """Takes snapshots of this host, from the kernel's pins and the controller's files.
 
-With no controller it works as well: nothing here asks one.
+No controller need run: nothing here asks one.
 """
 
 import logging
@@ -38,8 +38,9 @@ class Gatherer:
 
     Args:
         bpffs: where the BPF file system is mounted.
-        directory: the bootstraps'; what is remembered is beside them.
-        established: by default, those of all namespaces that this process may enter.
+        directory: the bootstraps'; the controller's files are in it.
+        established: finds established sockets; None: in all network namespaces that
+            this process may enter.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Gatherer:
         return f"<Gatherer {self._pins[GRPC.name].root}>"
 
     def take(self) -> Snapshot:
-        """Take one with the tables that are pinned.
+        """Read the pinned tables, and take a snapshot.
 
         Raises:
             NotRunningError: nothing is pinned.
@@ -80,12 +81,12 @@ class Gatherer:
         events: Mapping[str, int],
         inside: Inside = NOTHING,
     ) -> Snapshot:
-        """Take one with tables that were just read.
+        """Take a snapshot with tables that were just read.
 
         Args:
             tables: by the service's name.
             events: what the controller met, by the events' names.
-            inside: what the controller itself knows.
+            inside: what only the running controller knows.
 
         Raises:
             KernelError: links or sockets cannot be looked at.
@@ -115,7 +116,7 @@ class Gatherer:
         )
 
     def _path_of(self, cgroup: int) -> str:
-        """Return the path of a cgroup; a search may go through all there are."""
+        """Return a cgroup's path; searching for one may walk through all of them."""
         if self._cgroup is None or _inode(self._cgroup) != cgroup:
             self._cgroup = host.cgroup_path(cgroup)
         return str(self._cgroup or "")
@@ -142,7 +143,7 @@ class Memory:
     """The files the controller keeps beside the bootstraps. Blocking."""
 
     def __init__(self, directory: Path) -> None:
-        """Name them; a file that is missing or damaged says nothing."""
+        """Name them. A file that is missing or damaged is read as an empty one."""
         self._directory = directory
         self._seen: object = None
         self._value = Remembered()
@@ -151,7 +152,7 @@ class Memory:
         return f"<Memory {self._directory}>"
 
     def read(self) -> Remembered:
-        """Return what is in them; they are read again when one of them changed."""
+        """Return what is in them. They are read again when one of them changes."""
         files = (VIPS_FILE, IDS_FILE, ADMINS_FILE, PROBLEMS_FILE)
         seen = [_fingerprint(self._directory / each) for each in files]
         if seen != self._seen:

@@ -1,4 +1,4 @@
-"""The endpoint's answers. Every error is JSON: `{"error": "one line"}`."""
+"""The endpoint's routes. Every error is JSON: `{"error": "one line"}`."""
 
 import asyncio
 import contextlib
@@ -22,22 +22,22 @@ from consul_ebpf.views.host import Host
 from consul_ebpf.views.peers import peer_uid
 from consul_ebpf.views.proxies import Condition, ProxyView
 
-LONGEST = 600.0
-"""Seconds that a request may wait."""
+LONGEST_SECONDS = 600.0
+"""That a request may wait for a condition."""
 
-BODY = 10.0
-"""Seconds within which a request's body must be there."""
+BODY_SECONDS = 10.0
+"""Within which a request's body must arrive."""
 
 MAX_BODY = 64 * 1024
-"""Bytes of one; an entry has some hundred."""
+"""Bytes of a body; a proxy's entry has some hundred."""
 
 
 class Handlers:
-    """All routes.
+    """Answers the requests of all routes.
 
     Args:
-        host: the proxies.
-        registered: where those registered here are kept.
+        host: takes the snapshots.
+        registered: keeps the proxies that are registered here.
         writers: uids that may register.
     """
 
@@ -56,7 +56,7 @@ class Handlers:
         return f"<Handlers {self._host!r}>"
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the table."""
+        """Return the routes, for aiohttp."""
         return [
             web.get("/v1/health", self.health),
             web.get("/v1/status", self.status),
@@ -68,27 +68,27 @@ class Handlers:
         ]
 
     async def health(self, _: web.Request) -> web.Response:
-        """Say that it answers, and whether a first table is programmed."""
+        """Answer whether a first table is programmed."""
         ready = self._host.outcomes.value is not None
         return web.json_response({"status": "ok", "ready": ready})
 
     async def status(self, _: web.Request) -> web.Response:
-        """Answer as `status --json`."""
+        """Answer with what `status --json` prints."""
         body = await self._bodies.status.get()
         return web.Response(body=body, content_type="application/json")
 
     async def metrics(self, _: web.Request) -> web.Response:
-        """Answer in Prometheus' text format."""
+        """Answer with the metrics, in Prometheus' text format."""
         body, content_type = await self._bodies.metrics.get()
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def proxies(self, _: web.Request) -> web.Response:
-        """Answer with all of them."""
+        """Answer with all proxies."""
         body = await self._bodies.proxies.get()
         return web.Response(body=body, content_type="application/json")
 
     async def proxy(self, request: web.Request) -> web.Response:
-        """Answer with one; `?wait=connected&timeout=30` waits for it."""
+        """Answer with one proxy; `?wait=connected&timeout=30` waits for a condition."""
         proxy_id = request.match_info["id"]
         wait = request.query.get("wait")
         if wait is None:
@@ -114,11 +114,11 @@ class Handlers:
     async def _until(
         self, proxy_id: str, wait: Condition, patience: float
     ) -> ProxyView | None:
-        """Return the proxy when the condition holds, else as it is in the end."""
+        """Return the proxy once a condition holds, or as it is after `patience` s."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience
         host = self._host
-        # Rounds tell by themselves what they did; of a connection nobody tells.
+        # A round's outcome is told; a connection must be looked for.
         follow = wait == "connected"
         changed = host.connections if follow else host.outcomes
         with host.followed() if follow else contextlib.nullcontext():
@@ -131,7 +131,7 @@ class Handlers:
                 await changed.changed_since(version, left)
 
     async def put(self, request: web.Request) -> web.Response:
-        """Register a proxy: the keys of a `[[proxies]]` entry."""
+        """Register a proxy; the body has the keys of a `[[proxies]]` entry."""
         proxy_id = request.match_info["id"]
         if (refused := await self._may_not(request, proxy_id)) is not None:
             return refused
@@ -164,10 +164,10 @@ class Handlers:
     async def _may_not(
         self, request: web.Request, proxy_id: str
     ) -> web.Response | None:
-        """Refuse who may not write, and what is somebody else's.
+        """Refuse clients that may not write, and proxies of another source.
 
-        Compare with None: older aiohttps' answers are empty mappings, and those are
-        false.
+        Compare the answer with None: in older versions of aiohttp an answer is an empty
+        mapping, which is false.
         """
         transport = request.transport
         uid = peer_uid(transport.get_extra_info("socket") if transport else None)
@@ -189,7 +189,7 @@ async def _body(request: web.Request) -> bytes:
     if (request.content_length or 0) > MAX_BODY:  # before it is read
         raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length or 0)
     try:
-        async with asyncio.timeout(BODY):
+        async with asyncio.timeout(BODY_SECONDS):
             return await request.read()
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
@@ -198,12 +198,12 @@ async def _body(request: web.Request) -> bytes:
 
 
 def _seconds(text: str) -> float | None:
-    """Read a patience; None for what is none, `nan` among it."""
+    """Return a number of seconds, capped; None: the text is none, or is `nan`."""
     try:
         seconds = float(text)
     except ValueError:
         return None
-    return min(seconds, LONGEST) if seconds >= 0 else None
+    return min(seconds, LONGEST_SECONDS) if seconds >= 0 else None
 
 
 _WORDS = {

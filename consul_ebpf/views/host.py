@@ -1,4 +1,4 @@
-"""The running controller's own snapshots: one for all who ask at the same time."""
+"""The running controller's snapshots: one for all who ask at about the same time."""
 
 import asyncio
 import contextlib
@@ -21,8 +21,8 @@ from consul_ebpf.views.snapshot import Inside, Snapshot
 LOOK_SECONDS = 0.25
 """Between looks at the kernel while somebody waits for a connection."""
 
-IDLE_PART = 20.0
-"""After a look there are none for this many times as long as it took."""
+PAUSE_FACTOR = 20.0
+"""After a look there is none for this many times as long as it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class Bootstrap:
 
 
 class Host:
-    """Has a snapshot that is at most a second old, and no older than the last round.
+    """Has a snapshot that is at most a second old and no older than the last round.
 
     Args:
-        gatherer: puts it together.
-        tables: read the kernel's tables of each service, by the service's name.
+        gatherer: takes it.
+        tables: functions that read the kernel's tables, by the service's name.
         outcomes: what the newest round came to, by proxy key.
         bootstrap_path: returns where a proxy's bootstrap is.
         events: returns what this controller met, by the events' names.
@@ -91,7 +91,7 @@ class Host:
         return await self._looks.get()
 
     async def bootstraps(self, proxies: Mapping[str, Proxy]) -> dict[str, Bootstrap]:
-        """Return the proxies' bootstraps, those that are there; by the same keys."""
+        """Return the bootstraps of these proxies that are there, by the same keys."""
         paths = {key: self._bootstrap_path(each) for key, each in proxies.items()}
         return await asyncio.to_thread(_bootstraps, paths)
 
@@ -113,9 +113,9 @@ class Host:
         loop = asyncio.get_running_loop()
         while True:
             version, begun = self.outcomes.version, loop.time()
-            with contextlib.suppress(Exception):  # who waits asks, and is told
+            with contextlib.suppress(Exception):  # whoever waits gets it by `snapshot`
                 await self._looks.get(seconds=0.0)
-            pause = max(LOOK_SECONDS, IDLE_PART * (loop.time() - begun))
+            pause = max(LOOK_SECONDS, PAUSE_FACTOR * (loop.time() - begun))
             await self.outcomes.changed_since(version, pause)
 
     async def _look(self) -> Snapshot:

@@ -1,4 +1,4 @@
-"""The proxies of a round, to be found by their keys or their ids."""
+"""The proxies of a round, which are found by their keys or by their ids."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from consul_ebpf.controller.outcomes import Outcome, name_of
 
 
 class KnownProxies:
-    """What a round came to, for each proxy.
+    """The outcome of a round for each proxy.
 
     Args:
         outcomes: by proxy key.
@@ -21,7 +21,7 @@ class KnownProxies:
         return f"<KnownProxies {len(self.outcomes)}>"
 
     def find(self, name: str) -> Outcome | None:
-        """Return what became of the proxy with this key or id; None: it is unknown."""
+        """Return the outcome of the proxy with this key or id; None: it is unknown."""
         return self.outcomes.get(self.key(name))
 
     def key(self, name: str) -> str:

@@ -1,22 +1,22 @@
-"""The endpoint's sockets: opened, or refused by name, before anything else is done."""
+"""The endpoint's sockets. They are opened before anything is attached."""
 
 import contextlib
 import errno
 import os
 import socket
 import stat
-import struct
 from pathlib import Path
 
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.model.errors import AlreadyRunningError, ConfigError, ConsulEbpfError
 from consul_ebpf.model.values import host_port
+from consul_ebpf.views.peers import credentials
 
-ANYBODY = 0o666
-"""Of the socket: everybody may look, and who registers is checked by his uid."""
+SOCKET_MODE = 0o666
+"""Everybody may read. Whoever registers a proxy is checked by uid."""
 
 BACKLOG = 256
-"""Connections that the kernel keeps until they are accepted."""
+"""Connections that wait in the kernel to be accepted, at most."""
 
 _KINDS = {
     stat.S_IFREG: "a regular file",
@@ -29,19 +29,21 @@ _KINDS = {
 
 
 class Listeners:
-    """Listening sockets: the unix one and, where configured, one for TCP.
+    """Listening sockets: a unix socket and, where configured, one for TCP.
 
-    Who connects before they are served waits in the kernel.
+    A client that connects before they are served waits in the kernel.
+
+    Args:
+        path: of the unix socket.
+        listen: IP address and port; None: no TCP.
+
+    Raises:
+        ConfigError: no socket can be made at `path`.
+        AlreadyRunningError: another process listens there.
+        ConsulEbpfError: the address or the path cannot be used now.
     """
 
     def __init__(self, path: Path, listen: tuple[str, int] | None = None) -> None:
-        """Open them.
-
-        Raises:
-            ConfigError: `api.socket` is a path where no socket of ours can be.
-            AlreadyRunningError: somebody listens there.
-            ConsulEbpfError: the address or the path cannot be had now.
-        """
         self.path = path
         self.all: list[socket.socket] = []
         self._made: tuple[int, int] | None = None
@@ -57,7 +59,7 @@ class Listeners:
         return f"<Listeners {self.path}>"
 
     def close(self) -> None:
-        """Close them, and remove the unix socket if it is still ours."""
+        """Close them, and remove the unix socket unless another one took its place."""
         for each in self.all:
             each.close()
         made, self._made = self._made, None
@@ -73,7 +75,7 @@ class Listeners:
             unix.setblocking(False)
             unix.bind(str(self.path))
             self._made = _identity(self.path)
-            self.path.chmod(ANYBODY)
+            self.path.chmod(SOCKET_MODE)
             unix.listen(BACKLOG)
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or one_line(error)
@@ -100,7 +102,7 @@ class Listeners:
 
 
 def _refused(line: str, error: Exception) -> ConsulEbpfError:
-    """Make an error of one: of the configuration where the path itself is wrong."""
+    """Return the error to raise: a `ConfigError` if the path itself is wrong."""
     missing = isinstance(error, FileNotFoundError | NotADirectoryError | ValueError)
     if missing:
         return ConfigError(f"{line}; make its directory, or name another path")
@@ -109,14 +111,14 @@ def _refused(line: str, error: Exception) -> ConsulEbpfError:
 
 def _hint(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "; stop who listens there, or name another port"
+        return "; stop the process that listens there, or name another port"
     if error.errno == errno.EADDRNOTAVAIL:
-        return "; it is no address of this host"
+        return "; it is not an address of this host"
     return ""
 
 
 def _make_way(path: Path) -> None:
-    """Make the directory; remove the socket of a controller that was killed."""
+    """Make the directory, and remove the socket of a controller that was killed."""
     if not path.parent.is_dir():
         path.parent.mkdir()
         path.parent.chmod(0o711)
@@ -144,7 +146,7 @@ def _make_way(path: Path) -> None:
 
 
 def _listener(path: Path) -> str | None:
-    """Say who listens at a socket; None: nobody does."""
+    """Return which process listens at a socket, in words; None: none does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
@@ -153,9 +155,7 @@ def _listener(path: Path) -> str | None:
             return None
         except OSError:  # its queue is full, it is of another type, ...
             return "somebody"
-        size = struct.calcsize("3i")
-        packed = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-        return f"pid {struct.unpack('3i', packed)[0]}"
+        return f"pid {credentials(probe)[0]}"
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Who is at the other end of the endpoint's connections."""
+"""Which users are at the other end of the endpoint's connections."""
 
 import os
 import socket
@@ -10,12 +10,14 @@ from consul_ebpf.base.accounts import uid_of
 from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.names import shown
 
+_UCRED = struct.Struct("3i")
+
 
 def writers(users: Iterable[str]) -> frozenset[int]:
-    """Return the uids that may register proxies: root, our own, and `api.users`.
+    """Return the uids that may register proxies: root's, our own, and `api.users`.
 
     Raises:
-        ConfigError: a user is not on this host.
+        ConfigError: this host has no such user.
     """
     found = {0, os.geteuid()}
     for user in users:
@@ -29,19 +31,25 @@ def writers(users: Iterable[str]) -> frozenset[int]:
 
 
 def peer_uid(connection: socket.socket | None) -> int | None:
-    """Return the uid of a unix socket's other end; None for TCP, which has none."""
+    """Return the uid at the other end of a unix socket; None: it is a TCP socket."""
     if connection is None or connection.family != socket.AF_UNIX:
         return None
-    size = struct.calcsize("3i")
-    packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    _, uid, _ = struct.unpack("3i", packed)
-    return int(uid)
+    return credentials(connection)[1]
+
+
+def credentials(connection: socket.socket) -> tuple[int, int]:
+    """Return pid and uid of the process at the other end of a unix socket."""
+    pid, uid, _ = _UCRED.unpack(
+        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    )
+    return pid, uid
 
 
 def is_local_name(host: str) -> bool:
-    """Whether a Host header names an address, not a name that somebody's DNS has.
+    """Whether a Host header holds an IP address or `localhost`, with or without a port.
 
-    A web page that resolves its own name to this host must not read what is here.
+    A web page whose own name resolves to this host must not be able to read the
+    endpoint.
     """
     name = host.rpartition(":")[0] if not host.endswith("]") else host
     name = (name or host).strip("[]")

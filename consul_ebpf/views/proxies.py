@@ -1,4 +1,4 @@
-"""What a snapshot says of each proxy: /v1/proxies, and what `wait` waits for."""
+"""What a snapshot tells of each proxy: for /v1/proxies, and for `wait`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,33 +13,33 @@ Condition = Literal["programmed", "bootstrap", "connected"]
 
 @dataclass(frozen=True, slots=True)
 class ProxyView:
-    """One proxy, as the endpoint tells of it."""
+    """One proxy, as the endpoint shows it."""
 
     id: str
-    """Consul's; this host's key of it while that is not known."""
+    """Consul's id of it; its key while it has no id."""
     vip: str
     """`address:port` in its bootstrap; empty: it has none."""
     programmed: bool
-    """Whether the kernel leads its VIP somewhere."""
+    """Whether its VIP is in the kernel's table."""
     bootstrap: str
     """Path of its bootstrap; empty: there is none."""
     ready: bool
-    """Both: its Envoy can start."""
+    """Whether it is programmed and has a bootstrap: its Envoy can start."""
     connected: bool
     """Whether one of its newest connections to a server is established now."""
     server: str
-    """`address:port` where its newest connect went; empty: there was none."""
+    """`address:port` that its newest connect went to; empty: there was none."""
     refused: str
     """Why it is not served, or not yet."""
     owner: str
     """Where it was configured."""
 
     def holds(self, condition: Condition) -> bool:
-        """Whether a condition that can be waited for holds."""
+        """Whether a condition holds."""
         return bool(getattr(self, condition))
 
     def missing(self, condition: Condition) -> str:
-        """Say in words why it does not."""
+        """Return in words why a condition does not hold."""
         if self.refused:
             return self.refused
         if not self.programmed:

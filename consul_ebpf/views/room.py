@@ -1,4 +1,4 @@
-"""Who may have how many connections to the endpoint at once. Pure."""
+"""How many connections to the endpoint each client may have at once. Pure."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -6,24 +6,24 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 TOTAL: Final = 384
-"""Connections of the unix socket. A process has 1024 descriptors where nobody raised
-that, and those of the servers' connections come first."""
+"""Connections to the unix socket. A process may have 1024 descriptors unless that was
+raised, and needs some for the servers."""
 
 OTHERS: Final = 256
-"""Of these, all that are not of root, our own user or `api.users` together: whatever
-they do, there is room for those who run the host."""
+"""Of these, all that users other than root, our own and `api.users` may have together:
+whatever they do, there is room for those who run the host."""
 
 EACH: Final = 128
-"""Of one user among the others. An Envoy that waits for its bootstrap has one."""
+"""Of these, those of one user. An Envoy that waits for its bootstrap has one."""
 
 TCP: Final = 128
-"""Of `api.listen`, where nobody has a name."""
+"""Connections to `api.listen`, where users are unknown."""
 
 ADDRESS: Final = 32
-"""Of one address among these."""
+"""Of these, those from one address."""
 
 Who = int | str
-"""The uid of a unix socket's other end; the address of a TCP connection's."""
+"""The client: the uid at a unix socket's other end, or a TCP connection's address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,13 @@ class Limits:
     address: int = ADDRESS
 
     def within(self, descriptors: int) -> "Limits":
-        """Return these, or as much less as leaves half of `descriptors` to others."""
+        """Return these, or smaller ones that leave half of `descriptors` unused.
+
+        Args:
+            descriptors: how many the process may have; -1: any number.
+        """
         part = descriptors / 2 / (self.total + self.tcp)
-        if descriptors < 0 or part >= 1:  # -1: there is no end of them
+        if descriptors < 0 or part >= 1:
             return self
         return Limits(
             **{name: max(1, int(most * part)) for name, most in asdict(self).items()}
@@ -47,10 +51,10 @@ class Limits:
 
 
 class Room:
-    """Counts the connections that there are.
+    """Counts the connections there are.
 
     Args:
-        known: uids that are only counted in the total: root, our own, `api.users`.
+        known: uids that only the total limits: root's, our own, `api.users`.
         limits: how many there may be.
     """
 
@@ -63,22 +67,22 @@ class Room:
         return f"<Room {self._held.total()} connections>"
 
     def enter(self, who: Who) -> bool:
-        """Count a connection, if there is room for it."""
+        """Count a connection if there is room for it; return whether there is."""
         if self.in_the_way(who):
             return False
         self._held[who] += 1
         return True
 
     def leave(self, who: Who) -> None:
-        """Forget one that was counted."""
+        """Count a connection no more."""
         self._held[who] -= 1
         if not self._held[who]:
             del self._held[who]
 
     def in_the_way(self, who: Who) -> frozenset[Who]:
-        """Return whose connections leave no room for `who`; empty: there is room.
+        """Return the clients whose connections leave no room for `who`; empty: none do.
 
-        His own, where his share is full; else those of who has most.
+        If the client's own share is full, that is itself; else those that have most.
         """
         for group, most in self._shares(who):
             held = {each: self._held[each] for each in group}
@@ -88,7 +92,7 @@ class Room:
         return frozenset()
 
     def _shares(self, who: Who) -> Iterator[tuple[set[Who], int]]:
-        """Yield (who has connections of it, how many at most) of each share."""
+        """Yield each share that `who` is in: its clients, and how many it allows."""
         limits = self._limits
         if isinstance(who, str):
             yield {who}, limits.address

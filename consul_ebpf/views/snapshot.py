@@ -19,9 +19,9 @@ class ServiceAccount:
 
     tables: KernelState
     hooks: Mapping[str, int] = field(default_factory=dict)
-    """The id of the program at each hook that one is attached at."""
+    """The attached programs' ids, by hook."""
     cgroup: str = ""
-    """Path of the cgroup it is attached at; empty: none, or one that is gone."""
+    """Path of the cgroup it is attached at; empty: it is at none, or that is gone."""
     attached: bool = False
     """Whether it is attached at every hook, to a cgroup that exists."""
 
@@ -67,7 +67,7 @@ class Snapshot:
     services: Mapping[str, ServiceAccount]
     """By the service's name; `grpc` is always there."""
     established: frozenset[int]
-    """Cookies of established connections: of those noted in the tables, all."""
+    """Cookies of established connections: all of those that the tables note."""
     remembered: Remembered = field(default_factory=Remembered)
     pid: int | None = None
     """The controller's; None: none runs."""

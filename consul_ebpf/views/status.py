@@ -18,9 +18,9 @@ class ServerStatus:
     slot: int
     state: str
     connects: int
-    """Connects sent here since the row was filled."""
+    """Connects sent to it since the row was filled."""
     active: int
-    """Connections that went through a VIP and are established now."""
+    """Its connections through a VIP that are established now."""
     failures: int
     """Connects after which the proxy soon tried again."""
 
@@ -38,16 +38,16 @@ class ProxyStatus:
     preference: list[str]
     connects: int
     server: str
-    """Where its newest connect went; empty before the first."""
+    """Where its newest connect went; empty: there was none."""
     active: bool
     """Whether one of its newest connections is established now."""
     bound: list[str]
-    """To what it is bound: `netns`, `cgroup`; from elsewhere it leads nowhere."""
+    """What it is bound to: `netns`, `cgroup`. Connects from elsewhere are refused."""
     failures: int = 0
     """Connects after which it soon tried again."""
     admin: str = ""
-    """`address:port` of its Envoy's admin interface, in its network namespace; empty:
-    not known."""
+    """`address:port` of its Envoy's admin interface in its network namespace; empty:
+    unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class KernelStatus:
     """What is attached where, and what fits."""
 
     attached: bool
-    """All hooks are attached to a cgroup that exists."""
+    """Whether all hooks are attached to a cgroup that exists."""
     cgroup: str
     programs: list[Program]
     capacity: int
@@ -72,7 +72,7 @@ class KernelStatus:
 
 @dataclass(frozen=True, slots=True)
 class ControllerStatus:
-    """The process that keeps the tables true; without it the kernel goes on."""
+    """The process that keeps the tables up to date."""
 
     running: bool
     pid: int | None

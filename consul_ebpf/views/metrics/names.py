@@ -1,4 +1,4 @@
-"""Every metric, once: `docs/metrics.md` and the dashboard's test are made from this."""
+"""The table of all metrics. The scrape and docs/metrics.md are made from it."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -128,5 +128,5 @@ def test_fault_129_an_address_in_use_is_told(tmp_path: Path) -> None:
 
 def test_fault_129_an_address_of_another_host_is_told(tmp_path: Path) -> None:
     """By name."""
-    with pytest.raises(ConsulEbpfError, match="it is no address of this host"):
+    with pytest.raises(ConsulEbpfError, match="it is not an address of this host"):
         Listeners(tmp_path / "api.sock", ("192.0.2.1", 9102))
