@@ -112,6 +112,13 @@ class ConsulCluster(Held):
         for i in range(len(self.addresses)):
             self.call("PUT", "/v1/agent/reload", server=i)
 
+    def reload(self, config: Mapping[str, Any]) -> None:
+        """Have running servers take up more of what an agent reloads."""
+        self._more = {**self._more, **config}
+        for i in range(len(self.servers)):
+            self._configure(i)
+            self.call("PUT", "/v1/agent/reload", server=i)
+
     def kill(self, i: int) -> None:
         """SIGKILL a server: its kernel resets its connections."""
         self.servers[i].kill()
@@ -219,15 +226,19 @@ class ConsulCluster(Held):
             self.call("PUT", "/v1/catalog/deregister", body)
 
     def _start(self, i: int) -> Child:
-        data = self._directory / f"data-{i}"
-        data.mkdir(exist_ok=True)
-        path = self._directory / f"server-{i}.json"
-        path.write_text(json.dumps(self._configuration(i, data)))
+        path = self._configure(i)
         argv = [str(self._consul), "agent", f"-config-file={path}"]
         cgroup = self._cgroups[i] if self._cgroups else None
         return Child(
             f"consul-{i}", argv, self._directory, cgroup=cgroup, netns=self._netns
         )
+
+    def _configure(self, i: int) -> Path:
+        data = self._directory / f"data-{i}"
+        data.mkdir(exist_ok=True)
+        path = self._directory / f"server-{i}.json"
+        path.write_text(json.dumps(self._configuration(i, data)))
+        return path
 
     def _write_tls(self, tls: ServerTls) -> None:
         for name, pem in (
