@@ -8,9 +8,12 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from consul_ebpf import Proxy, Runner, wiring
+from consul_ebpf import Proxy, Runner
 from consul_ebpf.config.load import load
 from consul_ebpf.proxies.memory import VipMemory
+from consul_ebpf.wiring.consul import Parts
+from consul_ebpf.wiring.files import bootstrap_files, renderer
+from consul_ebpf.wiring.host import open_backend
 
 
 class Files:
@@ -28,13 +31,13 @@ class Files:
 
 if __name__ == "__main__":
     config = load(Path(sys.argv[1]), env={})
-    with wiring.open_backend(config) as opened:
+    with open_backend(config) as opened:
         runner = Runner(
-            pool=wiring.Parts(config).server_pool(),
+            pool=Parts(config).server_pool(),
             workloads=Files(sys.argv[2]),
             backend=opened,
-            renderer=wiring.renderer(config),
-            files=wiring.bootstrap_files(config),
+            renderer=renderer(config),
+            files=bootstrap_files(config),
             memory=VipMemory(Path(config.bootstrap.directory)),
         )
         asyncio.run(runner.run(print))

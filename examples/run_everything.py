@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from consul_ebpf.config.load import load
-from consul_ebpf.wiring import build_runner, open_backend
+from consul_ebpf.wiring.host import build_runner, open_backend
 
 
 def serve(path: Path) -> None:

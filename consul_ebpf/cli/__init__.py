@@ -1,28 +1,31 @@
-"""The command: arguments and environment to configuration to parts.
+"""The command line: the only place that reads arguments, prints and exits.
 
-The only place that prints and exits. One module for each kind of command: `serve.py`
-(run, with `endpoint.py`), `envoys.py` (envoy, wait), `stopping.py` (stop), `show.py`
-(status, render),
-`doctor.py`, and here the rest.
+Each command is in a module that imports all it needs. It is imported when the command
+is asked for, so `envoy` and `status` do without gRPC, and `run` without `doctor`.
 """
 
+import importlib
 import sys
-from pathlib import Path
 
 import click
 
+from consul_ebpf.base.version import installed_version
 from consul_ebpf.cli import logs
-from consul_ebpf.cli.doctor import doctor
-from consul_ebpf.cli.envoys import envoy, wait
-from consul_ebpf.cli.options import configured
 from consul_ebpf.cli.output import say
-from consul_ebpf.cli.serve import run
-from consul_ebpf.cli.show import render, status
-from consul_ebpf.cli.stopping import stop
 from consul_ebpf.config import dataplane
-from consul_ebpf.config.schema import Config
-from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
+
+COMMAND_MODULES = {
+    "detach": "detaching",
+    "doctor": "doctor",
+    "envoy": "envoys",
+    "render": "show",
+    "run": "serve",
+    "status": "show",
+    "stop": "stopping",
+    "wait": "envoys",
+}
+"""The module of each command, which is a function of its name there."""
 
 EXIT_CODES = """
 Exit codes: 0 done; 2 bad configuration; 3 a privilege or kernel feature is missing;
@@ -31,7 +34,20 @@ Exit codes: 0 done; 2 bad configuration; 3 a privilege or kernel feature is miss
 
 
 class _Commands(click.Group):
-    """A group whose commands end with our errors' exit codes, in one line."""
+    """Finds a command's module, and turns our errors into one line and an exit code."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return list(COMMAND_MODULES)
+
+    def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None: there is no such one."""
+        if cmd_name not in COMMAND_MODULES:
+            return None
+        module = importlib.import_module(f"{__name__}.{COMMAND_MODULES[cmd_name]}")
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)  # noqa: S101  # for the type checker
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -41,12 +57,12 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; print an error of ours as one line."""
+        """Run the command."""
         logs.set_up_commands()
         try:
             return super().invoke(ctx)
         except click.NoSuchOption:
-            # Somebody comes from there: say more than that there is no such thing.
+            # Whoever uses consul-dataplane's flags learns what to write instead.
             why = dataplane.refused(ctx.meta["words"])
             if not why:
                 raise
@@ -58,16 +74,10 @@ class _Commands(click.Group):
 
 
 def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
-    if not asked:
-        return
-    # Imported here: no other command needs it, and it is not cheap.
-    from importlib import metadata  # noqa: PLC0415
-
-    try:
-        say(f"consul-ebpf {metadata.version('consul-ebpf')}")
-    except metadata.PackageNotFoundError:
-        say("consul-ebpf, run from its source: not installed")
-    context.exit()
+    if asked:
+        version = installed_version()
+        say(f"consul-ebpf {version or '(not installed: run from its source)'}")
+        context.exit()
 
 
 @click.group(
@@ -85,25 +95,3 @@ def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> N
 )
 def main() -> None:
     """Consul's service mesh without a consul-dataplane beside every Envoy."""
-
-
-@main.command()
-@configured(serving=False)
-def detach(config: Config) -> None:
-    """Remove programs and tables; VIPs are then ordinary loopback addresses."""
-    pins = Pins(Path(config.kernel.bpffs))
-    if not pins.root.is_dir():
-        say(f"nothing is pinned at {pins.root}")
-        return
-    with pins:
-        pins.remove()
-    say(f"removed {pins.root}: nothing is redirected any more")
-
-
-main.add_command(run)
-main.add_command(envoy)
-main.add_command(wait)
-main.add_command(stop)
-main.add_command(status)
-main.add_command(render)
-main.add_command(doctor)

@@ -27,7 +27,8 @@ from consul_ebpf.model.errors import (
 )
 from consul_ebpf.model.values import Server
 from consul_ebpf.views.status import status_of
-from consul_ebpf.wiring import Parts, bootstrap_files, gatherer
+from consul_ebpf.wiring.consul import Parts
+from consul_ebpf.wiring.files import bootstrap_files, gatherer
 
 MINIMUM_KERNEL = (5, 7)
 MINIMUM_BCC = (0, 25)

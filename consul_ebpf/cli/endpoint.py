@@ -23,7 +23,7 @@ from consul_ebpf.views.host import Host
 from consul_ebpf.views.listening import Listeners
 from consul_ebpf.views.peers import writers
 from consul_ebpf.views.room import Limits, Room
-from consul_ebpf.wiring import api_socket, bootstrap_files, gatherer
+from consul_ebpf.wiring.files import api_socket, bootstrap_files, gatherer
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +41,7 @@ class Endpoint:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._writers = writers(config.api.users)
-        listen = None
-        if config.api.listen:
-            address, port = parse_endpoint(config.api.listen)
-            listen = str(address), port
+        listen = parse_endpoint(config.api.listen) if config.api.listen else None
         self._listeners = Listeners(api_socket(config), listen)
 
     def __repr__(self) -> str:

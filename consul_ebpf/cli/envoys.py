@@ -16,7 +16,8 @@ from consul_ebpf.config.schema import Config
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.values import Proxy
-from consul_ebpf.wiring import api_socket
+from consul_ebpf.views.proxies import left_behind
+from consul_ebpf.wiring.files import api_socket, gatherer
 
 SAY_EVERY = 5.0
 """Seconds between lines that say what is waited for."""
@@ -171,10 +172,6 @@ def _left_behind(config: Config, proxy_id: str, condition: str) -> bool:
     """Whether the condition holds by the kernel's tables and the files."""
     if condition == "bootstrap":
         return _is_there(_bootstrap(config, proxy_id))
-    # Imported here: Envoy's start needs no more than its file.
-    from consul_ebpf.views.proxies import left_behind  # noqa: PLC0415
-    from consul_ebpf.wiring import gatherer  # noqa: PLC0415
-
     try:
         seen = left_behind(gatherer(config).take(), proxy_id)
     except ConsulEbpfError:

@@ -9,7 +9,7 @@ from consul_ebpf.cli.findings import Finding
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kernel.inotify import LIMIT, SYSCTL, Room, raise_limit, read_limit
 from consul_ebpf.model.errors import ConsulEbpfError, KernelError
-from consul_ebpf.wiring import gatherer
+from consul_ebpf.wiring.files import gatherer
 
 logger = logging.getLogger(__name__)
 

@@ -12,6 +12,8 @@ import traceback
 from types import TracebackType
 from typing import Any
 
+from pythonjsonlogger.json import JsonFormatter
+
 from consul_ebpf.base.events import EventCounter
 from consul_ebpf.base.lines import printable
 from consul_ebpf.cli.output import say
@@ -60,25 +62,6 @@ def formatter(kind: str) -> logging.Formatter:
     """Return the formatter of `log.format`: "text" or "json"."""
     if kind == "text":
         return LineFormatter("%(asctime)s %(levelname)-7s %(message)s")
-    # Imported here: lines for people need no more than the standard library.
-    from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415
-
-    class JsonLineFormatter(JsonFormatter):
-        """One JSON object in ASCII; its texts are printable when they are decoded."""
-
-        def formatTime(  # noqa: N802  # logging's own name
-            self,
-            record: logging.LogRecord,
-            datefmt: str | None = None,  # noqa: ARG002
-        ) -> str:
-            return _time(record)
-
-        def format(self, record: logging.LogRecord) -> str:
-            return super().format(_readable(record))
-
-        def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-            return {key: _shown(value) for key, value in log_data.items()}
-
     return JsonLineFormatter(
         "{asctime}{levelname}{name}{message}",
         style="{",
@@ -109,6 +92,26 @@ class LineFormatter(logging.Formatter):
     ) -> str:
         """Return the end of the traceback."""
         return super().formatException(ei)[-MAX_TRACEBACK:]
+
+
+class JsonLineFormatter(JsonFormatter):
+    """One JSON object in ASCII; its texts are printable when they are decoded."""
+
+    def formatTime(  # noqa: N802  # logging's own name
+        self,
+        record: logging.LogRecord,
+        datefmt: str | None = None,  # noqa: ARG002
+    ) -> str:
+        """Return the record's time with its offset, as ISO 8601 has it."""
+        return _time(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line of JSON."""
+        return super().format(_readable(record))
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """Make every text printable, and a traceback end."""
+        return {key: _shown(value) for key, value in log_data.items()}
 
 
 def _time(record: logging.LogRecord) -> str:

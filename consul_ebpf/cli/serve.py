@@ -5,12 +5,12 @@ import contextlib
 import logging
 import os
 import signal
-from typing import TYPE_CHECKING
 
 import click
 
 from consul_ebpf.base.events import EventCounter, event
 from consul_ebpf.cli import logs
+from consul_ebpf.cli.endpoint import Endpoint
 from consul_ebpf.cli.limits import InotifyLimit
 from consul_ebpf.cli.notify import Notifier
 from consul_ebpf.cli.options import configured, consul_dataplanes
@@ -20,20 +20,16 @@ from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.kernel import capabilities, privileges
 from consul_ebpf.kernel.backend import BccMapBackend
+from consul_ebpf.kernel.closed_files import ClosedFiles
 from consul_ebpf.model.http_address import HttpAddress
-from consul_ebpf.wiring import (
-    Parts,
-    bootstrap_files,
+from consul_ebpf.wiring.consul import Parts
+from consul_ebpf.wiring.files import bootstrap_files, event_counts
+from consul_ebpf.wiring.host import (
     build_runner,
-    closed_files,
-    event_counts,
     open_backend,
     open_namespaces,
     registered_workloads,
 )
-
-if TYPE_CHECKING:
-    from consul_ebpf.cli.endpoint import Endpoint
 
 logger = logging.getLogger(__name__)
 
@@ -75,9 +71,6 @@ async def _open_and_run(
     with contextlib.ExitStack() as stack:
         endpoint = None
         if config.api.enabled:
-            # Imported here: a controller without the endpoint does without aiohttp.web.
-            from consul_ebpf.cli.endpoint import Endpoint  # noqa: PLC0415
-
             endpoint = Endpoint(config)
             stack.callback(endpoint.close)
         await _attach_and_run(
@@ -89,7 +82,7 @@ async def _attach_and_run(
     config: Config,
     counter: EventCounter,
     files: BootstrapFiles,
-    endpoint: "Endpoint | None",
+    endpoint: Endpoint | None,
     *,
     detach_on_exit: bool,
 ) -> None:
@@ -125,7 +118,7 @@ async def _attach_and_run(
             namespaces,
             registered,
             files=files,
-            reader=closed_files(namespaces),
+            reader=ClosedFiles(namespaces.helper),
         )
         ready = _Ready(opened, notifier, limit)
         if endpoint is None or registered is None:

@@ -5,6 +5,9 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
 
 from consul_ebpf.base.lines import printable
 from consul_ebpf.cli.options import configured, for_proxy
@@ -16,12 +19,12 @@ from consul_ebpf.model.values import PlacedProxy, Proxy
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.vips import allocate
 from consul_ebpf.views.status import ControllerStatus, Status, status_of
-from consul_ebpf.wiring import (
-    Parts,
+from consul_ebpf.wiring.consul import Parts
+from consul_ebpf.wiring.files import (
     gatherer,
     renderer,
-    workload_source,
 )
+from consul_ebpf.wiring.host import workload_source
 
 WORKLOADS_TIMEOUT = 10.0  # seconds until each source of proxies must have answered
 
@@ -39,11 +42,6 @@ def status(config: Config, *, as_json: bool) -> None:
 
 
 def _print_tables(shown: Status) -> None:
-    # Imported here: only a person's view needs rich.
-    from rich.console import Console  # noqa: PLC0415
-    from rich.markup import escape  # noqa: PLC0415
-    from rich.table import Table as RichTable  # noqa: PLC0415
-
     console = Console()
     kernel, controller = shown.kernel, shown.controller
     servers = RichTable(title="Consul servers", title_justify="left")

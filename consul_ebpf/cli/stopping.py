@@ -108,8 +108,7 @@ def _admin_of(config: Config, proxy_id: str) -> tuple[str, int]:
         bootstrap: Any = json.loads(text)
         address = bootstrap["admin"]["address"]["socket_address"]
         endpoint = host_port(str(address["address"]), int(address["port_value"]))
-        host, port = parse_endpoint(endpoint)
-    return str(host), port
+        return parse_endpoint(endpoint)
 
 
 def _or_warn(step: Callable[[], object]) -> None:

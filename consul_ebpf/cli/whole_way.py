@@ -16,7 +16,7 @@ from consul_ebpf.kernel import host
 from consul_ebpf.kernel.trial import Place, Reached, Trial, trial
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.values import Server
-from consul_ebpf.wiring import Parts
+from consul_ebpf.wiring.consul import Parts
 
 
 async def try_whole_way(

@@ -3,10 +3,11 @@
 Each error is one line: key, value, what to do.
 """
 
+import contextlib
 import math
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import PurePath
 
 from consul_ebpf.base import accounts
@@ -173,21 +174,17 @@ def _kernel(kernel: Kernel, consul: dict[IPv4Address, str]) -> Problems:
 
 def _server_addresses(consul: Consul) -> dict[IPv4Address, str]:
     """Return Consul's addresses as far as they are written down, and where."""
-    found: dict[IPv4Address, str] = {}
-    for index, url in enumerate(consul.http_addresses):
-        try:
-            address = ip_address(HttpAddress.parse(url).host)
-        except ValueError:
-            continue  # a name; nothing is resolved here
-        if isinstance(address, IPv4Address):
-            found[address] = f"consul.http_addresses[{index}]"
+    hosts = {
+        f"consul.http_addresses[{index}]": HttpAddress.parse(url).host
+        for index, url in enumerate(consul.http_addresses)
+    }
     for index, text in enumerate(consul.addresses):
-        try:
-            address, _ = parse_endpoint(text, 1)
-        except ValueError:
-            continue
-        if isinstance(address, IPv4Address):
-            found[address] = f"consul.addresses[{index}]"
+        with contextlib.suppress(ValueError):
+            hosts[f"consul.addresses[{index}]"], _ = parse_endpoint(text, 1)
+    found = {}
+    for key, host in hosts.items():
+        with contextlib.suppress(ValueError):  # a name; nothing is resolved here
+            found[IPv4Address(host)] = key
     return found
 
 

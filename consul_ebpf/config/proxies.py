@@ -150,9 +150,8 @@ def _endpoint(text: str, key: str) -> tuple[str, int] | None:
     if not text:
         return None
     try:
-        address, port = parse_endpoint(text)
+        return parse_endpoint(text)
     except ValueError as error:
         raise ConfigError(
             f'{key}: {shown(text)}: {error}; write it like "127.0.0.1:19000"'
         ) from None
-    return str(address), port

@@ -102,6 +102,21 @@ class Consul(Section, frozen=True):
     tls: Tls = Tls()
     credentials: Credentials = Credentials()
 
+    @property
+    def certificate_name(self) -> str:
+        """The name that every server's certificate has."""
+        made = f"server.{self.datacenter}.{self.domain.strip('.')}"
+        return self.tls.server_name or made
+
+    @property
+    def certificate_name_keys(self) -> str:
+        """The keys that `certificate_name` is made from, for messages."""
+        if self.tls.server_name:
+            return f"consul.tls.server_name ({self.tls.server_name})"
+        return (
+            f"consul.datacenter ({self.datacenter}) and consul.domain ({self.domain})"
+        )
+
 
 class Kernel(Section, frozen=True):
     """`[kernel]`: where the program is attached and which addresses are VIPs."""

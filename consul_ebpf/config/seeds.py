@@ -46,10 +46,9 @@ def parse_seed(text: str, grpc_port: int) -> Seed:
             raise ConfigError("exec= without a command: write it like exec=/bin/addrs")
         return Command(argv, grpc_port)
     try:
-        address, port = parse_endpoint(text, grpc_port)
+        return Server.at(*parse_endpoint(text, grpc_port))
     except ValueError:
         return _name(text, grpc_port)
-    return Server.at(str(address), port)
 
 
 def _name(text: str, grpc_port: int) -> Name:

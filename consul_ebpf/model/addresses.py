@@ -1,13 +1,13 @@
 """`address:port` as people write it."""
 
 import re
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 
 
-def parse_endpoint(
-    text: str, default_port: int | None = None
-) -> tuple[IPv4Address | IPv6Address, int]:
+def parse_endpoint(text: str, default_port: int | None = None) -> tuple[str, int]:
     """Read `10.0.0.1:8502`, `[fd00::1]:8502` or, with a default port, a bare address.
+
+    Returns the address as Python writes it, and the port.
 
     Raises:
         ValueError: it is not one; the message says why, without repeating `text`.
@@ -29,7 +29,7 @@ def parse_endpoint(
     if port is None:
         if default_port is None:
             raise ValueError("the port is missing")
-        return address, default_port
+        return str(address), default_port
     if not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
         raise ValueError("the port must be 1 to 65535")
-    return address, int(port)
+    return str(address), int(port)

@@ -2,15 +2,14 @@
 
 import asyncio
 import contextlib
-import functools
 import stat
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from consul_ebpf.base import timing
 from consul_ebpf.base.latest import Latest
+from consul_ebpf.base.version import installed_version
 from consul_ebpf.controller.outcomes import Outcome
 from consul_ebpf.model.values import KernelState, Proxy, Vip
 from consul_ebpf.views.fresh import Fresh
@@ -122,7 +121,7 @@ class Host:
         version = self.outcomes.version
         inside = Inside(
             self.proxies,
-            version=_version(),
+            version=installed_version() or "unknown",
             durations=timing.durations(),
             errors=timing.counts("connection_errors"),
             moved=timing.counts("moved"),
@@ -147,11 +146,3 @@ def _bootstraps(paths: Mapping[str, Path]) -> dict[str, Bootstrap]:
             if stat.S_ISREG(seen.st_mode):
                 found[key] = Bootstrap(path, seen.st_mtime)
     return found
-
-
-@functools.cache
-def _version() -> str:
-    try:
-        return metadata.version("consul-ebpf")
-    except metadata.PackageNotFoundError:
-        return "unknown"

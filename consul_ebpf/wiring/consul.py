@@ -6,15 +6,21 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from consul_ebpf.base.reading import PLAIN, Reader
 from consul_ebpf.base.tls import TlsFiles
+from consul_ebpf.client.acl import ConsulAcl
+from consul_ebpf.client.calls import ServerCalls
+from consul_ebpf.client.channels import ChannelFactory, TlsChannels, insecure_channel
+from consul_ebpf.client.dataplane import bootstrap_params
+from consul_ebpf.client.http import Https
+from consul_ebpf.client.token import TokenFile, TokenSource
 from consul_ebpf.config import proxies as entries
-from consul_ebpf.config.schema import Config, Consul, Tls
+from consul_ebpf.config.schema import Config, Tls
 from consul_ebpf.controller.cells import Cells
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.seams import HealthProbe, ServerSource
+from consul_ebpf.model.token_keys import HOST
 from consul_ebpf.model.values import (
     BootstrapParams,
     PooledServer,
@@ -22,16 +28,13 @@ from consul_ebpf.model.values import (
     Server,
     ServerState,
 )
-
-if TYPE_CHECKING:
-    from consul_ebpf.client.calls import ServerCalls
-    from consul_ebpf.client.channels import ChannelFactory
-    from consul_ebpf.client.http import Https
-    from consul_ebpf.client.token import TokenSource
-    from consul_ebpf.proxies.params import CentralConfig
-    from consul_ebpf.servers.pool import ServerPool
-    from consul_ebpf.tokens.keeper import TokenKeeper
-    from consul_ebpf.tokens.memory import TokenMemory
+from consul_ebpf.proxies.params import CentralConfig
+from consul_ebpf.servers.pool import PoolSettings, ServerPool
+from consul_ebpf.servers.probe import GrpcProbe
+from consul_ebpf.servers.sources.catalog import CatalogSource
+from consul_ebpf.servers.sources.static import StaticSource
+from consul_ebpf.tokens.keeper import TokenKeeper
+from consul_ebpf.tokens.memory import TokenMemory
 
 LOOK_TIMEOUT = 5.0
 """Seconds that a command which looks gives the source of servers."""
@@ -56,52 +59,37 @@ class Parts:
     def __repr__(self) -> str:
         return f"<Parts {self._config.consul.source}>"
 
-    @property
-    def server_name(self) -> str:
-        """The name in every server's certificate."""
-        return server_name(self._config.consul)
-
     @cached_property
-    def https(self) -> "Https":
+    def https(self) -> Https:
         """How to verify https addresses."""
-        from consul_ebpf.client.http import Https  # noqa: PLC0415
-
-        tls = self._config.consul.tls
-        known = tls.server_name or self._config.consul.datacenter
+        consul = self._config.consul
+        known = consul.tls.server_name or consul.datacenter
         return Https(
             self.tls,
-            tls.http_server_name or None,
-            self.server_name if known else None,
-            server_name_keys(self._config.consul),
+            consul.tls.http_server_name or None,
+            consul.certificate_name if known else None,
+            consul.certificate_name_keys,
         )
 
     @cached_property
-    def channels(self) -> "tuple[ChannelFactory, Callable[[str], str]]":
+    def channels(self) -> tuple[ChannelFactory, Callable[[str], str]]:
         """What makes channels to servers, and says why there is none to a target."""
-        from consul_ebpf.client.channels import (  # noqa: PLC0415
-            TlsChannels,
-            insecure_channel,
-        )
-
-        if self._config.consul.tls.disabled:
+        consul = self._config.consul
+        if consul.tls.disabled:
             return insecure_channel, lambda _: ""
-        named_by = server_name_keys(self._config.consul)
-        channels = TlsChannels(self.tls, self.server_name, named_by)
+        channels = TlsChannels(
+            self.tls, consul.certificate_name, consul.certificate_name_keys
+        )
         return channels, channels.explain
 
     @cached_property
-    def calls(self) -> "ServerCalls":
+    def calls(self) -> ServerCalls:
         """Calls to the pool's ready servers."""
-        from consul_ebpf.client.calls import ServerCalls  # noqa: PLC0415
-
         return ServerCalls(self._ready, *self.channels)
 
     @cached_property
-    def keeper(self) -> "TokenKeeper":
+    def keeper(self) -> TokenKeeper:
         """The proxies' tokens and the controller's own."""
-        from consul_ebpf.client.acl import ConsulAcl  # noqa: PLC0415
-        from consul_ebpf.tokens.keeper import TokenKeeper  # noqa: PLC0415
-
         consul = self._config.consul
         acl = ConsulAcl(
             self.calls,
@@ -121,9 +109,7 @@ class Parts:
         )
 
     @cached_property
-    def _token_memory(self) -> "TokenMemory":
-        from consul_ebpf.tokens.memory import TokenMemory  # noqa: PLC0415
-
+    def _token_memory(self) -> TokenMemory:
         return TokenMemory(Path(self._config.bootstrap.directory))
 
     def kept_token(self, proxy: Proxy | None = None) -> str | None:
@@ -132,9 +118,6 @@ class Parts:
         Raises:
             ConsulError: it is a login's, and the controller has not logged in.
         """
-        from consul_ebpf.client.token import TokenFile  # noqa: PLC0415
-        from consul_ebpf.model.token_keys import HOST  # noqa: PLC0415
-
         credentials = entries.to_credentials(self._config.consul.credentials)
         key = HOST
         if proxy is not None and proxy.credentials is not None:
@@ -157,9 +140,6 @@ class Parts:
             ConsulError: nobody says, or it is refused.
             TimeoutError: the source of servers does not answer.
         """
-        from consul_ebpf.client.calls import ServerCalls  # noqa: PLC0415
-        from consul_ebpf.client.dataplane import bootstrap_params  # noqa: PLC0415
-
         async with asyncio.timeout(LOOK_TIMEOUT):
             servers = await anext(aiter(self.server_source(self.kept_token).watch()))
         calls = ServerCalls(lambda: servers, *self.channels)
@@ -168,17 +148,13 @@ class Parts:
         finally:
             await calls.aclose()
 
-    def server_source(self, token: "TokenSource") -> ServerSource:
+    def server_source(self, token: TokenSource) -> ServerSource:
         """Make the source named by `consul.source`."""
-        from consul_ebpf.servers.sources.static import StaticSource  # noqa: PLC0415
-
         consul = self._config.consul
         if consul.source == "static":
             return StaticSource(consul.addresses, consul.grpc_port)
         if consul.source != "catalog":
             return self._seeded_source(token)
-        from consul_ebpf.servers.sources.catalog import CatalogSource  # noqa: PLC0415
-
         return CatalogSource(
             consul.http_addresses,
             datacenter=consul.datacenter,
@@ -188,20 +164,17 @@ class Parts:
             https=self.https,
         )
 
-    def _seeded_source(self, token: "TokenSource") -> ServerSource:
-        from consul_ebpf.servers.sources.names import (  # noqa: PLC0415
-            Resolver,
-            ResolvingSource,
-        )
+    def _seeded_source(self, token: TokenSource) -> ServerSource:
+        """Make one of the sources that begin with names: "watch", "dns" and "exec"."""
+        # 2 MB, most of it dnspython's, which the other sources do without.
+        from consul_ebpf.servers.sources import names, watch  # noqa: PLC0415
 
         consul = self._config.consul
-        resolver = Resolver(consul.addresses, consul.grpc_port, consul.refresh)
+        resolver = names.Resolver(consul.addresses, consul.grpc_port, consul.refresh)
         if consul.source != "watch":
-            return ResolvingSource(resolver, consul.refresh)
-        from consul_ebpf.servers.sources.watch import WatchSource  # noqa: PLC0415
-
+            return names.ResolvingSource(resolver, consul.refresh)
         factory, explain = self.channels
-        return WatchSource(
+        return watch.WatchSource(
             resolver,
             factory,
             grpc_port=consul.grpc_port,
@@ -212,17 +185,13 @@ class Parts:
 
     def probe(self) -> HealthProbe:
         """Make the probe of the servers' gRPC port."""
-        from consul_ebpf.servers.probe import GrpcProbe  # noqa: PLC0415
-
         factory, explain = self.channels
         return GrpcProbe(
             timeout=self._config.probe.timeout, channel_factory=factory, explain=explain
         )
 
-    def server_pool(self, known: Iterable[PooledServer] = ()) -> "ServerPool":
+    def server_pool(self, known: Iterable[PooledServer] = ()) -> ServerPool:
         """Make the pool: the configured source, probed over gRPC."""
-        from consul_ebpf.servers.pool import PoolSettings, ServerPool  # noqa: PLC0415
-
         probe = self._config.probe
         self.pool = ServerPool(
             self.server_source(self.keeper.host_token),
@@ -237,11 +206,8 @@ class Parts:
         )
         return self.pool
 
-    def central(self) -> "CentralConfig":
+    def central(self) -> CentralConfig:
         """Make what asks Consul about the bootstraps."""
-        from consul_ebpf.client.dataplane import bootstrap_params  # noqa: PLC0415
-        from consul_ebpf.proxies.params import CentralConfig  # noqa: PLC0415
-
         bootstrap = self._config.bootstrap
         return CentralConfig(
             functools.partial(bootstrap_params, self.calls),
@@ -252,24 +218,9 @@ class Parts:
             refused=self.cells.refused,
         )
 
-    def _ready(self) -> "list[Server]":
+    def _ready(self) -> list[Server]:
         servers = self.pool.servers if self.pool else ()
         return [each.server for each in servers if each.state is ServerState.READY]
-
-
-def server_name(consul: Consul) -> str:
-    """Return the name that every server's certificate has."""
-    made = f"server.{consul.datacenter}.{consul.domain.strip('.')}"
-    return consul.tls.server_name or made
-
-
-def server_name_keys(consul: Consul) -> str:
-    """Name the keys that made `server_name`, for messages."""
-    if consul.tls.server_name:
-        return f"consul.tls.server_name ({consul.tls.server_name})"
-    return (
-        f"consul.datacenter ({consul.datacenter}) and consul.domain ({consul.domain})"
-    )
 
 
 def _tls_files(tls: Tls) -> TlsFiles:

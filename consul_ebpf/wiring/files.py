@@ -4,7 +4,6 @@ import os
 import ssl
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from consul_ebpf.base.accounts import gid_of, group_of, uid_of
 from consul_ebpf.base.event_counts import EventCounts
@@ -21,11 +20,8 @@ from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.names import shown
 from consul_ebpf.model.seams import BootstrapRenderer
 from consul_ebpf.model.values import Proxy
+from consul_ebpf.servers.known import KnownServers, cluster_key
 from consul_ebpf.views.gatherer import Established, Gatherer
-from consul_ebpf.wiring.consul import server_name
-
-if TYPE_CHECKING:
-    from consul_ebpf.servers.known import KnownServers
 
 SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 
@@ -42,7 +38,7 @@ def renderer(config: Config) -> BootstrapRenderer:
     has_token = bool(config.consul.credentials.type)
     tls, prometheus = config.consul.tls, config.telemetry.prometheus
     xds = XdsTls(
-        server_name=server_name(config.consul),
+        server_name=config.consul.certificate_name,
         verify=not tls.insecure_skip_verify,
         ca_file=files.tls_ca_path if tls.ca_certs else None,
         cert_file=files.tls_cert_path if tls.cert else None,
@@ -59,8 +55,8 @@ def renderer(config: Config) -> BootstrapRenderer:
         return files.token_path(proxy) if has_token or proxy.credentials else None
 
     return EnvoyBootstrap(
-        admin=_endpoint(config.envoy.admin),
-        ready=_endpoint(config.envoy.ready) if config.envoy.ready else None,
+        admin=parse_endpoint(config.envoy.admin),
+        ready=parse_endpoint(config.envoy.ready) if config.envoy.ready else None,
         datacenter=config.consul.datacenter,
         token_file=token_file,
         tls=None if tls.disabled else xds,
@@ -78,10 +74,8 @@ def renderer(config: Config) -> BootstrapRenderer:
     )
 
 
-def known_servers(config: Config) -> "KnownServers":
+def known_servers(config: Config) -> KnownServers:
     """Make the file of the last known servers, tied to the configured cluster."""
-    from consul_ebpf.servers.known import KnownServers, cluster_key  # noqa: PLC0415
-
     consul = config.consul
     directory = (
         config.state.directory
@@ -126,11 +120,6 @@ def gatherer(config: Config, established: Established | None = None) -> Gatherer
 def api_socket(config: Config) -> Path:
     """Return where the local endpoint's socket is."""
     return Path(socket_path(config.api, config.bootstrap.directory))
-
-
-def _endpoint(text: str) -> tuple[str, int]:
-    address, port = parse_endpoint(text)
-    return str(address), port
 
 
 def _owner(text: str) -> tuple[int, int] | None:

@@ -1,17 +1,28 @@
-"""The kernel's side of this host, and the runner with everything around it."""
+"""The kernel's side of this host, its proxies, and the runner with all around it."""
 
 import socket
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from consul_ebpf.base.reading import PLAIN, Reader
+from consul_ebpf.client.http import Https
+from consul_ebpf.client.token import TokenSource
 from consul_ebpf.config import dns
 from consul_ebpf.config.schema import Config
+from consul_ebpf.controller.runner import Runner
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.kernel import privileges
 from consul_ebpf.kernel.backend import BccMapBackend
+from consul_ebpf.kernel.namespaces import HelperNamespaces
+from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.seams import Namespaces, WorkloadSource
+from consul_ebpf.proxies.memory import VipMemory
+from consul_ebpf.proxies.sources.admins import AdminMemory, AdminWorkloads
+from consul_ebpf.proxies.sources.catalog import CatalogNodes
+from consul_ebpf.proxies.sources.directory import DirectoryWorkloads
+from consul_ebpf.proxies.sources.merged import MergedWorkloads
+from consul_ebpf.proxies.sources.registered import RegisteredWorkloads
+from consul_ebpf.proxies.sources.static import StaticWorkloads
 from consul_ebpf.wiring.consul import Parts
 from consul_ebpf.wiring.files import (
     bootstrap_files,
@@ -19,11 +30,6 @@ from consul_ebpf.wiring.files import (
     problem_file,
     renderer,
 )
-from consul_ebpf.wiring.proxies import workload_source
-
-if TYPE_CHECKING:
-    from consul_ebpf.controller.runner import Runner
-    from consul_ebpf.kernel.namespaces import HelperNamespaces
 
 
 def open_backend(config: Config) -> BccMapBackend:
@@ -39,19 +45,10 @@ def open_backend(config: Config) -> BccMapBackend:
     )
 
 
-def open_namespaces(config: Config) -> "HelperNamespaces":
+def open_namespaces(config: Config) -> HelperNamespaces:
     """Start the helper, which keeps the privileges that this process gives up."""
-    from consul_ebpf.kernel.namespaces import HelperNamespaces  # noqa: PLC0415
-
     kept = privileges.of_helper(destroy_sockets=config.kernel.destroy_sockets)
     return HelperNamespaces.start(kept)
-
-
-def closed_files(namespaces: "HelperNamespaces") -> Reader:
-    """Make what reads files that may be another user's."""
-    from consul_ebpf.kernel.closed_files import ClosedFiles  # noqa: PLC0415
-
-    return ClosedFiles(namespaces.helper)
 
 
 def build_runner(
@@ -62,7 +59,7 @@ def build_runner(
     *,
     files: BootstrapFiles | None = None,
     reader: Reader = PLAIN,
-) -> "Runner":
+) -> Runner:
     """Wire everything around an opened backend.
 
     Args:
@@ -73,9 +70,6 @@ def build_runner(
         files: where bootstraps are written; None: made here.
         reader: reads the tokens' files.
     """
-    from consul_ebpf.controller.runner import Runner  # noqa: PLC0415
-    from consul_ebpf.proxies.memory import VipMemory  # noqa: PLC0415
-
     directory = Path(config.bootstrap.directory)
     known = known_servers(config)
     parts = Parts(config, reader)
@@ -117,3 +111,61 @@ def host_seed() -> str:
     except OSError:
         machine = ""
     return f"{machine}/{socket.gethostname()}"
+
+
+def workload_source(
+    config: Config,
+    token: TokenSource,
+    https: Https,
+    *,
+    directory: Path | None = None,
+    registered: WorkloadSource | None = None,
+) -> WorkloadSource:
+    """Make the sources of `[[proxies]]` and `[workloads]`, merged, as preferred.
+
+    Args:
+        config: the whole.
+        token: for the catalog, asked for at each query.
+        https: how to verify https addresses.
+        directory: where the last known proxies are kept; only the controller, not a
+            command that looks, writes there.
+        registered: those of the local endpoint.
+    """
+    sources: list[WorkloadSource] = [
+        StaticWorkloads(config.proxies, default=config.consul.credentials)
+    ]
+    if config.workloads.directory:
+        sources.append(
+            DirectoryWorkloads(
+                Path(config.workloads.directory),
+                config.consul.credentials,
+                state=Path(config.bootstrap.directory),
+                writes=directory is not None,
+            )
+        )
+    if registered is not None:
+        sources.append(registered)
+    if config.workloads.catalog_nodes:
+        sources.append(
+            CatalogNodes(
+                config.consul.http_addresses,
+                config.workloads.catalog_nodes,
+                datacenter=config.consul.datacenter,
+                token=token,
+                https=https,
+                directory=directory,
+            )
+        )
+    return AdminWorkloads(
+        MergedWorkloads(sources),
+        AdminMemory(Path(config.bootstrap.directory), writes=directory is not None),
+        parse_endpoint(config.envoy.admin),
+        {name: parse_endpoint(text) for name, text in config.workloads.admins.items()},
+    )
+
+
+def registered_workloads(config: Config) -> RegisteredWorkloads:
+    """Make the proxies that the local endpoint is told of."""
+    return RegisteredWorkloads(
+        Path(config.bootstrap.directory), config.consul.credentials
+    )

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
+import dns.asyncresolver
 import pytest
 
 from consul_ebpf import Server, ServerPool, ServerState
@@ -13,6 +14,7 @@ from consul_ebpf.client.token import StaticToken
 from consul_ebpf.config.seeds import Name
 from consul_ebpf.model.errors import TokenPendingError
 from consul_ebpf.servers.probe import GrpcProbe
+from consul_ebpf.servers.sources import dns as ours
 from consul_ebpf.servers.sources.answers import Found
 from consul_ebpf.servers.sources.names import Resolver, ResolvingSource
 from consul_ebpf.servers.sources.static import StaticSource
@@ -116,10 +118,6 @@ async def test_fault_57_dns_by_consuls_own_server(
     consul_bin: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A and SRV records with their TTL; a server that is gone changes nothing."""
-    import dns.asyncresolver  # noqa: PLC0415
-
-    from consul_ebpf.servers.sources import dns as ours  # noqa: PLC0415
-
     config = {"dns_config": {"service_ttl": {"*": "2s"}, "node_ttl": "2s"}}
     with ConsulCluster(consul_bin, config=config) as cluster:
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from consul_ebpf.client.acl import unix_time
 from tests.lab.certificates import Authority
 from tests.lab.consul import GRPC_TLS_PORT, ConsulCluster, ServerTls
 from tests.lab.endpoint import ask
@@ -171,8 +172,6 @@ def watch_secrets(secured: Secured, mesh: Mesh, seconds: float) -> set[str]:
 
 
 def seconds_left(text: str) -> float:
-    from consul_ebpf.client.acl import unix_time  # noqa: PLC0415
-
     return unix_time(text) - time.time()
 
 

@@ -4,6 +4,7 @@ Names carry the lab's pid, so that what an interrupted run left can be told from
 what another run is using.
 """
 
+import ctypes
 import os
 import secrets
 import subprocess
@@ -114,8 +115,6 @@ class Netns:
 
 def _setns(path: Path) -> None:
     # Not os.setns, which Python 3.11 lacks.
-    import ctypes  # noqa: PLC0415  # only here
-
     libc = ctypes.CDLL(None, use_errno=True)
     fd = os.open(path, os.O_RDONLY)
     try:

@@ -53,10 +53,9 @@ class AdminMemory:
         found = {}
         for key, record in (self._kept.load() or {}).items():
             try:
-                address, port = parse_endpoint(record.admin)
+                at = parse_endpoint(record.admin)
             except ValueError:
                 continue
-            at = str(address), port
             found[key] = Admin(at, record.netns, own=record.own)
         return found
 

@@ -5,6 +5,10 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import dns.asyncresolver
+import dns.exception
+import dns.resolver
+
 from consul_ebpf.base.boundary import boundary
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.config.seeds import Name
@@ -38,9 +42,6 @@ Resolve = Callable[[str, str], Awaitable[Any]]
 
 def system_resolver() -> Resolve:
     """Return a resolver that follows /etc/resolv.conf as it is now."""
-    # Imported here: only these sources need it.
-    import dns.asyncresolver  # noqa: PLC0415
-
     resolver = dns.asyncresolver.Resolver()
     resolver.lifetime = LIFETIME
     return asking(resolver)
@@ -48,8 +49,6 @@ def system_resolver() -> Resolve:
 
 def asking(resolver: Any) -> Resolve:
     """Return a function that asks a dnspython resolver, by EDNS if servers allow."""
-    import dns.resolver  # noqa: PLC0415
-
     resolver.use_edns(0, 0, PAYLOAD)
 
     async def resolve(name: str, type_: str) -> Any:
@@ -73,8 +72,6 @@ async def look_up(
     Raises:
         ConsulError: neither DNS nor /etc/hosts knows it, or nobody answered.
     """
-    import dns.exception  # noqa: PLC0415
-
     what = f"DNS name {one_line(name.name, 260)}"
     with boundary(ConsulError, what):
         try:
@@ -167,8 +164,6 @@ def _counted(answer: Any, kind: str) -> list[Any]:
 
 def _says_no(error: BaseException) -> bool:
     """Whether a name server answered that there is no such record."""
-    import dns.resolver  # noqa: PLC0415
-
     return isinstance(error, dns.resolver.NXDOMAIN | dns.resolver.NoAnswer)
 
 
@@ -188,8 +183,6 @@ async def _by_hosts(name: Name) -> tuple[Server, ...]:
 
 def _why(error: BaseException) -> str:
     """Return the reason in words that do not change while the reason does not."""
-    import dns.exception  # noqa: PLC0415
-
     if isinstance(error, dns.exception.Timeout):
         return "no name server answers"
     return one_line(error, 200) or type(error).__name__

@@ -37,10 +37,9 @@ def parse_server(text: str, grpc_port: int) -> Server:
         ConfigError: it is not an IP address with or without a port.
     """
     try:
-        address, port = parse_endpoint(text, grpc_port)
+        return Server.at(*parse_endpoint(text, grpc_port))
     except ValueError as error:
         raise ConfigError(
             f"server address {text!r}: {error}; write an IP address with or without a"
             " port, like 10.0.0.1:8502 or [fd00::1]:8502"
         ) from None
-    return Server.at(str(address), port)

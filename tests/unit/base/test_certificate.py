@@ -8,7 +8,6 @@ import pytest
 from consul_ebpf.base.certificate import refused
 from consul_ebpf.base.tls import TlsFiles
 from consul_ebpf.config.schema import Consul, Tls
-from consul_ebpf.wiring.consul import server_name, server_name_keys
 from tests.lab.certificates import Authority, Issued
 from tests.lab.handshake import shake_hands
 
@@ -20,8 +19,8 @@ def why(directory: Path, issued: Issued, consul: Consul) -> str:
     (directory / "ca.pem").write_text(ONE.pem)
     context = TlsFiles(ca_certs=str(directory / "ca.pem")).context()
     with pytest.raises(ssl.SSLCertVerificationError) as caught:
-        shake_hands(context, issued, server_name(consul), directory)
-    return refused(caught.value, server_name_keys(consul))
+        shake_hands(context, issued, consul.certificate_name, directory)
+    return refused(caught.value, consul.certificate_name_keys)
 
 
 @pytest.mark.parametrize(

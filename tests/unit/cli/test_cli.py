@@ -261,6 +261,24 @@ def test_importing_the_package_imports_no_dependency() -> None:
     assert done.stdout == "set()\n"
 
 
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("envoys", {"grpc", "aiohttp", "consul", "dns", "rich", "prometheus_client"}),
+        ("stopping", {"grpc", "aiohttp", "consul", "dns", "rich", "prometheus_client"}),
+        ("detaching", {"grpc", "aiohttp", "consul", "dns", "rich"}),
+        ("serve", {"bcc", "dns", "rich"}),  # dnspython: 2 MB that most do without
+    ],
+)
+def test_a_command_imports_what_it_needs(module: str, heavy: set[str]) -> None:
+    """An Envoy's start waits for `envoy`, and `run` stays in memory."""
+    code = f"import sys, consul_ebpf.cli.{module}; print({heavy} & sys.modules.keys())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
+
+
 @pytest.mark.parametrize("name", consul_ebpf.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     """And is what its module calls so; a preference is a plain tuple."""

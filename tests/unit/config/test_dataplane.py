@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from consul_ebpf.cli import main
+from consul_ebpf.cli import COMMAND_MODULES, main
 from consul_ebpf.config import dataplane
 from consul_ebpf.config.dataplane_table import ROWS
 from consul_ebpf.config.load import load
-from consul_ebpf.config.schema import Config
+from consul_ebpf.config.schema import Config, ProxyEntry
 from consul_ebpf.model.errors import ConfigError
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "coming-from-consul-dataplane.md"
@@ -36,9 +36,9 @@ def test_our_keys_exist() -> None:
     """In the schema; the options and paths in the commands' own help."""
     helps = "".join(
         CliRunner().invoke(main, [*command, "--help"]).output
-        for command in ([], *([name] for name in main.commands))
+        for command in ([], *([name] for name in COMMAND_MODULES))
     )
-    helps += " ".join(f" {name} " for name in main.commands)
+    helps += " ".join(f" {name} " for name in COMMAND_MODULES)
     for row in ROWS:
         for name in re.findall(r"`([^`]+)`", row.ours):
             if name.startswith("$"):
@@ -54,14 +54,12 @@ def test_our_keys_exist() -> None:
 def exists(path: str) -> None:
     value: object = Config()
     if path.startswith("proxies[]."):
-        from consul_ebpf.config.schema import ProxyEntry  # noqa: PLC0415
-
         value, path = ProxyEntry(id="x"), path.removeprefix("proxies[].")
     for step in path.split("."):
         value = getattr(value, step)
 
 
-@pytest.mark.parametrize("command", sorted(main.commands))
+@pytest.mark.parametrize("command", sorted(COMMAND_MODULES))
 def test_the_flags_are_in_the_help_of_the_commands_named(command: str) -> None:
     """With one dash, as consul-dataplane's own, and with two; and in no other's."""
     text = CliRunner().invoke(main, [command, "--help"]).output
