@@ -1,4 +1,4 @@
-"""A new token on its way to the servers: waited for, not replaced."""
+"""Wait until the servers know a new token; until then the old one is used."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,68 +7,61 @@ from consul_ebpf.base.retry import growing
 from consul_ebpf.model.seams import Acl
 from consul_ebpf.tokens.pace import Pace
 
-FIRST_PAUSE = 0.1
-"""Seconds from a login to the first question; from one to the next twice as many."""
-LONGEST_PAUSE = 15.0
+FIRST_PAUSE_SECONDS = 0.1
+"""From the login to the first question; twice as long before each further one."""
+LONGEST_PAUSE_SECONDS = 15.0
 
-SETTLE = 5.0
-"""Seconds that all servers have to learn of a new token before it is used with those
-that know it, where the old one is no good."""
+SETTLE_SECONDS = 5.0
+"""After which a token that only some servers know is used, if the old one is no longer
+good. Also when a token that is not known everywhere yet is logged."""
 
-SETTLE_LONG = 60.0
-"""The same while the old one is good."""
+LONG_SETTLE_SECONDS = 60.0
+"""After which a token that only some servers know is used while the old one is good."""
 
-PATIENCE = 300.0
-"""Seconds until a token that no server knows is given up for lost; twice as many for
-each further one. In a secondary datacenter it comes by replication."""
-LONGEST_PATIENCE = 3600.0
+PATIENCE_SECONDS = 300.0
+"""After which a token that no server knows is given up; twice as long for each further
+one. A secondary datacenter gets its tokens by replication, which takes a while."""
+LONGEST_PATIENCE_SECONDS = 3600.0
 
 
-class Arrival:
-    """Follows one new token until it can be used.
+async def arrives(
+    acl: Acl,
+    secret: str,
+    pace: Pace,
+    *,
+    old_good_until: float,
+    given_up: int,
+    say: Callable[[str], None],
+) -> bool:
+    """Wait until a new token can be used. False: no server came to know it.
 
     Args:
-        acl: Consul.
+        acl: asks the servers.
         secret: the token.
-        good_until: the loop's time for which the old token is believed to be good.
-        given_up: how many before it were lost.
+        pace: limits how often they are asked.
+        old_good_until: the loop's time until which the old token is expected to work.
+        given_up: how many tokens in a row were given up before this one.
+        say: called once with the reason if it takes longer than `SETTLE_SECONDS`.
     """
-
-    def __init__(
-        self, acl: Acl, secret: str, good_until: float, given_up: int = 0
-    ) -> None:
-        self._acl = acl
-        self._secret = secret
-        self._good_until = good_until
-        self._patience = growing(given_up, PATIENCE, LONGEST_PATIENCE)
-
-    def __repr__(self) -> str:
-        return f"<Arrival good until {self._good_until}>"
-
-    async def wait(self, pace: Pace, say: Callable[[str], None]) -> bool:
-        """Wait until the token can be used; False: it never came.
-
-        `say` is told once if that takes long.
-        """
-        loop = asyncio.get_running_loop()
-        begun, asked, said = loop.time(), 0, False
-        while True:
-            await asyncio.sleep(growing(asked, FIRST_PAUSE, LONGEST_PAUSE))
-            asked += 1
-            if asked > 2:
-                await pace.turn()
-            if await self._acl.accepted(self._secret):
-                return True
-            nobody = await self._acl.refused(self._secret)
-            now = loop.time()
-            waited = now - begun
-            if nobody and waited >= self._patience:
-                return False
-            if not nobody and waited >= SETTLE_LONG:
-                return True
-            if not nobody and waited >= SETTLE and now >= self._good_until:
-                return True
-            if waited >= SETTLE and not said:
-                said = True
-                who = "no server knows" if nobody else "not every server knows"
-                say(f"{who} its new ACL token yet; waiting for it")
+    loop = asyncio.get_running_loop()
+    patience = growing(given_up, PATIENCE_SECONDS, LONGEST_PATIENCE_SECONDS)
+    begun, asked, said = loop.time(), 0, False
+    while True:
+        await asyncio.sleep(growing(asked, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS))
+        asked += 1
+        if asked > 2:
+            await pace.wait_for_turn()
+        if await acl.accepted(secret):
+            return True
+        unknown = await acl.refused(secret)
+        now = loop.time()
+        waited = now - begun
+        if unknown and waited >= patience:
+            return False
+        settle = LONG_SETTLE_SECONDS if now < old_good_until else SETTLE_SECONDS
+        if not unknown and waited >= settle:
+            return True
+        if waited >= SETTLE_SECONDS and not said:
+            said = True
+            who = "no server knows" if unknown else "not every server knows"
+            say(f"{who} its new ACL token yet; waiting for it")

@@ -1,7 +1,7 @@
-"""`TokenKeeper`: every proxy's ACL token, and the host's own, always a good one.
+"""`TokenKeeper`: keeps a valid ACL token for the host, and for each proxy with its own.
 
-The tokens of logins expire. Each is replaced in time, or once the servers refuse it.
-The old one is not touched until `log_out` is told that nobody uses it.
+A token from a login expires. It is replaced before that, or once the servers refuse it.
+The old one stays valid until `log_out` is called with it.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ from consul_ebpf.model.errors import ConsulError, TokenPendingError
 from consul_ebpf.model.seams import Acl
 from consul_ebpf.model.token_keys import HOST, NOT_YET, Tokens, named
 from consul_ebpf.model.values import Credentials, HostProxies
+from consul_ebpf.tokens.login import Shared
 from consul_ebpf.tokens.memory import Retired, Session, TokenMemory, same_login
-from consul_ebpf.tokens.pace import Pace, check_interval
+from consul_ebpf.tokens.pace import Pace, check_seconds
 from consul_ebpf.tokens.renewal import Renewal
 from consul_ebpf.tokens.sessions import Sessions
-from consul_ebpf.tokens.shared import Shared
 
 logger = logging.getLogger(__name__)
 
@@ -35,27 +35,27 @@ FILE_LOOK_SECONDS = 2.0
 """Between looks at a token's file."""
 
 READERS = 2
-"""Files read at a time: a slow file system must not take every thread of the pool."""
+"""Files read at a time, so that a slow file system does not take all threads."""
 
 NO_CREDENTIALS = Missing("its credentials have neither token, token_file nor a login")
 
 _Wanted = tuple[str, Credentials]
-"""A key and how to get its token. With other credentials it is another's token."""
+"""A key and how to get its token. Other credentials make it another one's token."""
 
 
 class TokenKeeper:
-    """Keeps a token for each key; `tokens` has the newest of all.
+    """Fills `tokens` with the newest token of each key, and `retired` with old ones.
 
     Args:
-        acl: Consul.
-        memory: outlives this process.
-        default: the whole host's; None: the servers ask for no token.
-        proxies: the proxies to keep tokens for. Until they are known, and while some
-            may not be named, tokens that an earlier process left are not logged out.
-        doubts: each says by proxy key how often something gave a reason to check the
-            proxy's token soon: its Envoy connected anew, a server refused it.
-        clock: Unix time.
-        reader: reads the tokens' files.
+        acl: asks Consul.
+        memory: keeps the logins' tokens over a restart.
+        default: the host's credentials; None: the servers ask for no token.
+        proxies: whose tokens to keep. Until they are known, and while there may be
+            others, tokens that an earlier process left are not logged out.
+        doubts: cells that count, by proxy key, the reasons to check a proxy's token
+            soon: its Envoy connected again, or a server refused the token.
+        clock: returns Unix time.
+        reader: reads the token files.
     """
 
     def __init__(
@@ -77,16 +77,16 @@ class TokenKeeper:
             acl,
             self._sessions,
             Pace(),
-            lambda: check_interval(len(self._renewals)),
+            lambda: check_seconds(len(self._renewals)),
             clock,
         )
         self._proxies = proxies
         self._doubts = doubts
         self._host = {HOST: default} if default else {}
         self._kept = dict(self._host)
-        """Whose tokens are kept, and how each is got."""
+        """Whose tokens are kept, and how to get each."""
         self._all_named = False
-        """Whether no other proxies than these exist."""
+        """Whether there are no other proxies."""
         self._renewals: dict[str, Renewal] = {}
         self._collector = Collector[str, str](dict.fromkeys(self._kept, NOT_YET))
 
@@ -95,19 +95,19 @@ class TokenKeeper:
 
     @property
     def tokens(self) -> Latest[Tokens]:
-        """The secret of each key that is to have a token, or why there is none."""
+        """The secret of each key's token, or why there is none."""
         return self._collector.answers
 
     @property
     def retired(self) -> Latest[tuple[Retired, ...]]:
-        """Logins' tokens that were replaced and are still to be logged out."""
+        """Logins' tokens that were replaced, or that nobody needs, and still exist."""
         return self._sessions.retired
 
     def host_token(self) -> str | None:
-        """Return the controller's own token: a `TokenSource`.
+        """Return the controller's own token; None: the servers ask for none.
 
         Raises:
-            TokenPendingError: there is to be one, and is none yet.
+            TokenPendingError: there is none yet.
         """
         tokens = self.tokens.value or Tokens()
         token = tokens.get(HOST)
@@ -117,11 +117,11 @@ class TokenKeeper:
 
     @property
     def made(self) -> dict[str, float]:
-        """When each login's token was made, Unix time, by key."""
+        """When each login's token was made: Unix time by key."""
         return {key: session.made for key, session in self._sessions.current.items()}
 
     async def run(self) -> None:
-        """Keep the tokens, until cancelled. What was logged in stays so."""
+        """Keep the tokens, until cancelled. What is logged in then stays logged in."""
         await self._sessions.load()
         async with asyncio.TaskGroup() as tasks:
             for cell in self._doubts:
@@ -134,7 +134,7 @@ class TokenKeeper:
             )
 
     async def log_out(self, retired: Retired) -> None:
-        """Destroy a token that is no longer used, for as long as it takes."""
+        """Destroy a token that nobody uses any more; retry until that succeeds."""
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(ConsulError),
             wait=wait_random_exponential(multiplier=1, min=1, max=30),
@@ -145,7 +145,7 @@ class TokenKeeper:
         await self._sessions.forget(retired)
 
     async def _wanted(self) -> AsyncIterator[tuple[_Wanted, ...]]:
-        """Yield whose tokens to keep; the host's own before any proxy is known."""
+        """Yield whose tokens to keep: the host's own before any proxy is known."""
         if self._proxies.value is None:
             yield tuple(self._host.items())
         async for host in self._proxies.changes():
@@ -154,7 +154,7 @@ class TokenKeeper:
             yield tuple((self._host | own).items())
 
     async def _let_go(self, wanted: Collection[_Wanted]) -> None:
-        """Forget the tokens that are no longer kept, and have them logged out."""
+        """Forget the tokens that are not kept any more, and retire their sessions."""
         before, self._kept = self._kept, dict(wanted)
         self._collector.drop(
             key for key, how in before.items() if self._kept.get(key) != how
@@ -168,7 +168,7 @@ class TokenKeeper:
         )
 
     def _is_obsolete(self, key: str, session: Session) -> bool:
-        """Whether nobody has this session's login, and nobody unnamed may have it."""
+        """Whether this session belongs to no proxy, named or not."""
         credentials = self._kept.get(key)
         if credentials is None:
             return self._all_named or key == HOST
@@ -205,7 +205,7 @@ class TokenKeeper:
             await asyncio.sleep(FILE_LOOK_SECONDS)
 
     async def _follow_doubts(self, cell: Latest[Mapping[str, int]]) -> None:
-        """Have the logins checked soon of proxies that gave a reason to."""
+        """Have a token checked soon whenever there is one more reason to."""
         before: Mapping[str, int] = {}
         async for times in cell.changes():
             for proxy, count in times.items():

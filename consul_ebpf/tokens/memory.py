@@ -18,24 +18,24 @@ TOKENS_FILE = "tokens.json"
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A login's token in use."""
+    """A login's token, as `tokens.json` has it."""
 
     how: Login
     secret: str = field(repr=False)
     made: float
     """Unix time."""
     lifetime: float | None = None
-    """Seconds from then, as the file has it; 0: for ever; None: not known."""
+    """Seconds from `made`; 0: it never expires; None: not known."""
 
     @property
     def life(self) -> Lifetime:
-        """How long it lives from then."""
+        """How long the token lives from `made`."""
         if self.lifetime is None or self.lifetime < 0:
             return UNKNOWN
         return Lifetime(self.lifetime) if self.lifetime else FOREVER
 
     def living(self, life: Lifetime) -> "Session":
-        """Return it with another lifetime."""
+        """Return the session with another lifetime."""
         if not life.known:
             return replace(self, lifetime=None)
         return replace(self, lifetime=life.seconds if life.ends else 0.0)
@@ -43,14 +43,14 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """A token that is to be logged out."""
+    """A login's token that is to be logged out."""
 
     key: str
-    """Whose it was: a proxy's key, or empty for the whole host."""
+    """Whose it was: a proxy's, or `HOST`."""
     how: Login
     secret: str = field(repr=False)
     used: bool = True
-    """Whether an Envoy may have been given it; an earlier version wrote no others."""
+    """Whether an Envoy may have it. The version before wrote only those."""
 
 
 class _Content(msgspec.Struct, frozen=True):
@@ -59,7 +59,7 @@ class _Content(msgspec.Struct, frozen=True):
 
 
 class TokenMemory:
-    """Keeps sessions by key, and what is still to be logged out."""
+    """The file with the sessions by key and the tokens to log out. Blocking."""
 
     def __init__(self, directory: Path) -> None:
         """Keep the file in the bootstraps' directory."""
@@ -69,12 +69,12 @@ class TokenMemory:
         return f"<TokenMemory {self._file.path}>"
 
     def load(self) -> tuple[dict[str, Session], list[Retired]]:
-        """Return what an earlier process left."""
+        """Return what an earlier process left: sessions by key, tokens to log out."""
         content = self._file.load()
         return (content.sessions, content.retired) if content else ({}, [])
 
     def save(self, sessions: Mapping[str, Session], retired: Sequence[Retired]) -> None:
-        """Write them, if they are others; no bearer token is among them."""
+        """Write them if they changed. No bearer token is written."""
         if not (sessions or retired or self._file.path.exists()):
             return
         self._file.save(
@@ -86,7 +86,7 @@ class TokenMemory:
 
 
 def same_login(one: Login, other: Login) -> bool:
-    """Whether two logins make the same token; the bearer token may be a newer one."""
+    """Whether two logins are the same but for a bearer token that may be newer."""
     return _digest(one) == _digest(other)
 
 

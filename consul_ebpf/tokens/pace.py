@@ -1,36 +1,38 @@
-"""How often a host's tokens are looked at, whatever the number of its proxies."""
+"""How often a host asks Consul about its tokens, however many proxies it has."""
 
 import asyncio
 
-SECONDS = 1.0
-"""From one look to the next, on the average."""
+TURN_SECONDS = 1.0
+"""From one check to the next, on average."""
 
 AT_ONCE = 3
-"""Looks that may be made together when there was none for a while."""
+"""Checks that may follow each other at once when there was none for a while."""
 
-CHECK = 60.0
-"""Seconds between looks at a token, unless it is doubted; more where there are many."""
+CHECK_SECONDS = 60.0
+"""Between two checks of one token, unless there is a reason to check it sooner. Longer
+on a host with many tokens."""
 
 
 class Pace:
-    """Lets one look through at a time: all keys of a host share one."""
+    """Lets one check through at a time; all keys of a host share it."""
 
-    def __init__(self, seconds: float = SECONDS) -> None:
-        """Take `seconds` from one to the next."""
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._next = float("-inf")
 
     def __repr__(self) -> str:
-        return f"<Pace {self._seconds} s>"
+        return f"<Pace {TURN_SECONDS} s>"
 
-    async def turn(self) -> None:
-        """Wait for a turn."""
+    async def wait_for_turn(self) -> None:
+        """Return when the caller may ask."""
         now = asyncio.get_running_loop().time()
-        self._next = max(self._next, now - (AT_ONCE - 1) * self._seconds)
-        begins, self._next = self._next, self._next + self._seconds
+        self._next = max(self._next, now - (AT_ONCE - 1) * TURN_SECONDS)
+        begins, self._next = self._next, self._next + TURN_SECONDS
         await asyncio.sleep(max(0.0, begins - now))
 
 
-def check_interval(keys: int) -> float:
-    """Seconds between looks at each of so many tokens: half of the turns stay free."""
-    return max(CHECK, 2 * SECONDS * keys)
+def check_seconds(tokens: int) -> float:
+    """Return the seconds between two checks of each of so many tokens.
+
+    Half of all turns stay free, for tokens that are to be checked sooner.
+    """
+    return max(CHECK_SECONDS, 2 * TURN_SECONDS * tokens)

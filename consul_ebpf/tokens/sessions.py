@@ -10,24 +10,23 @@ from consul_ebpf.tokens.memory import Retired, Session, TokenMemory
 
 
 class Sessions:
-    """What is logged in, by key; `retired` has what is no longer to be.
+    """What is logged in, by key; `retired` has what is to be logged out.
 
-    The whole state is in memory, on the event loop. One task at a time writes it, and
-    writes again what changed meanwhile: so no write can bring back what an earlier one
-    knew. Whoever saves waits until all that it changed is on disk, even when cancelled.
+    The state is in memory. One task at a time writes all of it, and once more if it
+    changed meanwhile, so no write can bring back an older state. Each method returns
+    when its change is on disk, even if it is cancelled.
     """
 
     def __init__(self, memory: TokenMemory) -> None:
-        """Keep them in `memory`, which outlives this process."""
         self._memory = memory
         self._current: dict[str, Session] = {}
         self._new: dict[str, Session] = {}
-        """What takes the place of `current` once the servers know it."""
+        """What is to replace `current` once the servers know it."""
         self._retired: tuple[Retired, ...] = ()
         self._dirty = False
         self._writer: asyncio.Task[None] | None = None
         self.retired: Latest[tuple[Retired, ...]] = Latest()
-        """Those that nobody is to use any more, once the disk has them as such."""
+        """What nobody is to use any more; published once it is on disk as such."""
 
     def __repr__(self) -> str:
         return f"<Sessions {len(self._current)} {self._memory!r}>"
@@ -38,7 +37,7 @@ class Sessions:
         return MappingProxyType(self._current)
 
     async def load(self) -> None:
-        """Take up what an earlier process left, unless that is done."""
+        """Read what an earlier process left, once."""
         if self.retired.version:
             return
         self._current, retired = await asyncio.to_thread(self._memory.load)
@@ -48,14 +47,14 @@ class Sessions:
     async def begin(self, key: str, session: Session) -> None:
         """Remember a login's new token before anybody uses it.
 
-        On disk it is one to be logged out, and the one before is the key's: so a crash
-        leaves what is in use in use, and no token that nobody logs out.
+        On disk it is a token to log out, and the key's session is still the old one.
+        So after a crash the old token is used on, and the new one is logged out.
         """
         self._new[key] = session
         await self._save()
 
     async def promote(self, key: str, session: Session) -> None:
-        """Have a key's new token be its own, and the one before be logged out."""
+        """Make a new token its key's session, and retire the one before."""
         self._new.pop(key, None)
         before = self._current.get(key)
         if before is not None and before.secret != session.secret:
@@ -64,13 +63,13 @@ class Sessions:
         await self._save()
 
     async def give_up(self, key: str) -> None:
-        """Have a key's new token logged out that did not come into use, if any."""
+        """Retire a key's new token that was not promoted, if there is one."""
         if key in self._new:
             self._retired += (_unused(key, self._new.pop(key)),)
             await self._save()
 
     async def retire(self, keys: list[str]) -> None:
-        """Have these keys' sessions logged out as soon as nobody uses them."""
+        """Retire these keys' sessions."""
         for key in keys:
             session = self._current.pop(key)
             self._retired += (Retired(key, session.how, session.secret),)
@@ -78,12 +77,12 @@ class Sessions:
             await self._save()
 
     async def forget(self, retired: Retired) -> None:
-        """Drop one that is logged out."""
+        """Forget a token that was logged out."""
         self._retired = tuple(each for each in self._retired if each != retired)
         await self._save()
 
     async def _save(self) -> None:
-        """Have all that is in memory now on disk before this returns."""
+        """Return when all that is in memory now is on disk."""
         self._dirty = True
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write(), name="tokens.json")

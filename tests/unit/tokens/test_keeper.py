@@ -339,6 +339,42 @@ async def test_a_login_that_fails_is_tried_again_and_said(
     assert len(told) == 1
 
 
+async def test_a_login_that_took_long_makes_a_new_token(tmp_path: Path) -> None:
+    """Its life begins when it is made, and not when it was first asked for."""
+    acl = FakeAcl(lifetime=60)
+    acl.failure = ConsulError("no Consul server answers")
+    async with keeping(acl, tmp_path) as host:
+        host.want([WEB])
+        await asyncio.sleep(600)
+        acl.failure = None
+        await host.secret("web")
+        await asyncio.sleep(25)
+        assert len(acl.logins) == 1
+
+
+async def test_whose_token_is_checked_when_a_proxy_connects_anew(
+    tmp_path: Path,
+) -> None:
+    """The host's, unless the proxy has credentials of its own."""
+    (tmp_path / "token").write_text("from-a-file")
+    file = Credentials(token_file=str(tmp_path / "token"))
+    filed = Proxy("filed", "host1", credentials=file)
+    acl = FakeAcl(FOREVER)
+    async with keeping(acl, tmp_path, Credentials(login=LOGIN)) as host:
+        host.want([WEB, PLAIN, filed])
+        mine, shared = await host.secret("web"), await host.secret(HOST)
+        await asyncio.sleep(10)  # a look of nobody's asking is a minute away
+        acl.valid -= {mine, shared}
+        host.doubt("filed")
+        await asyncio.sleep(2)
+        assert len(acl.logins) == 2
+        host.doubt("plain")
+        await host.secret(HOST, but=shared)
+        assert len(acl.logins) == 3
+        host.doubt("web")
+        await host.secret("web", but=mine)
+
+
 async def test_a_restart_makes_no_new_ones(tmp_path: Path) -> None:
     """The file has them, with what is still to be logged out; no bearer token."""
     acl = FakeAcl(lifetime=3600)

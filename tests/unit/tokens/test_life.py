@@ -5,7 +5,7 @@ import math
 import pytest
 
 from consul_ebpf.model.lifetime import FOREVER, UNKNOWN, Lifetime
-from consul_ebpf.tokens.life import FIRST_TRIAL, Learned, renew_in
+from consul_ebpf.tokens.life import FIRST_TRIAL, LearnedLife, renew_in
 
 
 def test_when_a_token_is_replaced() -> None:
@@ -34,43 +34,43 @@ def test_never_is_no_unknown() -> None:
 
 def test_two_alike_teach() -> None:
     """One does not; what differs begins anew; what is short teaches nothing."""
-    learned = Learned()
-    learned.refused(300, 360)
-    assert learned.lifetime() == UNKNOWN
-    learned.refused(1000, 1060)
-    assert learned.lifetime() == UNKNOWN
-    learned.refused(2, 10)
-    learned.refused(0, 1040)  # nobody looked meanwhile
-    assert learned.lifetime() == UNKNOWN
-    learned.refused(960, 1020)
-    assert learned.lifetime() == Lifetime(990)
+    learned = LearnedLife()
+    learned.note_refusal(300, 360)
+    assert learned.lifetime == UNKNOWN
+    learned.note_refusal(1000, 1060)
+    assert learned.lifetime == UNKNOWN
+    learned.note_refusal(2, 10)
+    learned.note_refusal(0, 1040)  # nobody looked meanwhile
+    assert learned.lifetime == UNKNOWN
+    learned.note_refusal(960, 1020)
+    assert learned.lifetime == Lifetime(990)
 
 
 @pytest.mark.parametrize("seconds", [1, 10, 59])
 def test_short_lives_are_never_learned(seconds: float) -> None:
     """However many."""
-    learned = Learned()
+    learned = LearnedLife()
     for _ in range(10):
-        learned.refused(seconds, seconds)
-    assert learned.lifetime() == UNKNOWN
+        learned.note_refusal(seconds, seconds)
+    assert learned.lifetime == UNKNOWN
 
 
 def test_what_lives_longer_is_unlearned() -> None:
     """Now and then one is left to show it."""
-    learned = Learned()
+    learned = LearnedLife()
     for _ in range(2):
-        learned.refused(300, 310)
+        learned.note_refusal(300, 310)
     replaced = 0
-    while learned.lifetime().known:
-        learned.replaced()
+    while learned.lifetime.known:
+        learned.note_replacement()
         replaced += 1
     assert replaced == FIRST_TRIAL
-    learned.refused(300, 310)  # it held
+    learned.note_refusal(300, 310)  # it held
     for _ in range(2 * FIRST_TRIAL):
-        assert learned.lifetime() == Lifetime(305)
-        learned.replaced()
-    assert learned.lifetime() == UNKNOWN
-    learned.outlived(350)
-    learned.outlived(400)
-    learned.refused(500, 510)
-    assert learned.lifetime() == UNKNOWN
+        assert learned.lifetime == Lifetime(305)
+        learned.note_replacement()
+    assert learned.lifetime == UNKNOWN
+    learned.note_acceptance(350)
+    learned.note_acceptance(400)
+    learned.note_refusal(500, 510)
+    assert learned.lifetime == UNKNOWN

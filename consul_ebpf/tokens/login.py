@@ -1,8 +1,9 @@
-"""One login, for as long as it takes."""
+"""One login, retried until it succeeds; and what all logins of a host share."""
 
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
@@ -10,22 +11,40 @@ from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.base.timing import timed
 from consul_ebpf.model.answers import Missing
 from consul_ebpf.model.errors import ConsulError
+from consul_ebpf.model.seams import Acl
 from consul_ebpf.model.token_keys import named
 from consul_ebpf.model.values import Login
 from consul_ebpf.tokens.memory import Session
-from consul_ebpf.tokens.shared import Shared
+from consul_ebpf.tokens.pace import Pace
+from consul_ebpf.tokens.sessions import Sessions
 
 logger = logging.getLogger(__name__)
 
-LAST_WORDS = 3.0
-"""Seconds that a login under way is given where nobody wants it any more: the token
-that it may make is to be logged out."""
+FINISH_SECONDS = 3.0
+"""For a login under way whose token nobody wants any more: it may still make one, which
+must then be logged out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the logins of a host share."""
+
+    acl: Acl
+    sessions: Sessions
+    pace: Pace
+    check_seconds: Callable[[], float]
+    """Returns the seconds between two checks of one token."""
+    clock: Callable[[], float]
+    """Returns Unix time."""
 
 
 async def log_in(
     key: str, how: Login, shared: Shared, answer: Callable[[Missing], None]
 ) -> str:
-    """Return a new token's secret; meanwhile `answer` is given why there is none."""
+    """Log in; return the new token's secret.
+
+    Retries until it succeeds. After each failure `answer` is called with the reason.
+    """
     reasons = Reasons(logger, "login_failed")
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(ConsulError),
@@ -35,26 +54,25 @@ async def log_in(
         with attempt:
             try:
                 with timed("login"):
-                    return await _once(key, how, shared)
+                    return await _log_in_once(key, how, shared)
             except ConsulError as error:
                 why = f"login at auth method {how.auth_method}: {error}"
                 reasons.report((f"{named(key)}: {why}; trying again",))
                 answer(Missing(why))
                 raise
-    raise AssertionError  # it is tried for ever
+    raise AssertionError  # it is retried for ever
 
 
-async def _once(key: str, how: Login, shared: Shared) -> str:
-    """Log in once; cancelled meanwhile, have what it makes logged out."""
+async def _log_in_once(key: str, how: Login, shared: Shared) -> str:
+    """Log in once. If cancelled meanwhile, have the token it makes logged out."""
     login = asyncio.ensure_future(shared.acl.login(how))
     try:
         return await asyncio.shield(login)
     except asyncio.CancelledError:
-        await asyncio.wait([login], timeout=LAST_WORDS)
+        await asyncio.wait([login], timeout=FINISH_SECONDS)
         if login.done() and not login.cancelled() and login.exception() is None:
-            await shared.sessions.begin(
-                key, Session(how, login.result(), shared.clock())
-            )
+            session = Session(how, login.result(), shared.clock())
+            await shared.sessions.begin(key, session)
             await shared.sessions.give_up(key)
         login.cancel()
         raise
