@@ -15,6 +15,7 @@ import pytest
 
 from tests.lab import debian
 from tests.lab.leftovers import Traces, adopt_orphans, sweep
+from tests.lab.long import LONG
 from tests.lab.parts import COREDNS, find_consul, find_envoy
 from tests.lab.scratch import cgroup2_mount
 
@@ -64,7 +65,10 @@ BEFORE = pytest.StashKey[Traces]()
 LEFT = pytest.StashKey[list[str]]()
 
 # How long an example takes says more of who else uses the machine than of the code.
-hypothesis.settings.register_profile("here", deadline=None)
+# Examples are others in each run, so many short runs see as much as a long one.
+hypothesis.settings.register_profile(
+    "here", deadline=None, max_examples=200 if LONG else 25
+)
 hypothesis.settings.load_profile("here")
 
 REQUIRED = os.environ.get("CONSUL_EBPF_REQUIRE", "").replace(",", " ").split()

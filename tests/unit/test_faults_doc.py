@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -20,8 +21,13 @@ def rows() -> dict[int, list[str]]:
     return found
 
 
-def fault_tests() -> Iterator[tuple[int, str]]:
-    """Yield each test function named after a row."""
+@cache
+def fault_tests() -> frozenset[tuple[int, str]]:
+    """Return each test function named after a row, with the row's number."""
+    return frozenset(_fault_tests())
+
+
+def _fault_tests() -> Iterator[tuple[int, str]]:
     for path in (ROOT / "tests").rglob("test_*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (
@@ -45,7 +51,7 @@ def test_every_test_named_exists_and_is_named_in_its_row() -> None:
         for number, cells in rows().items()
         for name in re.findall(r"`(test_\w+)`", cells[-1])
     }
-    assert named == set(fault_tests())
+    assert named == fault_tests()
 
 
 def test_a_row_without_a_test_says_why() -> None:

@@ -147,12 +147,16 @@ def test_detach_without_anything_is_done_already(tmp_path: Path) -> None:
 
 
 PROXY = '[[proxies]]\nid = "web"\nnode = "h"\nvip = "127.64.0.9"\n'
+NO_CONSUL = (  # and known to be none: the catalog would be tried again for 5 s
+    "--set=consul.source=static",
+    "--set=consul.addresses=['127.0.0.1:1']",
+)
 
 
 def test_render_prints_the_bootstrap(tmp_path: Path) -> None:
     """Without a controller, a Consul or root; for its proxy alone."""
     file = config(tmp_path, PROXY)
-    result = run("render", "--proxy", "web", "--config", file)
+    result = run("render", "--proxy", "web", "--config", file, *NO_CONSUL)
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["node"]["id"] == "web"
     assert "127.64.0.9" in result.stdout
@@ -227,7 +231,7 @@ def test_stop_without_an_envoy_says_whom_it_asked(tmp_path: Path) -> None:
 def test_a_proxy_named_by_a_file(tmp_path: Path) -> None:
     """Taken where no id is given; a file that is not there is named."""
     named = tmp_path / "id"
-    arguments = ["render", "--config", config(tmp_path, PROXY)]
+    arguments = ["render", "--config", config(tmp_path, PROXY), *NO_CONSUL]
     result = run(*arguments, "--proxy-id-path", str(named))
     assert result.exit_code == 2
     assert said_once(result, str(named), "No such file")

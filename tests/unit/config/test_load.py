@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 import rich.pretty
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consul_ebpf.config.decoding import convert
@@ -591,7 +591,6 @@ def matching(type_: type[msgspec.Struct]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({}, optional=fields)
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(KEYS, VALUES, max_size=4) | matching(Config),
     st.dictionaries(

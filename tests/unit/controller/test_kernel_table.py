@@ -26,7 +26,7 @@ from consul_ebpf.model.values import (
     Vip,
 )
 from consul_ebpf.proxies.memory import VipMemory
-from consul_ebpf.servers.pool import ServerPool
+from consul_ebpf.servers.pool import PoolSettings, ServerPool
 from consul_ebpf.testing import (
     FakeProbe,
     FakeServerSource,
@@ -176,7 +176,9 @@ async def test_fault_132_a_death_does_not_wait_for_a_round_that_writes_files(
     """Its row is written while the round stands still."""
     renderer, probe, backend = Stopping(), FakeProbe(), MemoryMapBackend()
     runner = Runner(
-        pool=ServerPool(FakeServerSource(SERVERS[:3]), probe),
+        pool=ServerPool(
+            FakeServerSource(SERVERS[:3]), probe, settings=PoolSettings(interval=0.1)
+        ),
         workloads=FakeWorkloads([Proxy("web", "host1")]),
         backend=backend,
         renderer=renderer,

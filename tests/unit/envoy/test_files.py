@@ -244,7 +244,9 @@ def test_fault_98_with_chown_alone_another_users_files_are_written(top: Path) ->
             | st.floats(allow_nan=False)
             | st.text(st.characters()),
             lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+            max_leaves=10,
         ),
+        max_size=10,
     )
 )
 def test_json_is_written_as_ever(content: dict[str, object]) -> None:

@@ -20,6 +20,7 @@ from consul_ebpf.model.values import (
     Vip,
 )
 from consul_ebpf.planning.plan import plan
+from tests.lab.long import LONG
 
 READY, FAILING, DRAINING = ServerState.READY, ServerState.FAILING, ServerState.DRAINING
 
@@ -301,13 +302,15 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=30, stateful_step_count=20)
+TestHistories.settings = settings(
+    max_examples=100 if LONG else 15, stateful_step_count=20
+)
 
 
 @pytest.mark.parametrize("fed_back", [False, True], ids=["fresh", "fed back"])
 def test_planning_a_full_table_costs_a_few_hashes_a_proxy(fed_back: bool) -> None:
-    """65,536 proxies and 64 servers: as much as this many hashes, taken just now."""
-    everyone, servers = vips(65536), table(range(64))
+    """As much as eight hashes each, taken just now; 64 servers."""
+    everyone, servers = vips(65536 if LONG else 8192), table(range(64))
     last = plan(everyone, servers, {}, "host") if fed_back else {}
 
     def seconds_to_hash() -> float:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consul_ebpf.model.values import Proxy, Vip
@@ -222,7 +222,6 @@ ASKED = st.none() | st.sampled_from([str(each) for each in SMALL])
 LISTS = st.lists(st.builds(proxy, IDS, ASKED), max_size=10)
 
 
-@settings(deadline=None)
 @given(st.lists(LISTS, min_size=1, max_size=6))
 def test_rules_hold_through_any_history(history: list[list[Proxy]]) -> None:
     """No VIP has two owners, everybody is placed or refused, and nobody is moved."""

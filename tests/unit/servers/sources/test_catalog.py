@@ -191,11 +191,15 @@ values = st.recursive(
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
 )
 
 
 @given(
-    st.lists(values | st.builds(entry, Address=values, ServiceMeta=values, ID=values))
+    st.lists(
+        values | st.builds(entry, Address=values, ServiceMeta=values, ID=values),
+        max_size=10,
+    )
 )
 def test_fault_53_no_list_is_too_strange(data: list[Any]) -> None:
     """Each entry ends as a server or as a reason."""
