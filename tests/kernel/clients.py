@@ -39,6 +39,14 @@ class Family:
         """As the program says it: itself, or IPv4-mapped."""
         return ipv4 if self.number == socket.AF_INET else f"::ffff:{ipv4}"
 
+    def sockaddr(self, ipv4: str, port: int) -> bytes:
+        """As a struct sockaddr."""
+        packed = socket.inet_pton(self.number, self.address(ipv4))
+        head = struct.pack("=H", self.number) + struct.pack("!H", port)
+        if self.number == socket.AF_INET:
+            return head + packed + bytes(8)
+        return head + bytes(4) + packed + bytes(4)
+
     def socket(
         self, kind: socket.SocketKind = socket.SOCK_STREAM, protocol: int = 0
     ) -> socket.socket:
@@ -103,14 +111,8 @@ def asynchronous(family: Family, address: str, port: int) -> Peer:
 
 def uring(family: Family, address: str, port: int) -> Peer:
     """Connect by IORING_OP_CONNECT."""
-    packed = socket.inet_pton(family.number, family.address(address))
-    head = struct.pack("=H", family.number) + struct.pack("!H", port)
-    if family.number == socket.AF_INET:
-        sockaddr = head + packed + bytes(8)
-    else:
-        sockaddr = head + bytes(4) + packed + bytes(4)
     with family.socket() as sock:
-        io_uring.connect(sock, sockaddr)
+        io_uring.connect(sock, family.sockaddr(address, port))
         return _peer(sock)
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from consul_ebpf import Server
+from tests.kernel import io_uring, many
 from tests.kernel.clients import IPV4, IPV6, Family, Peer
 
 Answer = tuple[str, Peer]
@@ -110,15 +111,33 @@ def connected(
 ) -> Answer:
     """connect(), send(), and one way to receive; the peer by getpeername()."""
     with family.socket(socket.SOCK_DGRAM) as sock:
-        sock.settimeout(SECONDS)
         sock.connect((family.address(address), port))
-        sock.send(b"?")
-        peer = _peer(sock.getpeername())
-        if how == "recv":
-            return sock.recv(4096).decode(), peer
-        said, told = _receive(sock, how)
-        assert told == peer
-        return said, peer
+        return _ask_connected(sock, how)
+
+
+def _ask_connected(sock: socket.socket, how: str = "recvfrom") -> Answer:
+    sock.settimeout(SECONDS)
+    sock.send(b"?")
+    peer = _peer(sock.getpeername())
+    if how == "recv":
+        return sock.recv(4096).decode(), peer
+    said, told = receive(sock, how)
+    assert told == peer
+    return said, peer
+
+
+def by_io_uring(family: Family, address: str, port: int) -> Answer:
+    """Connect by IORING_OP_CONNECT."""
+    with family.socket(socket.SOCK_DGRAM) as sock:
+        io_uring.connect(sock, family.sockaddr(address, port))
+        return _ask_connected(sock)
+
+
+def connected_and_addressed(family: Family, address: str, port: int) -> Answer:
+    """connect(), and then sendto() with the same address again."""
+    with family.socket(socket.SOCK_DGRAM) as sock:
+        sock.connect((family.address(address), port))
+        return ask_by(sock, family.address(address), port)
 
 
 def unconnected(
@@ -130,15 +149,22 @@ def unconnected(
 
 
 def ask_by(
-    sock: socket.socket, address: str, port: int, *, how: str = "recvfrom"
+    sock: socket.socket,
+    address: str,
+    port: int,
+    *,
+    how: str = "recvfrom",
+    seconds: float = SECONDS,
 ) -> Answer:
     """Ask once by an unconnected socket."""
-    sock.settimeout(SECONDS)
-    if how == "recvfrom":
-        sock.sendto(b"?", (address, port))
-    else:
+    sock.settimeout(seconds)
+    if how == "recvmmsg":
+        many.send(sock, b"?", (address, port))
+    elif how == "recvmsg":
         sock.sendmsg([b"?"], [], 0, (address, port))
-    return _receive(sock, how)
+    else:
+        sock.sendto(b"?", (address, port))
+    return receive(sock, how)
 
 
 def by_tcp(family: Family, address: str, port: int) -> Answer:
@@ -157,9 +183,12 @@ def bound_first(family: Family, address: str, port: int) -> Answer:
         return ask_by(sock, family.address(address), port)
 
 
-def _receive(sock: socket.socket, how: str) -> Answer:
+def receive(sock: socket.socket, how: str = "recvfrom") -> Answer:
+    """Receive one answer."""
     if how == "recvfrom":
         said, told = sock.recvfrom(4096)
+    elif how == "recvmmsg":
+        said, told = many.receive(sock)
     else:
         said, _, _, told = sock.recvmsg(4096)
     return said.decode(), _peer(told)
@@ -177,8 +206,10 @@ def _ways(family: Family) -> dict[str, Asker]:
         },
         **{
             f"unconnected-{how}": partial(unconnected, how=how)
-            for how in ("recvfrom", "recvmsg")
+            for how in ("recvfrom", "recvmsg", "recvmmsg")
         },
+        "connected-and-addressed": connected_and_addressed,
+        "io_uring": by_io_uring,
         "bound-first": bound_first,
         "tcp": by_tcp,
     }
