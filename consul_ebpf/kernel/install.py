@@ -36,7 +36,7 @@ from consul_ebpf.kernel.tables import (
     open_tables,
     tables_of,
 )
-from consul_ebpf.model.errors import KernelError, PrivilegeError
+from consul_ebpf.model.errors import KernelError, KernelFeatureError, PrivilegeError
 
 logger = logging.getLogger(__name__)
 
@@ -161,6 +161,10 @@ def _tables(pins: Pins, left: _Left) -> tuple[Tables, Rows]:
             raise PrivilegeError(
                 "making the tables needs CAP_SYS_ADMIN: run as root, or grant it "
                 f"in the unit file ({error.strerror})"
+            ) from error
+        if error.errno == errno.EINVAL:
+            raise KernelFeatureError(
+                f"the tables cannot be made: {error.strerror}; {pins.program.needs}"
             ) from error
         raise KernelError(
             f"the tables cannot be made: {error.strerror}; with ENOMEM on kernels "

@@ -69,6 +69,8 @@ def load_program(
     }
     answer, stderr = _ask_loader(job, pythons, seconds)
     if answer:
+        if os.strerror(errno.EINVAL) in answer["message"]:
+            answer["message"] += f"; {program.needs}"
         raise explain(answer, stderr, capabilities.effective())
 
 

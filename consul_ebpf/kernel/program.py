@@ -5,6 +5,7 @@ tables of its own: `CONNECT`, bpf/connect.c, leads the proxies' VIPs to servers,
 `DNS`, bpf/dns.c, leads the one VIP of DNS to the servers' DNS ports.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,6 +62,16 @@ class Program:
     """Name of a function in the source, and of its link's pin -> where it is attached
     (enum bpf_attach_type)."""
     tables: Mapping[str, TableShape]
+    linux: str = "5.7"
+    """The oldest version that has these hooks and kinds of tables."""
+
+    @property
+    def needs(self) -> str:
+        """For an error message: what may be wrong where the kernel refuses it."""
+        return (
+            f"{self.name} needs Linux {self.linux} or newer, and this is "
+            f"{os.uname().release}"
+        )
 
     def sized(self, **entries: int) -> Self:
         """Return it with other numbers of rows, by table."""
@@ -120,4 +131,5 @@ DNS = Program(
             SK_STORAGE, 4, codec.ASKED.size, 0, _NO_PREALLOC, carried=False
         ),
     },
+    linux="5.8",
 )
