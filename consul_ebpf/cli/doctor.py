@@ -1,4 +1,4 @@
-"""`doctor`: check what a controller needs here, and say what to do for what fails."""
+"""`doctor`: checks what a controller needs here, and says what to do if it fails."""
 
 import asyncio
 import contextlib
@@ -33,14 +33,16 @@ from consul_ebpf.wiring.files import bootstrap_files, gatherer
 MINIMUM_KERNEL = (5, 7)
 MINIMUM_BCC = (0, 25)
 FIRST_USER_PORT = 1024
-CONSUL_TIMEOUT = 5.0  # seconds for the source's first answer
+"""The first that any user may listen on."""
+CONSUL_SECONDS = 5.0
+"""Within which the source of servers must give its first answer."""
 
 
 @click.command()
 @configured(serving=True)
 def doctor(config: Config) -> None:
     """Check kernel, cgroup v2, bpffs, BCC, capabilities and Consul."""
-    # What is made for a moment is removed, as after Ctrl-C.
+    # Raises SystemExit, so that what a check made is removed, as after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     findings = [
         _find("kernel", _kernel),
@@ -81,8 +83,8 @@ def _bpffs(path: Path) -> Iterator[Finding]:
     yield found
     if found.error is None and host.open_to_others(path):
         text = (
-            f"any user may write to {path}, and make our directory before we do: "
-            f"mount -o remount,mode=700 {path}"
+            f"any user may write to {path}, and could make the controller's directory"
+            f" first: mount -o remount,mode=700 {path}"
         )
         yield Finding("bpffs mode", text, warn=True)
 
@@ -93,21 +95,22 @@ def _mounted(path: Path) -> str:
 
 
 def _plaintext(config: Config) -> Iterator[Finding]:
-    """Say where a token could go to another process of this host."""
+    """Warn where another process of this host could be sent a token."""
     kernel = config.kernel
     if config.consul.tls.disabled and kernel.vip_port >= FIRST_USER_PORT:
         text = (
-            f"{kernel.vip_port}, in plaintext: while no program is attached whoever "
-            "listens on it here gets the Envoys' tokens; one below 1024 is root's alone"
+            f"{kernel.vip_port}, in plaintext: while no program is attached, a process"
+            " that listens on it here gets the Envoys' tokens; only root can listen on"
+            " one below 1024"
         )
         yield Finding("kernel.vip_port", text, warn=True)
 
 
 def _capabilities(config: Config) -> list[Finding]:
-    """Say for each feature what it needs, and what of that is there."""
+    """Return for each feature what it needs, and whether that is there."""
     have = capabilities.effective()
     needed = dict(privileges.NEEDED)
-    with contextlib.suppress(ConsulEbpfError):  # then the first of them is missing
+    with contextlib.suppress(ConsulEbpfError):  # the first of them is missing, then
         if for_tables := unprivileged.to_keep_here():
             needed["write its tables later on, on this kernel"] = frozenset(for_tables)
     must = {next(iter(needed))}
@@ -127,17 +130,17 @@ def _capabilities(config: Config) -> list[Finding]:
             )
             findings.append(Finding(name, str(error), error))
         else:
-            text = f"{missing} missing: goes on without"
+            text = f"{missing} missing: the controller goes on without it"
             findings.append(Finding(name, text, warn=True))
     return findings
 
 
 def _host(config: Config) -> list[Finding]:
-    """Say what is attached here, who sees to it, and whose VIPs are whose."""
+    """Return what is attached, whether a controller runs, and which VIPs are bound."""
     try:
         shown = status_of(gatherer(config).take())
     except NotRunningError:
-        return [Finding("attached", "nothing yet; run attaches")]
+        return [Finding("attached", "nothing yet: run attaches the programs")]
     except ConsulEbpfError as error:
         return [Finding("attached", str(error), error)]
     kernel, controller = shown.kernel, shown.controller
@@ -145,7 +148,7 @@ def _host(config: Config) -> list[Finding]:
     running = f"pid {controller.pid}" if controller.running else "not running"
     free = [each.id or each.vip for each in shown.proxies if not each.bound]
     bound = len(shown.proxies) - len(free)
-    named = f"; anybody's: {', '.join(free[:10])}" if free else ""
+    named = f"; not bound: {', '.join(free[:10])}" if free else ""
     more = " ..." if len(free) > 10 else ""
     return [
         Finding("attached", where, warn=not kernel.attached),
@@ -167,7 +170,7 @@ def _bcc() -> str:
 
 
 async def _consul(config: Config) -> list[Finding]:
-    """Ask the configured source once, and probe each server it names."""
+    """Ask the configured source once, and probe each server that it names."""
     parts = Parts(config)
     name = f"Consul ({config.consul.source})"
     catalog = config.consul.source == "catalog"
@@ -175,11 +178,11 @@ async def _consul(config: Config) -> list[Finding]:
     asked: list[str] = getattr(config.consul, key)
     servers: tuple[Server, ...] = ()
     try:
-        async with asyncio.timeout(CONSUL_TIMEOUT):
+        async with asyncio.timeout(CONSUL_SECONDS):
             servers = await anext(aiter(parts.server_source(parts.kept_token).watch()))
     except (TimeoutError, ConsulEbpfError) as cause:
         error = ConsulEbpfError(
-            f"no answer in {CONSUL_TIMEOUT:g} s from {', '.join(asked)}"
+            f"no answer in {CONSUL_SECONDS:g} s from {', '.join(asked)}"
             f" ({cause or 'timeout'}): check consul.{key} and that Consul runs there"
         )
         return [Finding(name, str(error), error)]

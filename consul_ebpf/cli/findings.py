@@ -1,4 +1,4 @@
-"""What `doctor` found: one line for each check."""
+"""What `doctor` finds: a line for each check."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,16 @@ from consul_ebpf.model.errors import ConsulEbpfError
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found; `error` is None where all is well, or well enough."""
+    """What a check found."""
 
     name: str
+    """What was checked."""
     text: str
+    """The result, and what to do if it is not good."""
     error: ConsulEbpfError | None = None
+    """What a controller could not do without; None: it can be started."""
     warn: bool = False
-    """One can do without it."""
+    """Whether something is wrong that a controller can do without."""
 
     def __str__(self) -> str:
         mark = "FAIL" if self.error else "warn" if self.warn else "ok  "
@@ -21,5 +24,5 @@ class Finding:
 
     @classmethod
     def failed(cls, name: str, text: str) -> "Finding":
-        """Make one that fails with exit code 1."""
+        """Return one that makes `doctor` end with exit code 1."""
         return cls(name, text, ConsulEbpfError(text))

@@ -1,13 +1,15 @@
-"""`status` and `render`: look, and change nothing."""
+"""`status` and `render`: they show something and change nothing."""
 
 import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table as RichTable
+from rich.table import Table
 
 from consul_ebpf.base.lines import printable
 from consul_ebpf.cli.options import configured, for_proxy
@@ -15,18 +17,24 @@ from consul_ebpf.cli.output import say, say_json
 from consul_ebpf.config import dns
 from consul_ebpf.config.schema import Config
 from consul_ebpf.model.errors import ConsulEbpfError
-from consul_ebpf.model.values import PlacedProxy, Proxy
+from consul_ebpf.model.values import PlacedProxy, Proxy, host_port
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.vips import allocate
-from consul_ebpf.views.status import ControllerStatus, Status, status_of
-from consul_ebpf.wiring.consul import Parts
-from consul_ebpf.wiring.files import (
-    gatherer,
-    renderer,
+from consul_ebpf.views.status import (
+    ControllerStatus,
+    ProxyStatus,
+    ServerStatus,
+    Status,
+    status_of,
 )
+from consul_ebpf.wiring.consul import Parts
+from consul_ebpf.wiring.files import gatherer, renderer
 from consul_ebpf.wiring.host import workload_source
 
-WORKLOADS_TIMEOUT = 10.0  # seconds until each source of proxies must have answered
+T = TypeVar("T")
+
+WORKLOADS_SECONDS = 10.0
+"""Within which all sources of proxies must have answered."""
 
 
 @click.command()
@@ -38,49 +46,38 @@ def status(config: Config, *, as_json: bool) -> None:
     if as_json:
         say_json(shown.to_json())
     else:
-        _print_tables(shown)
+        _print(shown)
 
 
-def _print_tables(shown: Status) -> None:
-    console = Console()
+SERVER_COLUMNS: Mapping[str, Callable[[ServerStatus], str]] = {
+    "server": lambda each: host_port(each.address, each.port),
+    "slot": lambda each: str(each.slot),
+    "state": lambda each: each.state,
+    "connects": lambda each: str(each.connects),
+    "active": lambda each: str(each.active),
+    "failures": lambda each: str(each.failures),
+}
+"""What is shown of a server, by the column's name."""
+
+PROXY_COLUMNS: Mapping[str, Callable[[ProxyStatus], str]] = {
+    "proxy": lambda each: each.id or "(unknown)",
+    "VIP": lambda each: each.vip,
+    "bound": lambda each: "+".join(each.bound) or "no",
+    "last sent to": lambda each: each.server or "-",
+    "connected": lambda each: "yes" if each.active else "no",
+    "connects": lambda each: str(each.connects),
+    "preference": lambda each: " ".join(each.preference),
+    "admin": lambda each: each.admin or "-",
+}
+"""What is shown of a proxy, by the column's name."""
+
+
+def _print(shown: Status) -> None:
+    """Show the tables, and below them lines on the kernel and the controller."""
     kernel, controller = shown.kernel, shown.controller
-    servers = RichTable(title="Consul servers", title_justify="left")
-    for name in ("server", "slot", "state", "connects", "active", "failures"):
-        servers.add_column(name, justify="left" if name == "server" else "right")
-    for server in shown.servers:
-        servers.add_row(
-            escape(printable(f"{server.address}:{server.port}")),
-            str(server.slot),
-            server.state,
-            str(server.connects),
-            str(server.active),
-            str(server.failures),
-        )
-    proxies = RichTable(title="Proxies", title_justify="left")
-    for name in (
-        "proxy",
-        "VIP",
-        "bound",
-        "last sent to",
-        "connected",
-        "connects",
-        "preference",
-        "admin",
-    ):
-        proxies.add_column(name, overflow="fold")
-    for proxy in shown.proxies:
-        proxies.add_row(
-            escape(printable(proxy.id or "(unknown)")),
-            proxy.vip,
-            "+".join(proxy.bound) or "no",
-            escape(printable(proxy.server or "-")),
-            "yes" if proxy.active else "no",
-            str(proxy.connects),
-            " ".join(proxy.preference),
-            proxy.admin or "-",
-        )
-    console.print(servers)
-    console.print(proxies)
+    console = Console()
+    console.print(_table("Consul servers", SERVER_COLUMNS, shown.servers, "right"))
+    console.print(_table("Proxies", PROXY_COLUMNS, shown.proxies, "left"))
     where = f"attached at {kernel.cgroup}" if kernel.attached else "NOT attached"
     hooks = ", ".join(f"{each.hook} (program {each.id})" for each in kernel.programs)
     running = f"running, pid {controller.pid}" if controller.running else "not running"
@@ -90,8 +87,23 @@ def _print_tables(shown: Status) -> None:
         say(line)
 
 
+def _table(
+    title: str,
+    columns: Mapping[str, Callable[[T], str]],
+    rows: Iterable[T],
+    justify: Literal["left", "right"],
+) -> Table:
+    """Make a table; `justify` is for all columns but the first."""
+    table = Table(title=title, title_justify="left")
+    for number, name in enumerate(columns):
+        table.add_column(name, justify=justify if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(printable(text(row))) for text in columns.values()))
+    return table
+
+
 def _wrong(shown: Status) -> list[str]:
-    """Return what is missing, and each proxy's problems, a line each."""
+    """Return a line for each thing that is missing, and for each proxy's problem."""
     missing = [f"missing: {line}" for line in shown.missing]
     return missing + [
         f"proxy {proxy_id}: {line}"
@@ -128,16 +140,16 @@ def render(config: Config, proxy_id: str) -> None:
 
 
 async def _proxies(config: Config) -> tuple[Proxy, ...]:
-    """Return the first whole answer of the configured sources."""
+    """Return the first answer of the configured sources together."""
     try:
-        async with asyncio.timeout(WORKLOADS_TIMEOUT):
+        async with asyncio.timeout(WORKLOADS_SECONDS):
             parts = Parts(config)
             source = workload_source(config, parts.kept_token, parts.https)
             async for proxies in source.watch():
                 return proxies
     except TimeoutError as error:
         raise ConsulEbpfError(
-            f"the sources in [workloads] did not answer within {WORKLOADS_TIMEOUT:g} s:"
+            f"the sources in [workloads] did not answer within {WORKLOADS_SECONDS:g} s:"
             " is Consul reachable at consul.http_addresses?"
         ) from error
     return ()

@@ -1,9 +1,9 @@
-"""`doctor`: the whole way to each server, as an Envoy goes it: by a VIP.
+"""`doctor`: connects to each server as an Envoy does, through a VIP.
 
-A probe goes to each server straight. Between an Envoy and a server there is more: our
-program, and whatever else is attached at the same hooks. A service's load balancer
-there (Cilium's, for example) translates a service's address for the probe, but not for
-an Envoy if it runs before ours and a ClusterIP is what the servers are called.
+A probe connects to each server directly. Between an Envoy and a server there is our
+program, and any other that is attached at the same hooks, such as Cilium's load
+balancer of services. If the servers are known by a ClusterIP, that one translates it
+for the probe. For an Envoy it does not if it runs before our program.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,16 @@ from consul_ebpf.wiring.consul import Parts
 async def try_whole_way(
     kernel: Kernel, parts: Parts, alive: Sequence[Server]
 ) -> list[Finding]:
-    """Connect through a VIP to each server that is well; say where that stops."""
+    """Connect through a VIP to each server that answered its probe.
+
+    Args:
+        kernel: says where to attach.
+        parts: make the probe.
+        alive: the servers.
+
+    Returns:
+        A finding for each server; one that warns if nothing can be tried here.
+    """
     if not alive:
         return []
     try:
@@ -47,25 +56,28 @@ async def _go(tried: Trial, parts: Parts, server: Server) -> Finding:
     reached = tried.connect(vip)
     if stop := stopped(reached, tried.others()):
         return Finding.failed(name, stop)
-    probe = parts.probe()  # one for each: a channel is kept for as long as it is
+    probe = parts.probe()  # a new one, for it keeps its channels
     try:
         health = await probe.check(vip)
     finally:
         await probe.aclose()
     elsewhere = ""
     if reached.peer != server.endpoint:
-        elsewhere = f"; another program leads it on to {reached.peer}"
+        elsewhere = f"; another program sends it on to {reached.peer}"
     if not health.alive:
         return Finding.failed(name, f"connected, and then: {health.reason}{elsewhere}")
     return Finding(name, f"{health.reason}{elsewhere}")
 
 
 def stopped(reached: Reached, others: Sequence[str]) -> str:
-    """Say where a connect stopped before it was one; empty: it did not. Pure.
+    """Return why a connect to a server that answers its probe failed. Pure.
 
     Args:
-        reached: what became of it; straight the server answers.
+        reached: what became of it.
         others: names of the other programs at our hooks.
+
+    Returns:
+        The reason, and what to do; empty: the connect succeeded.
     """
     named = f" ({', '.join(others)})" if others else ""
     if not reached.seen:
@@ -76,8 +88,8 @@ def stopped(reached: Reached, others: Sequence[str]) -> str:
         )
     if reached.error:
         return (
-            f"our program sent it there, and TCP failed: {reached.error}. Straight it "
-            f"answers, so another program{named} translates that address, and runs "
-            "before ours: have the source name the servers' own addresses"
+            f"our program sent it there, and TCP failed: {reached.error}. The server "
+            f"answers its probe, so another program{named} translates that address, "
+            "and runs before ours: have the source name the servers' own addresses"
         )
     return ""

@@ -71,7 +71,7 @@ def test_fault_29_a_vip_lives_and_dies_with_its_pods_namespace(kernel: Kernel) -
             }
             told = controller.run("doctor")
             assert f"ok   through a VIP to {server}: " in told
-            assert "VIPs: 2 of 3 bound to their pods; anybody's: free" in told
+            assert "VIPs: 2 of 3 bound to their pods; not bound: free" in told
 
             def reach(vip: str, cgroup: Kernel = kernel) -> str:
                 return outcome(lambda: cgroup.call(lambda: connect(vip)))
