@@ -16,7 +16,7 @@ from consul_ebpf.config.schema import Config
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.values import Proxy
-from consul_ebpf.views.proxies import left_behind
+from consul_ebpf.views.proxies import Condition, left_behind
 from consul_ebpf.wiring.files import api_socket, gatherer
 
 SAY_EVERY = 5.0
@@ -24,8 +24,6 @@ SAY_EVERY = 5.0
 
 LOOK_EVERY = 0.2
 """Seconds between looks where no controller answers."""
-
-CONDITIONS = ("programmed", "bootstrap", "connected")
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -48,7 +46,7 @@ def envoy(
     """
     bootstrap = _bootstrap(config, proxy_id)
     if not _is_there(bootstrap):
-        _wait(config, proxy_id, "bootstrap", seconds)
+        _wait(config, proxy_id, Condition.BOOTSTRAP, seconds)
     executable = config.envoy.executable
     argv = [executable, "-c", str(bootstrap), *options(config, arguments), *arguments]
     if config.consul.tls.cert and tells_keys(argv):
@@ -72,8 +70,8 @@ def envoy(
 @click.option(
     "--for",
     "condition",
-    type=click.Choice(CONDITIONS),
-    default="connected",
+    type=click.Choice([each.value for each in Condition]),
+    default=Condition.CONNECTED.value,
     show_default=True,
     help="What to wait for.",
 )
@@ -86,7 +84,7 @@ def envoy(
 @configured(serving=False)
 def wait(config: Config, proxy_id: str, condition: str, seconds: float | None) -> None:
     """Wait until a proxy is programmed, has its bootstrap, or is connected."""
-    _wait(config, proxy_id, condition, seconds)
+    _wait(config, proxy_id, Condition(condition), seconds)
 
 
 def tells_keys(argv: Sequence[str]) -> bool:
@@ -126,7 +124,9 @@ def options(config: Config, given: Sequence[str]) -> list[str]:
     ]
 
 
-def _wait(config: Config, proxy_id: str, condition: str, seconds: float | None) -> None:
+def _wait(
+    config: Config, proxy_id: str, condition: Condition, seconds: float | None
+) -> None:
     """Return when the condition holds.
 
     Raises:
@@ -151,7 +151,7 @@ def _wait(config: Config, proxy_id: str, condition: str, seconds: float | None) 
 
 
 def _look(
-    config: Config, proxy_id: str, condition: str, seconds: float
+    config: Config, proxy_id: str, condition: Condition, seconds: float
 ) -> tuple[bool, str]:
     """Ask the controller; without one, look at what it left. Takes up to `seconds`."""
     path = api_socket(config)
@@ -168,15 +168,15 @@ def _look(
     return False, one_line(answer.get("error", f"HTTP {status} at {path}"))
 
 
-def _left_behind(config: Config, proxy_id: str, condition: str) -> bool:
+def _left_behind(config: Config, proxy_id: str, condition: Condition) -> bool:
     """Whether the condition holds by the kernel's tables and the files."""
-    if condition == "bootstrap":
+    if condition is Condition.BOOTSTRAP:
         return _is_there(_bootstrap(config, proxy_id))
     try:
         seen = left_behind(gatherer(config).take(), proxy_id)
     except ConsulEbpfError:
         return False
-    return seen is not None and seen.holds(condition)  # type: ignore[arg-type]
+    return seen is not None and seen.holds(condition)
 
 
 def _bootstrap(config: Config, proxy_id: str) -> Path:

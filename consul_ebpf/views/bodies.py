@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+
+import msgspec
 
 from consul_ebpf.controller.outcomes import Outcome, Served
 from consul_ebpf.model.values import Proxy
@@ -50,7 +51,7 @@ class Bodies:
         """Return a JSON array of all proxies, in the order of their keys."""
         seen = await _views(self._host, sorted(self._host.proxies.outcomes))
         return await asyncio.to_thread(
-            lambda: json.dumps([asdict(each) for each in seen]).encode()
+            lambda: json.dumps(msgspec.to_builtins(seen)).encode()
         )
 
     async def _metrics(self) -> tuple[bytes, str]:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from dataclasses import asdict
-from typing import get_args
 
 import msgspec
 from aiohttp import web
@@ -96,18 +95,17 @@ class Handlers:
             if found is None:
                 return refusal(404, f"proxy {shown(proxy_id)} is not known here")
             return web.json_response(asdict(found))
-        if wait not in get_args(Condition):
-            return refusal(400, f"wait={shown(wait)}: one of {get_args(Condition)}")
+        if wait not in list(Condition):
+            return refusal(400, f"wait={shown(wait)}: one of {', '.join(Condition)}")
+        condition = Condition(wait)
         timeout = _seconds(request.query.get("timeout", "30"))
         if timeout is None:
             return refusal(400, "timeout: must be a number of seconds")
-        seen = await self._until(proxy_id, wait, timeout)  # type: ignore[arg-type]
-        if seen is not None and seen.holds(wait):  # type: ignore[arg-type]
+        seen = await self._until(proxy_id, condition, timeout)
+        if seen is not None and seen.holds(condition):
             return web.json_response(asdict(seen))
-        why = "nobody has asked for it"
-        if seen is not None:
-            why = seen.missing(wait)  # type: ignore[arg-type]
-        named = f"proxy {shown(proxy_id)} is not {_WORDS[wait]}"
+        why = seen.missing(condition) if seen is not None else "nobody has asked for it"
+        named = f"proxy {shown(proxy_id)} is not {_WORDS[condition]}"
         known = asdict(seen) if seen is not None else None
         return refusal(504, f"{named} after {timeout:g} s: {why}", proxy=known)
 
@@ -119,7 +117,7 @@ class Handlers:
         deadline = loop.time() + patience
         host = self._host
         # A round's outcome is told; a connection must be looked for.
-        follow = wait == "connected"
+        follow = wait is Condition.CONNECTED
         changed = host.connections if follow else host.outcomes
         with host.followed() if follow else contextlib.nullcontext():
             while True:
@@ -207,7 +205,7 @@ def _seconds(text: str) -> float | None:
 
 
 _WORDS = {
-    "programmed": "programmed",
-    "bootstrap": "given a bootstrap",
-    "connected": "connected",
+    Condition.PROGRAMMED: "programmed",
+    Condition.BOOTSTRAP: "given a bootstrap",
+    Condition.CONNECTED: "connected",
 }

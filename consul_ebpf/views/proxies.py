@@ -1,14 +1,20 @@
 """What a snapshot tells of each proxy: for /v1/proxies, and for `wait`."""
 
+import enum
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from consul_ebpf.controller.outcomes import Outcome, Refused, refusal
 from consul_ebpf.model.values import Vip
 from consul_ebpf.views.snapshot import Snapshot
 
-Condition = Literal["programmed", "bootstrap", "connected"]
+
+class Condition(enum.StrEnum):
+    """What can be waited for; each is named like a field of `ProxyView`."""
+
+    PROGRAMMED = "programmed"
+    BOOTSTRAP = "bootstrap"
+    CONNECTED = "connected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,7 @@ class ProxyView:
             return self.refused
         if not self.programmed:
             return "the kernel has no VIP of it yet"
-        if condition == "connected" and self.bootstrap:
+        if condition is Condition.CONNECTED and self.bootstrap:
             return "its Envoy has no connection to a Consul server"
         return "it has no bootstrap yet"
 

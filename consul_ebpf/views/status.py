@@ -1,11 +1,12 @@
 """What `status` shows of a snapshot; `status --json` and /v1/status are its JSON."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-from consul_ebpf.model.values import Binding, Preference, SlottedServer, Vip
+import msgspec
+
+from consul_ebpf.model.values import Binding, Preference, Vip
 from consul_ebpf.views.snapshot import ServiceAccount, Snapshot
 
 
@@ -96,8 +97,9 @@ class Status:
     """What the controller lacks to serve all, a line each."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as the data of `status --json`."""
-        return asdict(self)
+        """Return the data of `status --json`: dicts, lists, texts and numbers."""
+        data: dict[str, Any] = msgspec.to_builtins(self)
+        return data
 
 
 def status_of(snapshot: Snapshot) -> Status:
@@ -145,19 +147,20 @@ def servers_of(
 def _proxies(snapshot: Snapshot) -> list[ProxyStatus]:
     tables = snapshot.grpc.tables
     names, admins = snapshot.remembered.names, snapshot.remembered.admins
-    rows = tables.table.servers
+    endpoints = {
+        slot: row.server.endpoint for slot, row in tables.table.servers.items()
+    }
 
     def shown(vip: Vip, preference: Preference) -> ProxyStatus:
         row = tables.vips[vip]
         name, literal = names.get(vip, ("", vip))
-        current = () if row.current is None else (row.current,)
         return ProxyStatus(
             id=name,
             vip=literal.literal,
-            preference=_endpoints(preference, rows),
+            preference=[endpoints[slot] for slot in preference if slot in endpoints],
             connects=row.connects,
             failures=row.failures,
-            server="".join(_endpoints(current, rows)),
+            server="" if row.current is None else endpoints.get(row.current, ""),
             active=snapshot.is_connected(row),
             bound=_bound(tables.table.bindings.get(vip)),
             admin=admins.get(name, ""),
@@ -170,12 +173,5 @@ def _proxies(snapshot: Snapshot) -> list[ProxyStatus]:
 
 
 def _bound(binding: Binding | None) -> list[str]:
-    return [
-        name
-        for name in ("netns", "cgroup")
-        if binding is not None and getattr(binding, name)
-    ]
-
-
-def _endpoints(slots: Preference, rows: Mapping[int, SlottedServer]) -> list[str]:
-    return [rows[slot].server.endpoint for slot in slots if slot in rows]
+    to = {"netns": binding.netns, "cgroup": binding.cgroup} if binding else {}
+    return [name for name, number in to.items() if number]
