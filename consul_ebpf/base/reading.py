@@ -21,12 +21,14 @@ Fingerprint = tuple[int, ...]
 MAX_LINKS = 40
 """Symbolic links followed on the way to one file: the kernel's own limit."""
 
-_NOT_FILES = {
-    stat.S_IFIFO: "is a FIFO",
-    stat.S_IFCHR: "is a device",
-    stat.S_IFBLK: "is a device",
-    stat.S_IFDIR: "is a directory",
-    stat.S_IFSOCK: "is a socket",
+_KINDS = {
+    stat.S_IFREG: "a regular file",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
 }
 
 
@@ -105,10 +107,15 @@ def fingerprint_of(status: os.stat_result) -> Fingerprint:
     return status.st_dev, status.st_ino, status.st_size, *times
 
 
+def kind_of(mode: int) -> str:
+    """Return what a file of this mode is, in words: `a FIFO`."""
+    return _KINDS.get(stat.S_IFMT(mode), "no file")
+
+
 def _check_kind(path: str | Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        kind = _NOT_FILES.get(stat.S_IFMT(status.st_mode), "is no file")
-        raise FileError(path, f"{kind}; a regular file is needed")
+        kind = kind_of(status.st_mode)
+        raise FileError(path, f"is {kind}; a regular file is needed")
 
 
 def _refused(path: str | Path, error: OSError | ValueError) -> FileError:

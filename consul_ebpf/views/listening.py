@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from consul_ebpf.base.lines import one_line
+from consul_ebpf.base.reading import kind_of
 from consul_ebpf.model.errors import AlreadyRunningError, ConfigError, ConsulEbpfError
 from consul_ebpf.model.values import host_port
 from consul_ebpf.views.peers import credentials
@@ -17,15 +18,6 @@ SOCKET_MODE = 0o666
 
 BACKLOG = 256
 """Connections that wait in the kernel to be accepted, at most."""
-
-_KINDS = {
-    stat.S_IFREG: "a regular file",
-    stat.S_IFDIR: "a directory",
-    stat.S_IFLNK: "a symbolic link",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 class Listeners:
@@ -128,7 +120,7 @@ def _make_way(path: Path) -> None:
         return
     shown = one_line(path)
     if not stat.S_ISSOCK(status.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no socket")
+        kind = kind_of(status.st_mode)
         raise ConfigError(
             f"api.socket: {shown} is {kind}, which is left as it is; name another path"
         )
