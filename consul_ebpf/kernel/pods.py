@@ -1,8 +1,8 @@
-"""Whose VIP is whose: a proxy's namespace and cgroup, as the kernel numbers them.
+"""Where each proxy lives: its namespace and cgroup, as the kernel numbers them.
 
-A path is looked at again and again, for a pod that was restarted has another namespace
-at the same path. If a namespace cannot be identified right now, the last known one is
-kept. If its path is gone, the VIP is withdrawn.
+A VIP is bound to them. A path is looked at again and again, since a pod that restarts
+has another namespace at the same path. If a namespace cannot be identified right now,
+the last known one is kept. If its path is gone, the VIP is withdrawn.
 """
 
 import re
@@ -20,57 +20,57 @@ from consul_ebpf.model.seams import Namespaces
 from consul_ebpf.model.values import Binding, Proxy
 
 Place = tuple[str, str]
-"""A proxy's `netns` and `cgroup`, as configured; empty: not known."""
+"""A proxy's `netns` and `cgroup`: paths as configured, or empty."""
 
 
 Bindings = Answers[Place, Binding]
-"""The binding of each place, or why there is none. By place and not by proxy: so what
-was found at a proxy's old path is never taken for what is at its new one."""
+"""By place, and not by proxy: so what was found at a proxy's old path is never taken
+for what is at its new one."""
 
 UNBOUND: Bindings = Answers({("", ""): Binding()})
-"""Of proxies of which no place is known: their VIPs are anybody's."""
+"""For a proxy without a place, whose VIP may be used from anywhere."""
 
 LOOK_SECONDS = 5.0
 SLOW_LOOK_SECONDS = 1.0
-"""After which a round asks for no more cookies, and so where one of them took long:
-others wait for it."""
+"""After which a look asks for no more cookies; the second, if some path was slow the
+last time. Whoever waits for the bindings waits that long."""
 
 SLOW_SECONDS = 0.3
-"""From which on a look at one path took long."""
+"""A look at a path that took longer was slow."""
 
 _Seen = tuple[int, int, int]
-"""What tells one namespace at a path from the next: device, inode and time of it, or
-its process and when that started."""
+"""Tells one namespace at a path from the next: its device, inode and change time, or
+its process's id and start time."""
 
 
 def place_of(proxy: Proxy) -> Place:
-    """Return where a proxy lives, as far as it is known."""
+    """Return where a proxy lives."""
     return proxy.netns, proxy.cgroup
 
 
 class _GoneError(KernelError):
-    """Nothing is at a path."""
+    """There is nothing at a path."""
 
 
 class Binder:
-    """Finds the bindings of proxies; remembers what it found. Blocking."""
+    """Finds the proxies' bindings; remembers the namespaces' cookies. Blocking."""
 
     def __init__(self, namespaces: Namespaces | None) -> None:
-        """Ask `namespaces` for cookies; None: proxies with a netns are refused."""
+        """Ask `namespaces` for cookies; None: a proxy with a netns gets no binding."""
         self._namespaces = namespaces
         self._cookies: dict[str, tuple[_Seen, int]] = {}
         self._slow: dict[str, float] = {}
-        """How long the last look at a path took, of those that took long."""
+        """Seconds that the last look at a path took, of slow ones."""
 
     def __repr__(self) -> str:
         return f"<Binder {len(self._cookies)} namespaces>"
 
     def look(self, proxies: Iterable[Proxy]) -> Bindings:
-        """Return the bindings of all places of these proxies."""
+        """Return the binding of each place of these proxies, or why there is none."""
         found: dict[Place, Binding | Missing] = dict(UNBOUND)
         places = {place_of(proxy) for proxy in proxies}
         begun = time.monotonic()
-        # Paths that took long come last, so that they keep no others waiting.
+        # Slow paths come last, so that no other path waits for them.
         for place in sorted(places, key=lambda each: self._slow.get(each[0], 0)):
             netns, cgroup = place
             limit = SLOW_LOOK_SECONDS if self._slow else LOOK_SECONDS
@@ -89,7 +89,7 @@ class Binder:
         return Answers(found)
 
     def _in_time(self, path: str, until: float) -> int:
-        """Return a cookie; when the time is up, only if that takes no look."""
+        """Return a namespace's cookie; after `until`, only if it is remembered."""
         begun = time.monotonic()
         try:
             with boundary(KernelError, f"network namespace {one_line(path)}"):
@@ -104,7 +104,7 @@ class Binder:
     def _cookie(self, path: str, *, may_ask: bool) -> int:
         if self._namespaces is None:
             raise KernelError(
-                f"network namespace {one_line(path)}: nobody here can look into it"
+                f"network namespace {one_line(path)}: this process cannot look into it"
             )
         seen = _seen(path)
         known = self._cookies.get(path)
@@ -113,24 +113,24 @@ class Binder:
         try:
             if not may_ask:
                 raise KernelError(
-                    f"network namespace {one_line(path)}: others took long to be "
-                    "looked at; it is looked at in the next round"
+                    f"network namespace {one_line(path)}: not looked at yet, because "
+                    "others took long; it is looked at again soon"
                 )
             cookie = self._namespaces.cookie(path)
         except ConsulEbpfError:
             if known is None or seen is not None:
                 raise
-            return known[1]  # it is there, and what it is cannot be told now
+            return known[1]  # it is there, but cannot be identified right now
         if seen is not None:
             self._cookies[path] = seen, cookie
         return cookie
 
 
 def _seen(path: str) -> _Seen | None:
-    """Look which namespace is at a path now; None where that cannot be told cheaply.
+    """Return which namespace is at a path; None: only its cookie can tell.
 
     Raises:
-        KernelError: there is none.
+        KernelError: there is none, or it is no path.
     """
     try:
         status = Path(path).stat()
@@ -140,13 +140,13 @@ def _seen(path: str) -> _Seen | None:
         raise _gone(path, error) from error
     except ValueError as error:
         raise KernelError(
-            f"network namespace {one_line(path)}: that is no path"
+            f"network namespace {one_line(path)} is not a path"
         ) from error
     return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
 def _process(path: str) -> _Seen | None:
-    """Tell /proc/PID/ns/net, not ours to see without privileges, by its process."""
+    """Identify /proc/PID/ns/net, which takes privileges to look at, by its process."""
     found = re.fullmatch(r"/proc/(\d+)/ns/net", path)
     if found is None:
         return None
@@ -160,15 +160,15 @@ def _process(path: str) -> _Seen | None:
 def _gone(path: str, error: OSError) -> KernelError:
     return _GoneError(
         f"network namespace {one_line(path)} is not there ({error.strerror}): its "
-        "VIP leads nowhere until it is"
+        "VIP is withdrawn until it is"
     )
 
 
 def cgroup_of(path: str) -> tuple[int, int]:
-    """Return the id and the depth of a cgroup v2 directory.
+    """Return the id (inode) and depth of a cgroup v2 directory; the root's depth is 0.
 
     Raises:
-        KernelError: it is not there, or is no such directory.
+        KernelError: it is not there, or is not such a directory.
     """
     with boundary(KernelError, f"cgroup {one_line(path)}"):
         try:
@@ -177,7 +177,7 @@ def cgroup_of(path: str) -> tuple[int, int]:
         except FileNotFoundError as error:
             raise _GoneError(
                 f"cgroup {one_line(path)} is not there ({error.strerror}): its VIP "
-                "leads nowhere until it is"
+                "is withdrawn until it is"
             ) from error
         if not stat.S_ISDIR(status.st_mode):
             raise KernelError(f"cgroup {one_line(path)} is no directory: name one")
