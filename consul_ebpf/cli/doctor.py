@@ -26,7 +26,7 @@ from consul_ebpf.model.errors import (
     PrivilegeError,
 )
 from consul_ebpf.model.values import Server
-from consul_ebpf.views.status import status_of
+from consul_ebpf.views.status import Status, status_of
 from consul_ebpf.wiring.consul import Parts
 from consul_ebpf.wiring.files import bootstrap_files, gatherer
 
@@ -52,7 +52,6 @@ def doctor(config: Config) -> None:
         *_capabilities(config),
         _find("BCC", _bcc),
         *_host(config),
-        find_limit(config),
         *asyncio.run(_consul(config)),
     ]
     for finding in findings:
@@ -136,13 +135,21 @@ def _capabilities(config: Config) -> list[Finding]:
 
 
 def _host(config: Config) -> list[Finding]:
-    """Return what is attached, whether a controller runs, and which VIPs are bound."""
+    """Return what there is on this host already, and whether its limits suffice."""
+    served = 0
     try:
         shown = status_of(gatherer(config).take())
     except NotRunningError:
-        return [Finding("attached", "nothing yet: run attaches the programs")]
+        found = [Finding("attached", "nothing yet: run attaches the programs")]
     except ConsulEbpfError as error:
-        return [Finding("attached", str(error), error)]
+        found = [Finding("attached", str(error), error)]
+    else:
+        found, served = _attached(shown), len(shown.proxies)
+    return [*found, find_limit(config, served)]
+
+
+def _attached(shown: Status) -> list[Finding]:
+    """Return what is attached, whether a controller runs, and which VIPs are bound."""
     kernel, controller = shown.kernel, shown.controller
     where = f"at {kernel.cgroup}" if kernel.attached else "NOT attached: start run"
     running = f"pid {controller.pid}" if controller.running else "not running"

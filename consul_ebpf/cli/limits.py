@@ -1,6 +1,5 @@
 """The host's limit of inotify instances, kept above what the proxies' Envoys take."""
 
-import contextlib
 import logging
 from pathlib import Path
 
@@ -8,8 +7,7 @@ from consul_ebpf.base.events import event
 from consul_ebpf.cli.findings import Finding
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kernel.inotify import LIMIT, SYSCTL, Room, raise_limit, read_limit
-from consul_ebpf.model.errors import ConsulEbpfError, KernelError
-from consul_ebpf.wiring.files import gatherer
+from consul_ebpf.model.errors import KernelError
 
 logger = logging.getLogger(__name__)
 
@@ -88,12 +86,9 @@ def in_words(room: Room) -> str:
     )
 
 
-def find_limit(config: Config) -> Finding:
-    """Compare the limit with the proxies that are configured or served here."""
-    proxies = len(config.proxies)
-    with contextlib.suppress(ConsulEbpfError):
-        snapshot = gatherer(config).take()
-        proxies = max(proxies, len(snapshot.grpc.tables.vips))
+def find_limit(config: Config, served: int) -> Finding:
+    """Compare the limit with the proxies that are configured, or `served` now."""
+    proxies = max(len(config.proxies), served)
     try:
         room = Room(read_limit(), proxies, instances(config))
     except KernelError as error:
