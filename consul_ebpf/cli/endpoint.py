@@ -17,12 +17,12 @@ from consul_ebpf.model.seams import Namespaces
 from consul_ebpf.model.values import GRPC
 from consul_ebpf.proxies.sources.registered import RegisteredWorkloads
 from consul_ebpf.views.endpoint import serve
-from consul_ebpf.views.established import Established
 from consul_ebpf.views.handlers import Handlers
 from consul_ebpf.views.host import Host
-from consul_ebpf.views.listening import Listeners
+from consul_ebpf.views.listeners import Listeners
 from consul_ebpf.views.peers import writers
 from consul_ebpf.views.room import Limits, Room
+from consul_ebpf.views.sockets import EstablishedSockets
 from consul_ebpf.wiring.files import api_socket, bootstrap_files, gatherer
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Endpoint:
         hooks: Hooks,
     ) -> None:
         """Serve the proxies and the endpoint, until the proxies' side ends."""
-        established = Established(established_here, namespaces.established)
+        established = EstablishedSockets(established_here, namespaces.established)
         outcomes: Latest[Mapping[str, Outcome]] = Latest()
         host = Host(
             gatherer(self._config, established),

@@ -19,7 +19,7 @@ from consul_ebpf.envoy.places import as_seen
 from consul_ebpf.envoy.raw_json import unfit
 from consul_ebpf.envoy.shapes import wrong_stats_config, wrong_tracing
 from consul_ebpf.envoy.sinks import collector_cluster, flush_interval, stats_sinks
-from consul_ebpf.envoy.static import StaticResources, collide
+from consul_ebpf.envoy.static_resources import StaticResources, collide
 from consul_ebpf.envoy.stats_tags import stats_config
 from consul_ebpf.envoy.tls import XdsTls, transport_socket
 from consul_ebpf.envoy.xds import dynamic_resources, xds_cluster

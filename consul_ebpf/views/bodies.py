@@ -8,7 +8,7 @@ import msgspec
 
 from consul_ebpf.controller.outcomes import Outcome, Served
 from consul_ebpf.model.values import Proxy
-from consul_ebpf.views.fresh import Fresh
+from consul_ebpf.views.cache import Cached
 from consul_ebpf.views.host import Host
 from consul_ebpf.views.metrics.text import text
 from consul_ebpf.views.proxies import ProxyView, proxy_view
@@ -28,14 +28,14 @@ class Bodies:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self.status = Fresh("the status", self._status)
-        self.proxies = Fresh(
+        self.status = Cached("the status", self._status)
+        self.proxies = Cached(
             "the list of proxies",
             self._proxies,
             LIST_SECONDS,
             version=lambda: host.outcomes.version,
         )
-        self.metrics = Fresh("the metrics", self._metrics)
+        self.metrics = Cached("the metrics", self._metrics)
 
     def __repr__(self) -> str:
         return f"<Bodies {self._host!r}>"

@@ -9,7 +9,7 @@ from aiohttp import web
 from consul_ebpf.views.answers import guarded
 from consul_ebpf.views.connections import Connections, Patience, QuietLogger
 from consul_ebpf.views.handlers import MAX_BODY, Handlers
-from consul_ebpf.views.listening import Listeners
+from consul_ebpf.views.listeners import Listeners
 from consul_ebpf.views.room import Room
 
 logger = logging.getLogger(__name__)

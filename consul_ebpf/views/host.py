@@ -12,9 +12,9 @@ from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.version import installed_version
 from consul_ebpf.controller.outcomes import Outcome
 from consul_ebpf.model.values import KernelState, Proxy, Vip
-from consul_ebpf.views.fresh import Fresh
+from consul_ebpf.views.cache import Cached
 from consul_ebpf.views.gatherer import Gatherer
-from consul_ebpf.views.known import KnownProxies
+from consul_ebpf.views.known_proxies import KnownProxies
 from consul_ebpf.views.snapshot import Inside, Snapshot
 
 LOOK_SECONDS = 0.25
@@ -62,7 +62,7 @@ class Host:
         self._events = events
         self._tokens = tokens
         self._known = KnownProxies({})
-        self._looks = Fresh(
+        self._looks = Cached(
             "the kernel's account", self._look, version=lambda: outcomes.version
         )
         self.connections: Latest[tuple[int, frozenset[Vip]]] = Latest()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from consul_ebpf.base.timing import Duration, Work
 from consul_ebpf.controller.problems import Problems
 from consul_ebpf.model.values import GRPC, KernelState, Vip, VipCounters
-from consul_ebpf.views.known import KnownProxies
+from consul_ebpf.views.known_proxies import KnownProxies
 
 
 @dataclass(frozen=True, slots=True)

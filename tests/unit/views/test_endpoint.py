@@ -32,7 +32,7 @@ from consul_ebpf.views.endpoint import serve
 from consul_ebpf.views.gatherer import Gatherer
 from consul_ebpf.views.handlers import Handlers
 from consul_ebpf.views.host import Host
-from consul_ebpf.views.listening import Listeners
+from consul_ebpf.views.listeners import Listeners
 from consul_ebpf.views.peers import is_local_name, writers
 from consul_ebpf.views.room import Limits, Room
 

@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 5.0
 """That a caller waits for one."""
 
 
-class Fresh(Generic[T]):
+class Cached(Generic[T]):
     """An answer that is found out when somebody asks and the last one is too old.
 
     Whoever asks meanwhile waits for the same one. A failure is an answer, too.
@@ -44,7 +44,7 @@ class Fresh(Generic[T]):
         self._ended = float("-inf")
 
     def __repr__(self) -> str:
-        return f"<Fresh {self._what}>"
+        return f"<Cached {self._what}>"
 
     async def get(self, seconds: float | None = None) -> T:
         """Return an answer that was asked for at the present version or a later one.

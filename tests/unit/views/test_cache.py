@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from consul_ebpf.model.errors import ConsulEbpfError, KernelError
-from consul_ebpf.views.fresh import Fresh
+from consul_ebpf.views.cache import Cached
 
 pytestmark = pytest.mark.looptime
 
@@ -29,7 +29,7 @@ class Costly:
 async def test_one_answer_for_all_who_ask_at_once() -> None:
     """And for those that ask within a second."""
     costly = Costly()
-    fresh = Fresh("it", costly)
+    fresh = Cached("it", costly)
     assert [1] * 100 == await asyncio.gather(*(fresh.get() for _ in range(100)))
     await asyncio.sleep(0.5)
     assert 1 == await fresh.get()
@@ -41,7 +41,7 @@ async def test_an_answer_from_before_is_none_where_that_matters() -> None:
     """Even one that is being found out just now."""
     costly = Costly()
     version = 1
-    fresh = Fresh("it", costly, version=lambda: version)
+    fresh = Cached("it", costly, version=lambda: version)
     early = asyncio.create_task(fresh.get())
     await asyncio.sleep(0.05)
     version = 2
@@ -54,7 +54,7 @@ async def test_an_answer_from_before_is_none_where_that_matters() -> None:
 async def test_who_wants_a_new_answer_gets_one() -> None:
     """Or the one that is being found out just now."""
     costly = Costly()
-    fresh = Fresh("it", costly)
+    fresh = Cached("it", costly)
     assert 1 == await fresh.get()
     assert [2] * 5 == await asyncio.gather(*(fresh.get(seconds=0) for _ in range(5)))
     assert 2 == await fresh.get()
@@ -63,7 +63,7 @@ async def test_who_wants_a_new_answer_gets_one() -> None:
 async def test_who_gives_up_leaves_it_to_the_others() -> None:
     """The answer comes all the same."""
     costly = Costly()
-    fresh = Fresh("it", costly)
+    fresh = Cached("it", costly)
     first = asyncio.create_task(fresh.get())
     await asyncio.sleep(0.05)
     second = asyncio.create_task(fresh.get())
@@ -77,7 +77,7 @@ async def test_a_failure_is_an_answer_for_as_long() -> None:
     """Then it is tried again."""
     costly = Costly()
     costly.failing = True
-    fresh = Fresh("it", costly)
+    fresh = Cached("it", costly)
     for _ in range(5):
         with pytest.raises(KernelError, match=r"^no$"):
             await fresh.get()
@@ -90,7 +90,7 @@ async def test_a_failure_is_an_answer_for_as_long() -> None:
 async def test_nobody_waits_for_ever() -> None:
     """One line says what was asked for; who asks later has the answer."""
     costly = Costly(takes=8.0)
-    fresh = Fresh("the status", costly)
+    fresh = Cached("the status", costly)
     with pytest.raises(ConsulEbpfError, match="the status is not known after 5 s"):
         await fresh.get()
     assert 1 == await fresh.get()

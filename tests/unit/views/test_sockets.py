@@ -1,7 +1,7 @@
 """Which sockets are established, with as few questions as can be."""
 
 from consul_ebpf.model.values import VipCounters
-from consul_ebpf.views.established import Established
+from consul_ebpf.views.sockets import EstablishedSockets
 
 
 class Kernel:
@@ -12,7 +12,9 @@ class Kernel:
         self.here = frozenset({1, 2, 99})
         self.elsewhere = frozenset({3})
         self.asked = 0
-        self.look = Established(lambda: self.here, self.everywhere, lambda: self.now)
+        self.look = EstablishedSockets(
+            lambda: self.here, self.everywhere, lambda: self.now
+        )
 
     def everywhere(self) -> frozenset[int]:
         self.asked += 1

@@ -11,7 +11,7 @@ ASK_SECONDS = 1.0
 """From one question to the helper to the next."""
 
 
-class Established:
+class EstablishedSockets:
     """Looks in the controller's own network namespace first: most Envoys are there.
 
     If a proxy has no connection there, its Envoy is in another namespace, or gone. Only
@@ -37,7 +37,7 @@ class Established:
         self._asked = float("-inf")
 
     def __repr__(self) -> str:
-        return f"<Established {len(self._elsewhere)} elsewhere>"
+        return f"<EstablishedSockets {len(self._elsewhere)} elsewhere>"
 
     def __call__(self, rows: Iterable[VipCounters]) -> frozenset[int]:
         """Return the cookies of established connections.

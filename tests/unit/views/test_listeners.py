@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from consul_ebpf.model.errors import AlreadyRunningError, ConfigError, ConsulEbpfError
-from consul_ebpf.views.listening import Listeners
+from consul_ebpf.views.listeners import Listeners
 
 
 def connects(path: Path) -> bool:
