@@ -64,7 +64,7 @@ class Endpoint:
         outcomes: Latest[Mapping[str, Outcome]] = Latest()
         host = Host(
             gatherer(self._config, established),
-            {GRPC.name: runner.read},
+            {GRPC.name: runner.tables.read},
             outcomes,
             bootstrap_files(self._config).bootstrap_path,
             events=lambda: counter.counts,

@@ -5,25 +5,27 @@ keepalive. The kernel knows which sockets went through a VIP to which server, an
 destroys them; their owners connect again and are led elsewhere.
 """
 
+import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 
 from consul_ebpf.base.events import event
-from consul_ebpf.base.latest import Latest
+from consul_ebpf.base.latest import Changes, Latest
 from consul_ebpf.base.threads import finish
+from consul_ebpf.controller.tables import Tables
 from consul_ebpf.model.errors import KernelError, UnsupportedError
 from consul_ebpf.model.seams import Namespaces
-from consul_ebpf.model.values import KernelState, PooledServer, Server, ServerState
+from consul_ebpf.model.values import PooledServer, Server, ServerState, SlottedServer
 from consul_ebpf.planning.sockets import doomed
 
 logger = logging.getLogger(__name__)
 
-AGAIN = 3.0
-"""Seconds after which a dead server's connections are looked for once more: one that
-was being made when it died."""
+AGAIN_SECONDS = 3.0
+"""Until a dead server's connections are looked for once more: one that was being made
+when it died."""
 
-PART = 200
+CUT_AT_ONCE = 200
 """Connections cut at a time, in about a second: the controller's end waits for that."""
 
 Pending = dict[Server, int]
@@ -31,35 +33,48 @@ Pending = dict[Server, int]
 
 
 class Cutter:
-    """Follows the servers as programmed; cuts the dead ones' connections, twice."""
+    """Cuts the connections to servers that are dead, and programmed as such, twice.
+
+    Args:
+        tables: has the sockets.
+        servers: who is dead.
+        rows: the servers as the kernel has them.
+        namespaces: cuts; None: it is not to be done.
+    """
 
     def __init__(
         self,
-        read: Callable[[], Awaitable[KernelState]],
+        tables: Tables,
+        servers: Latest[tuple[PooledServer, ...]],
+        rows: Latest[Mapping[int, SlottedServer]],
         namespaces: Namespaces | None,
     ) -> None:
-        """Read the kernel's account by `read`; without `namespaces` do nothing."""
-        self._read = read
+        self._tables = tables
+        self._servers = servers
+        self._rows = rows
         self._namespaces = namespaces
         self._failing = False
 
     def __repr__(self) -> str:
         return f"<Cutter {self._namespaces!r}>"
 
-    async def follow(self, servers: Latest[tuple[PooledServer, ...]]) -> None:
-        """Cut for ever. A server that comes back before its turn is let be."""
+    async def run(self) -> None:
+        """Cut, until cancelled. A server that comes back before its turn is let be."""
+        loop = asyncio.get_running_loop()
         pending: Pending = {}
         known: set[Server] = set()
-        version = 0
+        due = 0.0
+        changes = Changes(self._servers, self._rows)
         while True:
-            await servers.changed_since(version, AGAIN if pending else None)
-            version = servers.version
-            dead = dead_of(servers.value or ())
+            await changes.wait(max(0.0, due - loop.time()) if pending else None)
+            dead = dead_of(in_kernel(self._servers.value, self._rows.value))
             pending = {server: n for server, n in pending.items() if server in dead}
-            pending |= dict.fromkeys(dead - known, 2)
-            known = dead
-            if pending and await self._cut(pending):
-                pending = {server: n - 1 for server, n in pending.items() if n > 1}
+            new, known = dead - known, dead
+            pending |= dict.fromkeys(new, 2)
+            if pending and (new or loop.time() >= due):
+                if await self._cut(pending):
+                    pending = {server: n - 1 for server, n in pending.items() if n > 1}
+                due = loop.time() + AGAIN_SECONDS
 
     async def _cut(self, pending: Pending) -> bool:
         """Cut once; whether that was done, or never can be."""
@@ -67,10 +82,10 @@ class Cutter:
         if namespaces is None:
             return True
         try:
-            sockets = doomed(await self._read(), pending)
+            sockets = doomed(await self._tables.read(), pending)
             count = 0
-            for start in range(0, len(sockets), PART):
-                part = sockets[start : start + PART]
+            for start in range(0, len(sockets), CUT_AT_ONCE):
+                part = sockets[start : start + CUT_AT_ONCE]
                 count += await finish(functools.partial(namespaces.destroy, part))
         except UnsupportedError as error:
             logger.warning(
@@ -95,6 +110,14 @@ class Cutter:
                 extra=event("cut", count),
             )
         return True
+
+
+def in_kernel(
+    servers: tuple[PooledServer, ...] | None, rows: Mapping[int, SlottedServer] | None
+) -> tuple[PooledServer, ...]:
+    """Return those of the servers that the kernel holds in just that state."""
+    held = {(row.endpoint, row.state) for row in (rows or {}).values()}
+    return tuple(s for s in servers or () if (s.endpoint, s.state) in held)
 
 
 def dead_of(servers: tuple[PooledServer, ...]) -> set[Server]:

@@ -1,93 +1,81 @@
-"""Follow the host's proxies: who there are, and whose VIP is whose.
+"""Follow the host's proxies, and whose VIP is whose."""
 
-While a source lacks something (`Lacks`), proxies that it named before and does not
-name now are kept: they may still exist.
-"""
-
-import asyncio
 import functools
-from dataclasses import replace
 
-from consul_ebpf.base.latest import Latest
+from consul_ebpf.base.latest import Changes, Latest
 from consul_ebpf.base.threads import finish
-from consul_ebpf.controller.inputs import Inputs
-from consul_ebpf.kernel.pods import Binder
-from consul_ebpf.model.errors import ConsulEbpfError
+from consul_ebpf.kernel.pods import Binder, Bindings
 from consul_ebpf.model.seams import Lacks, Namespaces, WorkloadSource
 from consul_ebpf.model.values import HostProxies, Proxy
 
+LOOK_SECONDS = 2.0
+"""Between looks at what the source lacks, and at namespaces."""
+
 
 class ProxyFollower:
-    """Puts the proxies and their bindings into the inputs of the rounds.
+    """Fills `proxies`.
 
-    Args:
-        workloads: names the proxies.
-        namespaces: looks into their network namespaces.
-        inputs: where it is all put.
-        cell: where the proxies are put.
+    While the source lacks something (`Lacks`), proxies that it named before and does
+    not name now are kept: they may still exist.
     """
 
     def __init__(
         self,
-        workloads: WorkloadSource,
-        namespaces: Namespaces | None,
-        *,
-        inputs: Latest[Inputs],
-        cell: Latest[HostProxies],
+        source: WorkloadSource,
+        named: Latest[tuple[Proxy, ...]],
+        proxies: Latest[HostProxies],
     ) -> None:
-        self._workloads = workloads
-        self._binder = Binder(namespaces)
-        self._inputs = inputs
-        self._cell = cell
-        self._looking = asyncio.Lock()
-        self._named: tuple[Proxy, ...] | None = None
-        """What the source said last."""
+        self._source = source
+        self._named = named
+        self._proxies = proxies
 
     def __repr__(self) -> str:
-        return f"<ProxyFollower {self._workloads!r}>"
+        return f"<ProxyFollower {self._source!r}>"
 
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """What is not known of the proxies, a line each."""
-        if self._named is None:
-            return ("the sources of proxies have not answered yet", *self._lacking)
-        return self._lacking
-
-    @property
-    def _lacking(self) -> tuple[str, ...]:
-        workloads = self._workloads
-        return tuple(workloads.lacking) if isinstance(workloads, Lacks) else ()
-
-    async def follow(self) -> None:
-        """Take each new list from the source."""
-        async for proxies in self._workloads.watch():
-            self._named = proxies
-            await self._look()
-        raise ConsulEbpfError("the source of proxies ended; it never should")
-
-    async def look_again(self, every: float) -> None:
-        """Look again at namespaces, and at what the source lacks, for ever."""
+    async def run(self) -> None:
+        """Follow, until cancelled."""
+        changes = Changes(self._named)
         while True:
-            await asyncio.sleep(every)
-            await self._look()
+            await changes.wait(LOOK_SECONDS)
+            if self._named.value is not None:
+                self._proxies.set(self._known(self._named.value))
 
-    async def _look(self) -> None:
-        """Take the proxies there are, and look whose VIP is whose."""
-        async with self._looking:
-            if self._named is None:
-                return
-            before = self._inputs.value or Inputs()
-            lacking = self._lacking
-            proxies = self._named
-            if lacking:
-                names = {each.key for each in proxies}
-                unnamed = (p for p in before.proxies or () if p.key not in names)
-                proxies = (*proxies, *unnamed)
-            self._cell.set(HostProxies(proxies, lacking))
-            look = functools.partial(self._binder.look, proxies)
-            found = await finish(look)
-            self._put(proxies=proxies, lacking=lacking, bindings=found)
+    def _known(self, named: tuple[Proxy, ...]) -> HostProxies:
+        lacking = lacking_of(self._source)
+        before = self._proxies.value
+        if not lacking or before is None:
+            return HostProxies(named, lacking)
+        keys = {each.key for each in named}
+        unnamed = (each for each in before.proxies if each.key not in keys)
+        return HostProxies((*named, *unnamed), lacking)
 
-    def _put(self, **changed: object) -> None:
-        current = self._inputs.value or Inputs()
-        self._inputs.set(replace(current, **changed))  # type: ignore[arg-type]
+
+def lacking_of(source: WorkloadSource) -> tuple[str, ...]:
+    """Return what a source cannot tell now, a line each."""
+    return tuple(source.lacking) if isinstance(source, Lacks) else ()
+
+
+class BindingFollower:
+    """Fills `bindings`, of the proxies there are; looks at them again and again."""
+
+    def __init__(
+        self,
+        namespaces: Namespaces | None,
+        proxies: Latest[HostProxies],
+        bindings: Latest[Bindings],
+    ) -> None:
+        self._binder = Binder(namespaces)
+        self._proxies = proxies
+        self._bindings = bindings
+
+    def __repr__(self) -> str:
+        return f"<BindingFollower {self._binder!r}>"
+
+    async def run(self) -> None:
+        """Follow, until cancelled."""
+        changes = Changes(self._proxies)
+        while True:
+            await changes.wait(LOOK_SECONDS)
+            if self._proxies.value is not None:
+                look = functools.partial(self._binder.look, self._proxies.value.proxies)
+                self._bindings.set(await finish(look))

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.controller.outcomes import Trouble
+from consul_ebpf.envoy.right_files import WrongFiles
 from consul_ebpf.kernel.pods import UNBOUND, Bindings, place_of
 from consul_ebpf.model.answers import Missing
 from consul_ebpf.model.token_keys import NOT_YET, Tokens, token_of
@@ -33,8 +34,8 @@ class Inputs:
     """What Envoys verify servers with; None: plaintext."""
     bindings: Bindings = field(default_factory=lambda: UNBOUND)
     """Of all places the proxies live at."""
-    attempt: int = 0
-    """Counts the rounds repeated because a file could not be written."""
+    wrong: WrongFiles | None = None
+    """Whose files somebody else has changed."""
 
     @property
     def complete(self) -> bool:

@@ -49,7 +49,8 @@ class KernelTable:
     """
 
     def __init__(self, backend: MapBackend, seed: str) -> None:
-        self._backend = backend
+        self.backend = backend
+        """For what needs no account: `read`, `stay` and `mend`."""
         self._seed = seed
         self._newest_slot = -1
         self._table = Table()
@@ -59,7 +60,7 @@ class KernelTable:
         """All there are in the table."""
 
     def __repr__(self) -> str:
-        return f"<KernelTable {self._backend!r}>"
+        return f"<KernelTable {self.backend!r}>"
 
     @property
     def table(self) -> Table:
@@ -69,11 +70,11 @@ class KernelTable:
     @property
     def capacity(self) -> int:
         """How many VIPs fit."""
-        return self._backend.capacity
+        return self.backend.capacity
 
     def resume(self) -> KernelState:
         """Take up what an earlier process left."""
-        state = self._backend.read()
+        state = self.backend.read()
         self._hold(state.table)
         return state
 
@@ -103,7 +104,7 @@ class KernelTable:
         """
         table = _with_newer_states(planned, self._table)
         with timed("apply"):
-            applied = self._backend.apply(table)
+            applied = self.backend.apply(table)
         self._newest_slot = given_last(
             self._table.servers, table.servers, self._newest_slot
         )
@@ -126,14 +127,9 @@ class KernelTable:
         if turned == rows or self._cuts_off(turned):
             return Applied()
         table = replace(self._table, servers=turned)
-        applied = self._backend.apply(table)
+        applied = self.backend.apply(table)
         self._table = table
         return applied
-
-    def programmed(self, servers: Iterable[PooledServer]) -> tuple[PooledServer, ...]:
-        """Return those of the servers that the kernel holds in just that state."""
-        held = {(e.endpoint, e.state) for e in self._table.servers.values()}
-        return tuple(each for each in servers if (each.endpoint, each.state) in held)
 
     def _cuts_off(self, rows: Mapping[int, SlottedServer]) -> bool:
         """Whether a VIP that has a ready server would have none."""

@@ -87,6 +87,8 @@ class Converged:
     """Whether every file was written; if not, the runner soon tries again."""
     outcomes: Mapping[str, Outcome] = field(default_factory=dict, repr=False)
     """By proxy key."""
+    not_pruned: str = field(default="", repr=False)
+    """Why the files of proxies that are gone could not be removed; empty: they are."""
     missing: tuple[str, ...] = field(default=(), repr=False)
     """What the controller lacks to serve all, a line each."""
     kept: tuple[Vip, ...] = field(default=(), repr=False)

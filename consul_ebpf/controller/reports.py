@@ -1,23 +1,69 @@
 """Log what is wrong: a trouble that many proxies share once for all of them."""
 
+import functools
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from consul_ebpf.base.events import event
+from consul_ebpf.base.latest import Changes, Latest
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.reasons import Reasons
+from consul_ebpf.base.threads import finish
 from consul_ebpf.controller.outcomes import (
+    Converged,
     Outcome,
     Served,
     Trouble,
     name_of,
     refusal,
 )
+from consul_ebpf.controller.problems import ProblemFile, problems_of
 
 logger = logging.getLogger(__name__)
 
 NAMED = 5
 """Proxies named in one line."""
+
+
+class Reports:
+    """Fills `outcome`, once it is logged; keeps what is wrong where `status` finds it.
+
+    Args:
+        done: what the newest round came to.
+        missing: what is lacking to serve all.
+        problems: where it is kept; None: nowhere.
+        outcome: both together.
+    """
+
+    def __init__(
+        self,
+        done: Latest[Converged],
+        missing: Latest[tuple[str, ...]],
+        problems: ProblemFile | None,
+        outcome: Latest[Converged],
+    ) -> None:
+        self._done = done
+        self._missing = missing
+        self._problems = problems
+        self._outcome = outcome
+        self._reporter = Reporter()
+
+    def __repr__(self) -> str:
+        return f"<Reports {self._reporter!r}>"
+
+    async def run(self) -> None:
+        """Report, until cancelled."""
+        changes = Changes(self._done, self._missing)
+        while True:
+            await changes.wait()
+            done = self._done.value or Converged(0, 0, 0)
+            now = replace(done, missing=self._missing.value or ())
+            await finish(functools.partial(self._reporter.report, now))
+            self._outcome.set(now)
+            if self._problems is not None:  # last: a disk may hang
+                problems = problems_of(now.outcomes, now.missing)
+                await finish(functools.partial(self._problems.save, problems))
 
 
 class Reporter:
@@ -35,9 +81,11 @@ class Reporter:
     def __repr__(self) -> str:
         return f"<Reporter {len(self._said)} troubles>"
 
-    def report(self, outcomes: Mapping[str, Outcome], pruning: str = "") -> None:
-        """Log what is new: troubles, notes, and why old files could not be removed."""
-        self._files.report([pruning] if pruning else [])
+    def report(self, done: Converged) -> None:
+        """Log what is new: troubles, notes, what is missing, what could not be done."""
+        self._missing.report(map(one_line, done.missing))
+        self._files.report([done.not_pruned] if done.not_pruned else [])
+        outcomes = done.outcomes
         if outcomes is self._outcomes:
             return
         self._outcomes = outcomes
@@ -56,10 +104,6 @@ class Reporter:
                 logger.info("no longer refused: proxy %s", one_line(name))
         self._said = standing
         self._report_notes(outcomes)
-
-    def report_missing(self, missing: Iterable[str]) -> None:
-        """Log what the controller lacks, each line once while it stands."""
-        self._missing.report(one_line(each) for each in missing)
 
     def _report_cause(
         self, cause: str, theirs: Mapping[str, Trouble], outcomes: Mapping[str, Outcome]

@@ -9,7 +9,7 @@ destroyed: there is no moment at which a stream has none.
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consul_ebpf.base.events import event
@@ -17,6 +17,7 @@ from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.tasks import keep_running
 from consul_ebpf.base.threads import finish
 from consul_ebpf.controller.outcomes import Converged, Served
+from consul_ebpf.controller.tables import Tables
 from consul_ebpf.model.errors import KernelError, UnsupportedError
 from consul_ebpf.model.seams import Namespaces
 from consul_ebpf.model.token_keys import HOST, key_of, named
@@ -27,15 +28,15 @@ from consul_ebpf.tokens.memory import Retired
 
 logger = logging.getLogger(__name__)
 
-SETTLE = 1.0
-"""Seconds until every Envoy has read its new file: it is told of it at once."""
+SETTLE_SECONDS = 1.0
+"""Until every Envoy has read its new file: it is told of it at once."""
 
-PACE = 10.0
-"""Connections moved in a second, and more where there are many: all within `SPAN`."""
-SPAN = 15.0
+MOVED_PER_SECOND = 10.0
+"""Connections, and more where there are many: all within `SPAN_SECONDS`."""
+SPAN_SECONDS = 15.0
 
-USED = 5.0
-"""Seconds that an Envoy has to connect anew."""
+CONNECT_SECONDS = 5.0
+"""What an Envoy has to connect anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,8 @@ class Rotator:
 
     Args:
         keeper: has the tokens, and logs them out.
-        read: the kernel's account.
-        stay: makes the next connect of VIPs go where the last one went.
+        outcome: what the proxies' files hold.
+        tables: makes the next connect of VIPs go where the last one went.
         namespaces: cuts connections; None: servers end the streams themselves, when
             they look at the old token the next time.
     """
@@ -83,15 +84,16 @@ class Rotator:
     def __init__(
         self,
         keeper: TokenKeeper,
-        read: Callable[[], Awaitable[KernelState]],
-        stay: Callable[[Sequence[Vip]], Awaitable[None]],
+        outcome: Latest[Converged],
+        tables: Tables,
         namespaces: Namespaces | None,
     ) -> None:
         self._keeper = keeper
-        self._read = read
-        self._stay = stay
+        self._outcome = outcome
+        self._tables = tables
         self._namespaces = namespaces
-        self.written: Latest[Written] = Latest()
+        self._written: Latest[Written] = Latest()
+        """Of the newest outcome."""
 
     def __repr__(self) -> str:
         return f"<Rotator {self._keeper!r}>"
@@ -99,6 +101,7 @@ class Rotator:
     async def run(self) -> None:
         """Follow, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow_outcome(), name="written tokens")
             under_way: set[Retired] = set()
             async for retired in self._keeper.retired.changes():
                 under_way &= set(retired)
@@ -109,17 +112,21 @@ class Rotator:
                         rotate = functools.partial(self._rotate, each)
                         tasks.create_task(keep_running(name, rotate), name=name)
 
+    async def _follow_outcome(self) -> None:
+        async for done in self._outcome.changes():
+            self._written.set(written_by(done))
+
     async def _rotate(self, retired: Retired) -> None:
         """See one old token off."""
         moved, before = 0, None
-        async for written in self.written.changes():
+        async for written in self._written.changes():
             vips = written.vips(retired.key)
             holding = written.holding(retired.key, retired.secret)
             # Each as soon as its file holds another one, whatever the others do; none
             # for a token that no Envoy ever had.
             again = (vips if before is None else before & vips) - holding
             if retired.used and again:
-                await asyncio.sleep(SETTLE)
+                await asyncio.sleep(SETTLE_SECONDS)
                 moved += await self._move(sorted(again))
             before = holding
             # Not while the old one is in a file: it would be used again.
@@ -135,10 +142,10 @@ class Rotator:
 
     async def _move(self, vips: Sequence[Vip]) -> int:
         """Cut the connections that were made with an old token, one by one."""
-        pause = min(1 / PACE, SPAN / max(1, len(vips)))
+        pause = min(1 / MOVED_PER_SECOND, SPAN_SECONDS / max(1, len(vips)))
         moved: dict[Vip, int] = {}
         try:
-            state = await self._read()
+            state = await self._tables.read()
             for vip in vips:
                 if await self._cut(vip, state):
                     moved[vip] = state.vips[vip].connects
@@ -161,14 +168,14 @@ class Rotator:
         namespaces = self._namespaces
         if namespaces is None or not sockets:
             return False
-        await self._stay((vip,))
+        await self._tables.stay((vip,))
         return await finish(lambda: namespaces.destroy(sockets)) > 0
 
     async def _until_connected(self, before: Mapping[Vip, int]) -> None:
         """Wait until each VIP has more connects than before; not for ever."""
-        deadline = asyncio.get_running_loop().time() + USED
+        deadline = asyncio.get_running_loop().time() + CONNECT_SECONDS
         while asyncio.get_running_loop().time() < deadline:
-            now = (await self._read()).vips
+            now = (await self._tables.read()).vips
             if all(v not in now or now[v].connects > n for v, n in before.items()):
                 return
             await asyncio.sleep(0.1)

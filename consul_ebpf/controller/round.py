@@ -5,10 +5,8 @@ that leads nowhere.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 
@@ -18,19 +16,16 @@ from consul_ebpf.controller.kernel_table import KernelTable, Planned
 from consul_ebpf.controller.outcomes import (
     Converged,
     Outcome,
-    Refused,
     Served,
     Trouble,
     refusal,
 )
 from consul_ebpf.controller.placing import Placement, place, without_a_way
-from consul_ebpf.controller.problems import ProblemFile, problems_of
-from consul_ebpf.controller.reports import Reporter
+from consul_ebpf.controller.pruning import Pruner
 from consul_ebpf.controller.writing import Writer
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.kernel.pods import Bindings
-from consul_ebpf.model.errors import ConsulEbpfError
-from consul_ebpf.model.seams import Applied, BootstrapRenderer, MapBackend
+from consul_ebpf.model.seams import Applied, BootstrapRenderer
 from consul_ebpf.model.values import Binding, PooledServer, Proxy, ServerState, Vip
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.vips import NOTHING_RESERVED, ProxyKey, Reserved
@@ -56,30 +51,27 @@ class Prepared:
 class Converger:
     """Makes kernel and files true to inputs; remembers what it did last.
 
-    The arguments are the `Runner`'s.
+    The arguments are the `Runner`'s; `kernel` is what the kernel holds.
     """
 
     def __init__(
         self,
         *,
-        backend: MapBackend,
+        kernel: KernelTable,
         renderer: BootstrapRenderer,
         files: BootstrapFiles,
         memory: VipMemory,
         known: KnownServers | None = None,
-        problems: ProblemFile | None = None,
         network: IPv4Network,
         port: int,
         reserved: Reserved = NOTHING_RESERVED,
-        seed: str,
     ) -> None:
-        self.kernel = KernelTable(backend, seed)
-        """What the kernel holds; server states are written beside the rounds."""
+        self._kernel = kernel
         self._writer = Writer(renderer, files)
         self._files = files
+        self._pruner = Pruner(files)
         self._memory = memory
         self._known = known
-        self._problems = problems
         self._vips = network, port, reserved
         self._remembered: Mapping[ProxyKey, Vip] = {}
         self._placed: tuple[_Asked, Placement] | None = None
@@ -88,55 +80,30 @@ class Converger:
         """Of that placement."""
         self._outcomes: Mapping[str, Outcome] = {}
         """Of the newest round."""
-        self._pruned: AbstractSet[object] | None = None
-        """Whose files there are at most, and where; None: there may be others."""
         self._settled: Placement | None = None
         """Whose files' places are remembered."""
-        self._reporter = Reporter()
-        self._telling = threading.Lock()
-        self.missing: tuple[str, ...] = ()
-        """What the controller lacks to serve all; the runner knows."""
 
     def __repr__(self) -> str:
-        return f"<Converger {self.kernel!r}>"
+        return f"<Converger {self._kernel!r}>"
 
-    def resume(self) -> Inputs:
+    def resume(self) -> tuple[PooledServer, ...]:
         """Read what an earlier process left, in the kernel and on disk.
 
-        Returns the servers it knew as ready inputs: with Consul away they are the
-        last known good list, and new proxies are served from it.
+        Returns the servers it knew: with Consul away they are the last known good
+        list, and new proxies are served from it.
         """
-        table = self.kernel.resume().table
+        table = self._kernel.resume().table
         self._remembered = self._memory.load()
-        known = tuple(
+        return tuple(
             PooledServer(entry.server, entry.state) for entry in table.servers.values()
         )
-        return Inputs(servers=known or None)
-
-    def converge(
-        self, inputs: Inputs, step: Callable[[], None] = lambda: None
-    ) -> Converged:
-        """Plan, program, render: `prepare`, `program` and `complete`.
-
-        Args:
-            inputs: what to make true.
-            step: called after each piece of work that was done.
-
-        Raises:
-            KernelError: the kernel refused a write; call again to converge.
-        """
-        prepared = self.prepare(inputs)
-        step()
-        applied = self.program(prepared)
-        step()
-        return self.complete(prepared, applied, step)
 
     def prepare(self, inputs: Inputs) -> Prepared:
         """Say who is to have which VIP and prefer which server; the kernel waits."""
         begun = time.perf_counter()
         placement = self._place(inputs)
         self._memory.save(placement.remembered)  # writes only what changed
-        planned = self.kernel.prepare(inputs.servers or (), self._bound)
+        planned = self._kernel.prepare(inputs.servers or (), self._bound)
         return Prepared(inputs, placement, planned, begun)
 
     def _place(self, inputs: Inputs) -> Placement:
@@ -147,8 +114,8 @@ class Converger:
         placement = place(
             inputs,
             self._remembered,
-            self.kernel.table,
-            self.kernel.capacity,
+            self._kernel.table,
+            self._kernel.capacity,
             self._vips,
         )
         self._placed = asked, placement
@@ -157,14 +124,6 @@ class Converger:
         self._bound = {each.vip: bound for each, bound in placement.bound.items()}
         self._bound |= placement.kept
         return placement
-
-    def program(self, prepared: Prepared) -> Applied:
-        """Write what differs into the kernel: short, and the only part that does.
-
-        Raises:
-            KernelError: the kernel refused a write; prepare and program again.
-        """
-        return self.kernel.program(prepared.planned)
 
     def complete(
         self,
@@ -180,35 +139,19 @@ class Converger:
             self._files.settle(each.proxy for each in placement.bound)
             self._settled = placement
         outcomes = self._serve(placement, inputs, step)
-        pruning = self._prune(placement, inputs, outcomes)
-        self._reporter.report(outcomes, pruning)
-        states = [each.state for each in self.kernel.table.servers.values()]
+        not_pruned = self._pruner.prune(placement, inputs, outcomes)
+        states = [each.state for each in self._kernel.table.servers.values()]
         done = Converged(
             servers=states.count(ServerState.READY),
             proxies=len(placement.bound),
             refused=sum(bool(refusal(each)) for each in outcomes.values()),
-            complete=not pruning and all(map(_complete, outcomes.values())),
+            complete=not not_pruned and all(map(_complete, outcomes.values())),
             outcomes=outcomes,
-            missing=self.missing,
+            not_pruned=not_pruned,
             kept=tuple(placement.kept),
         )
-        self.tell(done)
         self._log(applied, done, time.perf_counter() - prepared.begun)
         return done
-
-    def tell(self, done: Converged) -> None:
-        """Keep what is wrong where `status` finds it, and log what is missing."""
-        with self._telling:
-            self._reporter.report_missing(done.missing)
-            if self._problems is not None:
-                self._problems.save(problems_of(done.outcomes, done.missing))
-
-    def look_at_files(self) -> bool:
-        """Look at some proxies' files; whether another round is to write them again.
-
-        Not while a round writes files.
-        """
-        return self._writer.look()
 
     def _serve(
         self, placement: Placement, inputs: Inputs, step: Callable[[], None]
@@ -217,7 +160,9 @@ class Converger:
 
         The same object as the last time where nothing has changed.
         """
-        lost = without_a_way(placement.bound, self.kernel.table.servers.values())
+        if inputs.wrong is not None:
+            self._writer.write_again(inputs.wrong)
+        lost = without_a_way(placement.bound, self._kernel.table.servers.values())
         outcomes: dict[str, Outcome] = dict(placement.refused)
         with timed("render"):
             for each in placement.bound:
@@ -236,33 +181,12 @@ class Converger:
             self._outcomes = outcomes
         return self._outcomes
 
-    def _prune(
-        self, placement: Placement, inputs: Inputs, outcomes: Mapping[str, Outcome]
-    ) -> str:
-        """Remove the files of proxies that are gone; return why that failed."""
-        if inputs.lacking:
-            self._pruned = None
-            return ""
-        places = {(each.proxy.key, each.proxy.files) for each in placement.bound}
-        # What is elsewhere now may be needed in its old place until it is there.
-        there = all(isinstance(o, Refused) or o.bootstrap for o in outcomes.values())
-        if self._pruned is not None and self._pruned <= places:
-            self._pruned = places
-            return ""
-        try:
-            self._files.prune({each.proxy.key for each in placement.bound})
-        except ConsulEbpfError as error:
-            self._pruned = None
-            return str(error)
-        self._pruned = places if there else None
-        return ""
-
     def _log(self, applied: Applied, done: Converged, seconds: float) -> None:
         if applied:
             logger.info(
                 "programmed %d servers (%d ready) and %d proxies in %.0f ms:"
                 " %d server rows, %d VIPs put, %d removed",
-                len(self.kernel.table.servers),
+                len(self._kernel.table.servers),
                 done.servers,
                 done.proxies,
                 seconds * 1000,

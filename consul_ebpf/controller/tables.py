@@ -1,39 +1,51 @@
 """The kernel's tables for many users: one writer at a time, none stuck unnoticed."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.progress import Progress
 from consul_ebpf.base.threads import finish
-from consul_ebpf.model.seams import MapBackend
-from consul_ebpf.model.values import KernelState, Vip
+from consul_ebpf.controller.kernel_table import KernelTable, Planned
+from consul_ebpf.model.seams import Applied
+from consul_ebpf.model.values import KernelState, PooledServer, SlottedServer, Vip
 
 T = TypeVar("T")
 
 
 class Tables:
-    """A `MapBackend` to be awaited. Waiting for one's turn is no work."""
+    """A `KernelTable` to be awaited. Waiting for one's turn is no work.
 
-    def __init__(self, backend: MapBackend, progress: Progress) -> None:
-        self._backend = backend
+    Args:
+        kernel: the account of the tables.
+        progress: notes which work is under way.
+        rows: is filled with the servers' rows after each write.
+    """
+
+    def __init__(
+        self,
+        kernel: KernelTable,
+        progress: Progress,
+        rows: Latest[Mapping[int, SlottedServer]],
+    ) -> None:
+        self._kernel = kernel
         self._progress = progress
+        self._rows = rows
         self._turn = asyncio.Lock()
         self._reading = asyncio.Lock()
 
     def __repr__(self) -> str:
-        return f"<Tables {self._backend!r}>"
+        return f"<Tables {self._kernel!r}>"
 
-    async def use(self, name: str, work: Callable[[Callable[[], None]], T]) -> T:
-        """Run blocking work that uses the backend; it is given what to call at steps.
+    async def program(self, planned: Planned) -> Applied:
+        """Write what a plan says; see `KernelTable.program`."""
+        return await self._use("a round", lambda: self._kernel.program(planned))
 
-        Args:
-            name: of the work, for the log should it get stuck.
-            work: runs in a thread, to its end.
-        """
-        async with self._turn:
-            with self._progress.working(name) as step:
-                return await finish(lambda: work(step))
+    async def follow_states(self, servers: Iterable[PooledServer]) -> None:
+        """Write the states of servers; see `KernelTable.follow_states`."""
+        follow = self._kernel.follow_states
+        await self._use("writing server states", lambda: follow(servers))
 
     async def read(self) -> KernelState:
         """Read the tables and their counters."""
@@ -41,12 +53,23 @@ class Tables:
         # server's death must not wait for that.
         async with self._reading:
             with self._progress.working("reading the tables"):
-                return await finish(self._backend.read)
+                return await finish(self._kernel.backend.read)
 
     async def stay(self, vips: Sequence[Vip]) -> None:
         """Make the next connect of each VIP go where its last one went."""
-        await self.use("writing cursors", lambda _: self._backend.stay(vips))
+        await self._use("writing cursors", lambda: self._kernel.backend.stay(vips))
 
     async def mend(self) -> tuple[str, ...]:
         """Put back what others took away; return a line for each."""
-        return await self.use("the upkeep", lambda _: self._backend.mend())
+        return await self._use("the upkeep", self._kernel.backend.mend)
+
+    async def _use(self, name: str, work: Callable[[], T]) -> T:
+        """Run blocking work that uses the backend, in a thread and to its end.
+
+        `name` is for the log, should it get stuck.
+        """
+        async with self._turn:
+            with self._progress.working(name):
+                done = await finish(work)
+            self._rows.set(self._kernel.table.servers)
+            return done

@@ -4,7 +4,7 @@ A proxy's trouble is its own: whatever goes wrong with one is in its outcome, an
 next proxy's turn comes. What a running Envoy goes on with is never taken away.
 
 Nothing is rendered or looked at of a proxy whose files are made from what they were
-made from before: `look` sees, a slice at a time, whether somebody else changed them.
+made from before: `envoy/right_files.py` sees whether somebody else changed them.
 """
 
 import logging
@@ -29,6 +29,7 @@ from consul_ebpf.controller.inputs import (
 from consul_ebpf.controller.outcomes import Served, Trouble
 from consul_ebpf.controller.placing import bare
 from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.envoy.right_files import WrongFiles
 from consul_ebpf.model.answers import Missing
 from consul_ebpf.model.errors import ConsulEbpfError, InvalidProxyError
 from consul_ebpf.model.seams import BootstrapRenderer, Noting
@@ -74,6 +75,9 @@ class Writer:
         """By proxy key what its files were made from, and what that came to; only of
         those that could all be written."""
 
+        self._wrong: WrongFiles | None = None
+        """What was written again last."""
+
     def __repr__(self) -> str:
         return f"<Writer {self._files!r}>"
 
@@ -92,13 +96,13 @@ class Writer:
             self._done.pop(key, None)
         return served
 
-    def look(self) -> bool:
-        """Look at the next slice of files; whether some must be written again."""
-        wrong = self._files.right.next_wrong()
-        for each in wrong:
-            self._done.pop(each, None)
-            self._files.right.forget(each)
-        return bool(wrong)
+    def write_again(self, wrong: WrongFiles) -> None:
+        """Have these proxies' files written the next time, whatever is new of them."""
+        if wrong != self._wrong:
+            self._wrong = wrong
+            for key in wrong.keys:
+                self._done.pop(key, None)
+                self._files.right.forget(key)
 
     def _write(self, placed: PlacedProxy, inputs: Inputs) -> Served:
         proxy = placed.proxy

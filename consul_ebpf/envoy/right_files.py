@@ -6,6 +6,7 @@ that somebody else removed or changed one.
 
 import os
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from consul_ebpf.base.reading import Fingerprint, fingerprint_of
@@ -16,8 +17,20 @@ AT_LEAST = 100
 """Proxies looked at each time, at least."""
 
 
+@dataclass(frozen=True, slots=True)
+class WrongFiles:
+    """Whose files were other ones at a look, by key."""
+
+    keys: frozenset[str]
+    look: int
+    """Counts: what was found wrong once may be so again."""
+
+
 class RightFiles:
     """Remembers the fingerprints of each proxy's files when they were right. Blocking.
+
+    One thread may look while another writes: what is being written may be taken for
+    wrong, and is then written once more if it is.
 
     Args:
         names: of the files in each proxy's directory.
@@ -33,6 +46,7 @@ class RightFiles:
         self._lstat = lstat
         self._seen: dict[str, tuple[str, int]] = {}
         """By proxy key, where its files are, and `_look`'s number."""
+        self._looks = 0
         self._turn: list[str] = []
         """Keys that are still to be looked at in this turn; the last ones are next."""
 
@@ -47,17 +61,19 @@ class RightFiles:
         """Stop looking at a proxy's files."""
         self._seen.pop(key, None)
 
-    def next_wrong(self) -> list[str]:
-        """Look at the next slice; return the keys of proxies whose files changed."""
+    def next_wrong(self) -> WrongFiles | None:
+        """Look at the next slice; None if all in it is right."""
         count = max(AT_LEAST, len(self._seen) // SLICES + 1)
         if not self._turn:
             self._turn = list(self._seen)
         self._turn, slice_ = self._turn[:-count], self._turn[-count:]
-        return [
+        self._looks += 1
+        wrong = frozenset(
             each
             for each in slice_
             if (seen := self._seen.get(each)) and seen[1] != self._look(seen[0])
-        ]
+        )
+        return WrongFiles(wrong, self._looks) if wrong else None
 
     def _look(self, directory: str) -> int:
         """Return a number that changes when one of the files does."""

@@ -25,8 +25,6 @@ from hypothesis.stateful import (
 
 from consul_ebpf import (
     Applied,
-    BootstrapFiles,
-    EnvoyBootstrap,
     KernelError,
     KernelState,
     PooledServer,
@@ -38,14 +36,13 @@ from consul_ebpf import (
     Vip,
 )
 from consul_ebpf.controller.inputs import Inputs
-from consul_ebpf.controller.round import Converger
 from consul_ebpf.kernel.diff import Changes, diff
 from consul_ebpf.model.values import ServerCounters, VipCounters
-from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.servers import membership
 from consul_ebpf.servers.known import KnownServers
 from consul_ebpf.servers.sanity import sane
 from tests.hunt.conftest import HUNT
+from tests.lab.rounds import Rounds
 
 NETWORK = IPv4Network("127.64.0.0/10")
 RULES = membership.Rules()
@@ -190,17 +187,8 @@ class Host(RuleBasedStateMachine):
         self.members = membership.of_known(self.known.resume(table))
         self.verdicts.clear()
         self.servers: tuple[PooledServer, ...] = ()
-        self.converger = Converger(
-            backend=self.kernel,
-            renderer=EnvoyBootstrap(),
-            files=BootstrapFiles(self.directory),
-            memory=VipMemory(self.directory),
-            known=self.known,
-            network=NETWORK,
-            port=8502,
-            seed="host",
-        )
-        self.converger.resume()
+        self.by_hand = Rounds(self.directory, self.kernel, known=self.known)
+        self.by_hand.resume()
         self.settle()
 
     def settle(self) -> None:
@@ -212,9 +200,9 @@ class Host(RuleBasedStateMachine):
             return
         while True:
             try:
-                self.converger.kernel.follow_states(self.servers)  # they go first
+                self.by_hand.follow_states(self.servers)  # they go first
                 self.check_kernel()
-                self.converger.converge(Inputs(self.servers, self.proxies))
+                self.by_hand.converge(Inputs(self.servers, self.proxies))
             except KernelError:
                 continue
             except CrashError:

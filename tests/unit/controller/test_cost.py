@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ import pytest
 from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.controller.inputs import Inputs
 from consul_ebpf.controller.outcomes import Converged
-from consul_ebpf.controller.problems import ProblemFile
-from consul_ebpf.controller.round import Converger
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.model.seams import Applied
@@ -29,9 +26,9 @@ from consul_ebpf.model.values import (
     Server,
     ServerState,
 )
-from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.params import Params
 from consul_ebpf.testing import MemoryMapBackend
+from tests.lab.rounds import Rounds
 
 PROXIES = tuple(Proxy(f"web-{n}", "host1") for n in range(200))
 NEW = Proxy("new", "host1")
@@ -99,23 +96,14 @@ class Cost:
 
 
 class Host:
-    """A converger that has served all of `PROXIES`."""
+    """Rounds by hand, which have served all of `PROXIES`."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.renderer = Counting()
         self.files = CountingFiles(directory)
         self.backend = MemoryMapBackend()
-        self.converger = Converger(
-            backend=self.backend,
-            renderer=self.renderer,
-            files=self.files,
-            memory=VipMemory(directory),
-            problems=ProblemFile(directory),
-            network=IPv4Network("127.64.0.0/10"),
-            port=8502,
-            seed="host",
-        )
+        self.rounds = Rounds(directory, self.backend, self.renderer, self.files)
         self.inputs = Inputs(
             SERVERS,
             PROXIES,
@@ -146,7 +134,7 @@ class Host:
 
     def converge(self, **changed: object) -> Converged:
         self.inputs = replace(self.inputs, **changed)  # type: ignore[arg-type]
-        return self.converger.converge(self.inputs)
+        return self.rounds.converge(self.inputs)
 
 
 @pytest.fixture
@@ -161,7 +149,7 @@ def host() -> Iterator[Host]:
 def test_fault_132_a_death_costs_one_row(host: Host) -> None:
     """One write, no render, no file; the round after it finds nothing to do."""
     with host.counted() as cost:
-        host.converger.kernel.follow_states(DEAD)
+        host.rounds.follow_states(DEAD)
         assert host.converge(servers=DEAD).servers == 2
     assert cost.applied == [Applied(servers=1)]
     assert (cost.renders, cost.looked, cost.touched) == ([], set(), set())
@@ -234,11 +222,11 @@ def test_fault_133_what_somebody_removed_or_changed_is_written_again(
     (host.directory / "web-4" / "token.json").write_text("somebody's")
     (host.directory / "web-5" / "tls-ca.json").chmod(0o644)
     with host.counted() as cost:
-        found = [host.converger.look_at_files() for _ in range(30)]
-        assert any(found)
-        host.converge()
+        found = [host.files.right.next_wrong() for _ in range(30)]
+        for each in filter(None, found):
+            host.converge(wrong=each)
     assert set(cost.looked) == {"web-3", "web-4", "web-5"}
     assert (host.directory / "web-3" / "bootstrap.json").is_file()
     assert "one" in (host.directory / "web-4" / "token.json").read_text()
     assert (host.directory / "web-5" / "tls-ca.json").stat().st_mode & 0o777 == 0o600
-    assert not any(host.converger.look_at_files() for _ in range(60))
+    assert not any(host.files.right.next_wrong() for _ in range(60))

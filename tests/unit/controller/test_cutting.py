@@ -19,10 +19,13 @@ from consul_ebpf import (
     Table,
     Vip,
 )
-from consul_ebpf.base.latest import Latest
-from consul_ebpf.controller.cutting import AGAIN, Cutter
+from consul_ebpf.base.progress import Progress
+from consul_ebpf.controller.cells import Cells
+from consul_ebpf.controller.cutting import AGAIN_SECONDS, Cutter
+from consul_ebpf.controller.kernel_table import KernelTable
+from consul_ebpf.controller.tables import Tables
 from consul_ebpf.model.values import VipCounters
-from consul_ebpf.testing import FakeNamespaces
+from consul_ebpf.testing import FakeNamespaces, MemoryMapBackend
 
 pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
 
@@ -33,18 +36,16 @@ DEAD = (PooledServer(ONE, FAILING, dead=True), PooledServer(TWO, READY))
 VIP = Vip(IPv4Address("127.64.0.1"), 8502)
 
 
-class Host:
-    """Sockets 1 and 2 went by a VIP to ONE, 3 to TWO; 4 to ONE by no VIP."""
+class Backend(MemoryMapBackend):
+    """Sockets 1 and 2 went by a VIP to ONE, 3 to TWO."""
 
     def __init__(self) -> None:
-        sockets = {1: ONE, 2: ONE, 3: TWO, 4: ONE}
-        self.namespaces = FakeNamespaces(sockets=sockets)
+        super().__init__()
         self.ring: tuple[tuple[int, int], ...] = ((1, 0), (2, 0), (3, 1))
-        self.servers: Latest[tuple[PooledServer, ...]] = Latest()
         self.reads = 0
         self.unreadable = False
 
-    async def read(self) -> KernelState:
+    def read(self) -> KernelState:
         self.reads += 1
         if self.unreadable:
             raise KernelError("reading the tables failed")
@@ -52,14 +53,33 @@ class Host:
         table = Table(rows, {VIP: (0, 1)})
         return KernelState(table, {}, {VIP: VipCounters(3, 0, self.ring)})
 
+
+class Host:
+    """Sockets 1 and 2 went by a VIP to ONE, 3 to TWO; 4 to ONE by no VIP."""
+
+    def __init__(self) -> None:
+        sockets = {1: ONE, 2: ONE, 3: TWO, 4: ONE}
+        self.namespaces = FakeNamespaces(sockets=sockets)
+        self.backend = Backend()
+        self.cells = Cells()
+
+    def program(self, servers: tuple[PooledServer, ...]) -> None:
+        """Have the kernel know the servers' states."""
+        self.cells.rows.set(
+            {n: SlottedServer(n, s.server, s.state) for n, s in enumerate(servers)}
+        )
+        self.cells.servers.set(servers)
+
     @property
     def open(self) -> set[int]:
         return set(self.namespaces.sockets)
 
     @asynccontextmanager
     async def cutting(self) -> AsyncIterator[None]:
-        cutter = Cutter(self.read, self.namespaces)
-        task = asyncio.create_task(cutter.follow(self.servers))
+        cells = self.cells
+        tables = Tables(KernelTable(self.backend, ""), Progress(), cells.rows)
+        cutter = Cutter(tables, cells.servers, cells.rows, self.namespaces)
+        task = asyncio.create_task(cutter.run())
         try:
             await asyncio.sleep(0.1)
             yield
@@ -74,10 +94,10 @@ async def test_a_dead_servers_connections_are_cut_and_no_others(
 ) -> None:
     """At once, and said in one line that counts them."""
     host = Host()
-    host.servers.set(UP)
+    host.program(UP)
     async with host.cutting():
         assert host.open == {1, 2, 3, 4}
-        host.servers.set(DEAD)
+        host.program(DEAD)
         await asyncio.sleep(0.1)
         assert host.open == {3, 4}
     (line,) = caplog.records
@@ -90,11 +110,11 @@ async def test_all_are_cut_however_many() -> None:
     """In parts, so that an end of the controller need not wait for them all."""
     host = Host()
     host.namespaces.sockets = dict.fromkeys(range(1, 452), ONE)
-    host.ring = tuple((cookie, 0) for cookie in range(1, 451))
+    host.backend.ring = tuple((cookie, 0) for cookie in range(1, 451))
     async with host.cutting():
-        host.servers.set(UP)
+        host.program(UP)
         await asyncio.sleep(1)
-        host.servers.set(DEAD)
+        host.program(DEAD)
         await asyncio.sleep(1)
     assert {451} == host.open
 
@@ -103,29 +123,29 @@ async def test_one_that_was_being_made_is_cut_by_the_second_look() -> None:
     """There is no third: a server may be dead for days."""
     host = Host()
     async with host.cutting():
-        host.servers.set(DEAD)
+        host.program(DEAD)
         await asyncio.sleep(1)
         host.namespaces.sockets[9] = ONE
-        host.ring = ((9, 0),)
-        await asyncio.sleep(AGAIN)
+        host.backend.ring = ((9, 0),)
+        await asyncio.sleep(AGAIN_SECONDS)
         assert host.open == {3, 4}
-        reads = host.reads
-        await asyncio.sleep(100 * AGAIN)
-        assert reads == host.reads == 2
+        reads = host.backend.reads
+        await asyncio.sleep(100 * AGAIN_SECONDS)
+        assert reads == host.backend.reads == 2
 
 
 async def test_a_server_that_is_back_is_let_be() -> None:
     """Before the second look came; dead again it is looked at again."""
     host = Host()
     async with host.cutting():
-        host.servers.set(DEAD)
+        host.program(DEAD)
         await asyncio.sleep(1)
-        host.servers.set(UP)
+        host.program(UP)
         host.namespaces.sockets[9] = ONE
-        host.ring = ((9, 0),)
-        await asyncio.sleep(10 * AGAIN)
+        host.backend.ring = ((9, 0),)
+        await asyncio.sleep(10 * AGAIN_SECONDS)
         assert 9 in host.open
-        host.servers.set(DEAD)
+        host.program(DEAD)
         await asyncio.sleep(1)
         assert 9 not in host.open
 
@@ -135,14 +155,14 @@ async def test_fault_59_nothing_is_cut_while_no_server_is_ready() -> None:
     host = Host()
     async with host.cutting():
         nobody = tuple(PooledServer(s, FAILING, dead=True) for s in (ONE, TWO))
-        host.servers.set(nobody)
-        await asyncio.sleep(10 * AGAIN)
+        host.program(nobody)
+        await asyncio.sleep(10 * AGAIN_SECONDS)
         assert host.open == {1, 2, 3, 4}
         failing = (PooledServer(ONE, FAILING), PooledServer(TWO, READY))
-        host.servers.set(failing)  # failing by one probe is not dead
-        await asyncio.sleep(10 * AGAIN)
+        host.program(failing)  # failing by one probe is not dead
+        await asyncio.sleep(10 * AGAIN_SECONDS)
         assert host.open == {1, 2, 3, 4}
-        assert host.reads == 0
+        assert host.backend.reads == 0
 
 
 async def test_fault_61_what_the_kernel_cannot_is_said_once(
@@ -153,8 +173,8 @@ async def test_fault_61_what_the_kernel_cannot_is_said_once(
     host.namespaces.failure = PrivilegeError("that needs CAP_NET_ADMIN")
     async with host.cutting():
         for servers in (DEAD, UP, DEAD, UP, DEAD):
-            host.servers.set(servers)
-            await asyncio.sleep(10 * AGAIN)
+            host.program(servers)
+            await asyncio.sleep(10 * AGAIN_SECONDS)
         assert host.open == {1, 2, 3, 4}
     (line,) = caplog.records
     assert "CAP_NET_ADMIN; Envoy's keepalive" in line.getMessage()
@@ -164,13 +184,13 @@ async def test_fault_61_what_the_kernel_cannot_is_said_once(
 async def test_tables_that_cannot_be_read_are_tried_again() -> None:
     """Nothing ends by it."""
     host = Host()
-    host.unreadable = True
+    host.backend.unreadable = True
     async with host.cutting():
-        host.servers.set(DEAD)
-        await asyncio.sleep(2 * AGAIN)
+        host.program(DEAD)
+        await asyncio.sleep(2 * AGAIN_SECONDS)
         assert host.open == {1, 2, 3, 4}
-        host.unreadable = False
-        await asyncio.sleep(AGAIN)
+        host.backend.unreadable = False
+        await asyncio.sleep(AGAIN_SECONDS)
         assert host.open == {3, 4}
 
 
@@ -179,11 +199,24 @@ async def test_what_failed_is_tried_again(caplog: pytest.LogCaptureFixture) -> N
     host = Host()
     host.namespaces.failure = KernelError("not now")
     async with host.cutting():
-        host.servers.set(DEAD)
-        await asyncio.sleep(5 * AGAIN)
+        host.program(DEAD)
+        await asyncio.sleep(5 * AGAIN_SECONDS)
         assert host.open == {1, 2, 3, 4}
         host.namespaces.failure = None
-        await asyncio.sleep(AGAIN)
+        await asyncio.sleep(AGAIN_SECONDS)
         assert host.open == {3, 4}
     failed = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert [r.__dict__["event"] for r in failed] == ["cut_failed", "cut"]
+
+
+async def test_fault_59_what_the_kernel_does_not_know_yet_is_not_cut() -> None:
+    """Its next connect could go there again."""
+    host = Host()
+    host.program(UP)
+    async with host.cutting():
+        host.cells.servers.set(DEAD)
+        await asyncio.sleep(10 * AGAIN_SECONDS)
+        assert host.open == {1, 2, 3, 4}
+        host.program(DEAD)
+        await asyncio.sleep(0.1)
+        assert host.open == {3, 4}

@@ -1,7 +1,7 @@
 """How Envoys move to a new token, and what is logged out. Time is virtual."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -19,10 +19,15 @@ from consul_ebpf import (
     Table,
     Vip,
 )
-from consul_ebpf.controller.rotation import Rotator, Written
+from consul_ebpf.base.latest import Latest
+from consul_ebpf.base.progress import Progress
+from consul_ebpf.controller.kernel_table import KernelTable
+from consul_ebpf.controller.outcomes import Converged, Served
+from consul_ebpf.controller.rotation import Rotator
+from consul_ebpf.controller.tables import Tables
 from consul_ebpf.model.token_keys import HOST
-from consul_ebpf.model.values import VipCounters
-from consul_ebpf.testing import FakeAcl, FakeNamespaces
+from consul_ebpf.model.values import PlacedProxy, VipCounters
+from consul_ebpf.testing import FakeAcl, FakeNamespaces, MemoryMapBackend
 from consul_ebpf.tokens.memory import Retired, Session, TokenMemory
 from tests.lab.tokens import Tokens
 
@@ -34,6 +39,26 @@ DEFAULT = Credentials(login=HOW)
 VIPS = tuple(Vip(IPv4Address(f"127.64.0.{n}"), 8502) for n in range(1, 4))
 
 
+class Backend(MemoryMapBackend):
+    """Three VIPs, a connection each, and one more once that is cut."""
+
+    def __init__(self, open_: Mapping[int, Server]) -> None:
+        super().__init__()
+        self._open = open_
+        self.odd: Exception | None = None
+
+    def read(self) -> KernelState:
+        if self.odd is not None:
+            odd, self.odd = self.odd, None
+            raise odd
+        rows = {0: SlottedServer(0, ONE, ServerState.READY)}
+        vips = {
+            vip: VipCounters(1 + (n not in self._open), 0, ((n, 0),))
+            for n, vip in enumerate(VIPS, 1)
+        }
+        return KernelState(Table(rows, dict.fromkeys(VIPS, (0,))), {}, vips)
+
+
 class Host:
     """Three proxies with the host's token, a connection each; `acl` has the tokens."""
 
@@ -41,31 +66,20 @@ class Host:
         self.acl = FakeAcl(3600)
         self.tokens = Tokens(self.acl, directory, DEFAULT)
         self.namespaces = FakeNamespaces(sockets=dict.fromkeys((1, 2, 3), ONE))
-        self.odd: Exception | None = None
-        self.stayed: list[Vip] = []
+        self.backend = Backend(self.namespaces.sockets)
+        tables = Tables(KernelTable(self.backend, ""), Progress(), Latest())
+        self.outcome: Latest[Converged] = Latest()
         self.rotator = Rotator(
-            self.tokens.keeper, self.read, self.stay, namespaces=self.namespaces
+            self.tokens.keeper, self.outcome, tables, self.namespaces
         )
-
-    async def read(self) -> KernelState:
-        if self.odd is not None:
-            odd, self.odd = self.odd, None
-            raise odd
-        rows = {0: SlottedServer(0, ONE, ServerState.READY)}
-        open_ = self.namespaces.sockets
-        vips = {
-            vip: VipCounters(1 + (n not in open_), 0, ((n, 0),))
-            for n, vip in enumerate(VIPS, 1)
-        }
-        return KernelState(Table(rows, dict.fromkeys(VIPS, (0,))), {}, vips)
-
-    async def stay(self, vips: Sequence[Vip]) -> None:
-        self.stayed += vips
 
     def write(self, *secrets: str | None) -> None:
         """Say what the proxies' files hold."""
-        held = dict(zip(VIPS, secrets, strict=False))
-        self.rotator.written.set(Written({HOST: held}))
+        served = {
+            f"web-{vip}": Served(PlacedProxy(Proxy(f"web-{vip}", "h"), vip), secret)
+            for vip, secret in zip(VIPS, secrets, strict=False)
+        }
+        self.outcome.set(Converged(1, len(served), 0, outcomes=served))
 
     @property
     def cut(self) -> set[int]:
@@ -98,7 +112,7 @@ async def test_all_move_and_the_old_one_is_logged_out(tmp_path: Path) -> None:
         host.write(*["secret-2"] * 3)
         await asyncio.sleep(30)
         assert host.cut == {1, 2, 3}
-        assert host.stayed == list(VIPS)
+        assert host.backend.stayed == list(VIPS)
         assert host.acl.valid == {"secret-2"}
 
 
@@ -149,7 +163,7 @@ async def test_an_error_nobody_foresaw_ends_one_rotation(
 ) -> None:
     """It begins again after a pause."""
     host = Host(tmp_path)
-    host.odd = ZeroDivisionError("odd")
+    host.backend.odd = ZeroDivisionError("odd")
     async with host.rotating():
         host.write(*["secret-2"] * 3)
         await asyncio.sleep(30)

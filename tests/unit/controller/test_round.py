@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import pytest
 
 from consul_ebpf import (
     Binding,
-    BootstrapFiles,
     EnvoyBootstrap,
     PooledServer,
     Proxy,
@@ -22,39 +21,20 @@ from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.controller.inputs import NO_BOOTSTRAP, NO_ID, Inputs
 from consul_ebpf.controller.outcomes import Converged, Served, Trouble
 from consul_ebpf.controller.problems import ProblemFile, Problems
-from consul_ebpf.controller.round import Converger
 from consul_ebpf.controller.writing import STAYS
 from consul_ebpf.kernel.pods import UNBOUND, place_of
 from consul_ebpf.model.answers import Answers, Missing
 from consul_ebpf.model.errors import InvalidProxyError
-from consul_ebpf.model.seams import BootstrapRenderer
 from consul_ebpf.model.token_keys import Tokens
 from consul_ebpf.model.values import BootstrapParams, PlacedProxy, ProxyFiles
-from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.params import Params
 from consul_ebpf.testing.maps import MemoryMapBackend
+from tests.lab.rounds import Rounds
 
 FOUR = PooledServer(Server.at("10.0.0.1", 8502), ServerState.READY)
 SIX = PooledServer(Server.at("fd00::1", 8502), ServerState.READY)
 WEB = Proxy("web", "host1", owner="test")
 MAPPED = Proxy("six", "host1", owner="test", vip=IPv6Address("::ffff:127.64.0.9"))
-
-
-def converger(
-    directory: Path,
-    backend: MemoryMapBackend,
-    renderer: BootstrapRenderer | None = None,
-) -> Converger:
-    return Converger(
-        backend=backend,
-        renderer=renderer or EnvoyBootstrap(),
-        files=BootstrapFiles(directory),
-        memory=VipMemory(directory),
-        problems=ProblemFile(directory),
-        network=IPv4Network("127.64.0.0/10"),
-        port=8502,
-        seed="host",
-    )
 
 
 def test_fault_64_a_file_that_cannot_be_written_is_tried_again(
@@ -63,7 +43,7 @@ def test_fault_64_a_file_that_cannot_be_written_is_tried_again(
     """The others are written; the round says it is not complete; then it is."""
     (tmp_path / "web").write_text("in the way of a directory")
     backend = MemoryMapBackend()
-    host = converger(tmp_path, backend)
+    host = Rounds(tmp_path, backend)
     inputs = Inputs((FOUR,), (WEB, Proxy("api", "host1")))
     done = host.converge(inputs)
     assert str(done) == str(Converged(servers=1, proxies=2, refused=1, complete=False))
@@ -89,7 +69,7 @@ def test_a_vip_of_a_family_no_server_has_is_told(
 ) -> None:
     """Once, with what to do; it is programmed, for a server may come."""
     backend = MemoryMapBackend()
-    host = converger(tmp_path, backend)
+    host = Rounds(tmp_path, backend)
     for _ in range(2):
         done = host.converge(Inputs((server,), (WEB, MAPPED)))
         assert str(done) == str(Converged(servers=1, proxies=2, refused=1))
@@ -104,12 +84,10 @@ def test_a_vip_of_a_family_no_server_has_is_told(
 def test_a_start_resumes_what_the_kernel_has(tmp_path: Path) -> None:
     """Its servers are the last known good list; an empty kernel knows nothing."""
     backend = MemoryMapBackend()
-    assert converger(tmp_path, backend).resume() == Inputs()
-    converger(tmp_path, backend).converge(Inputs((FOUR,), (WEB,)))
-    resumed = converger(tmp_path, backend).resume()
-    assert resumed.servers is not None
-    assert [each.server.endpoint for each in resumed.servers] == ["10.0.0.1:8502"]
-    assert resumed.proxies is None
+    assert Rounds(tmp_path, backend).resume() == ()
+    Rounds(tmp_path, backend).converge(Inputs((FOUR,), (WEB,)))
+    resumed = Rounds(tmp_path, backend).resume()
+    assert [each.server.endpoint for each in resumed] == ["10.0.0.1:8502"]
 
 
 def test_a_proxy_whose_namespace_is_not_to_be_told_is_refused(
@@ -117,7 +95,7 @@ def test_a_proxy_whose_namespace_is_not_to_be_told_is_refused(
 ) -> None:
     """Bound to nobody it would be everybody's; the others are served, bound or not."""
     backend = MemoryMapBackend()
-    host = converger(tmp_path, backend)
+    host = Rounds(tmp_path, backend)
     bound = Proxy("bound", "host1", netns="/run/netns/one")
     gone = Proxy("gone", "host1", owner="test", netns="/run/netns/two")
     places = Answers(
@@ -145,10 +123,10 @@ def test_fault_29_a_namespace_that_cannot_be_told_after_a_restart(
     backend = MemoryMapBackend()
     bound = Proxy("bound", "host1", netns="/run/netns/one")
     known = Answers({**UNBOUND, place_of(bound): Binding(netns=5)})
-    converger(tmp_path, backend).converge(Inputs((FOUR,), (bound,), bindings=known))
+    Rounds(tmp_path, backend).converge(Inputs((FOUR,), (bound,), bindings=known))
     before = backend.read().table
 
-    host = converger(tmp_path, backend)
+    host = Rounds(tmp_path, backend)
     host.resume()
     unknown = Answers(
         {**UNBOUND, place_of(bound): Missing("the helper is dead", gone=gone)}
@@ -239,7 +217,7 @@ def test_fault_79_a_bad_value_takes_nothing_from_who_runs(
         tls=TlsMaterial(ca="ca one"),
         bindings=bindings,
     )
-    host = converger(tmp_path, backend, Choosy())
+    host = Rounds(tmp_path, backend, Choosy())
     host.converge(good)
     table = backend.read().table
     before = {each: (tmp_path / each / "bootstrap.json").read_bytes() for each in IDS}
@@ -251,7 +229,7 @@ def test_fault_79_a_bad_value_takes_nothing_from_who_runs(
         params=told(value, WEB, API, NEW),
         tls=TlsMaterial(ca="ca two"),
     )
-    for each in (host, converger(tmp_path, backend, Choosy())):  # and a restart
+    for each in (host, Rounds(tmp_path, backend, Choosy())):  # and a restart
         if each is not host:
             each.resume()
         done = each.converge(bad)
@@ -284,7 +262,7 @@ def test_fault_79_answers_that_come_one_by_one_are_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each proxy is asked about by itself: the reason is not said for each."""
-    host = converger(tmp_path, MemoryMapBackend(), Choosy())
+    host = Rounds(tmp_path, MemoryMapBackend(), Choosy())
     proxies = tuple(Proxy(f"p{n}", "host1") for n in range(20))
     host.converge(Inputs((FOUR,), proxies))
     for count in range(1, 21):
@@ -301,7 +279,7 @@ def test_fault_79_what_is_left_out_is_told_once_and_shown(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of all proxies; it is no refusal."""
-    host = converger(tmp_path, MemoryMapBackend(), Choosy())
+    host = Rounds(tmp_path, MemoryMapBackend(), Choosy())
     inputs = Inputs((FOUR,), RUNNING, params=told("odd", *RUNNING))
     for _ in range(2):
         done = host.converge(inputs)
@@ -313,7 +291,7 @@ def test_fault_79_what_is_left_out_is_told_once_and_shown(
 
 def test_fault_80_one_unwritable_file_is_one_proxys(tmp_path: Path) -> None:
     """The outcome says which token is in whose file, and not which should be."""
-    host = converger(tmp_path, MemoryMapBackend())
+    host = Rounds(tmp_path, MemoryMapBackend())
     host.converge(Inputs((FOUR,), RUNNING, tokens=tokens("one")))
     token = tmp_path / "web" / "token.json"
     token.rename(tmp_path / "web" / "kept")
@@ -335,9 +313,9 @@ def test_fault_80_a_token_that_another_process_wrote_is_not_known(
     """Until it is written anew: it may be the one that is to be logged out."""
     backend = MemoryMapBackend()
     inputs = Inputs((FOUR,), (WEB,), tokens=tokens("one"))
-    converger(tmp_path, backend).converge(inputs)
+    Rounds(tmp_path, backend).converge(inputs)
     waiting = replace(inputs, tokens=Tokens({"": Missing("not yet")}))
-    host = converger(tmp_path, backend)
+    host = Rounds(tmp_path, backend)
     done = host.converge(waiting)
     assert served(done, WEB).token is None
     assert served(done, WEB).waiting is None  # its Envoy goes on with what it has
@@ -348,7 +326,7 @@ def test_fault_80_a_prune_that_fails_is_nobodys_refusal(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is tried again, said once, and the others' files are removed."""
-    host = converger(tmp_path, MemoryMapBackend())
+    host = Rounds(tmp_path, MemoryMapBackend())
     host.converge(Inputs((FOUR,), (*RUNNING, NEW)))
     (tmp_path / "api" / "bootstrap.json").unlink()
     (tmp_path / "api" / "bootstrap.json").mkdir()
@@ -362,7 +340,7 @@ def test_fault_80_a_prune_that_fails_is_nobodys_refusal(
 
 def test_fault_80_an_id_that_is_a_file_of_ours_is_refused(tmp_path: Path) -> None:
     """By name; nothing else notices."""
-    host = converger(tmp_path, MemoryMapBackend())
+    host = Rounds(tmp_path, MemoryMapBackend())
     ids = ("api.sock", "problems.json", "vips.json", "x.bad")
     named = [Proxy(each, "host1") for each in ids]
     done = host.converge(Inputs((FOUR,), (WEB, *named)))
@@ -377,14 +355,12 @@ def test_fault_81_nothing_of_whom_a_source_cannot_name_is_removed(
     backend = MemoryMapBackend()
     bound = replace(API, netns="/n")
     bindings = Answers({**UNBOUND, ("/n", ""): Binding(netns=5)})
-    converger(tmp_path, backend).converge(
-        Inputs((FOUR,), (WEB, bound), bindings=bindings)
-    )
+    Rounds(tmp_path, backend).converge(Inputs((FOUR,), (WEB, bound), bindings=bindings))
     before = backend.read().table
     (vip,) = before.bindings
     thief = Proxy("thief", "host1", vip=vip.address)
 
-    host = converger(tmp_path, backend)
+    host = Rounds(tmp_path, backend)
     host.resume()
     lacking = Inputs((FOUR,), (WEB, thief, NEW), lacking=("a.toml cannot be read",))
     done = host.converge(lacking)
@@ -403,7 +379,7 @@ def test_fault_81_nothing_of_whom_a_source_cannot_name_is_removed(
 def test_fault_140_a_proxy_is_served_as_soon_as_its_id_comes(tmp_path: Path) -> None:
     """It has its VIP before; then it has the same one, and its bootstrap."""
     backend = MemoryMapBackend()
-    host = converger(tmp_path, backend)
+    host = Rounds(tmp_path, backend)
     late = Proxy(id="", node="", key="pod-1")
     done = host.converge(Inputs((FOUR,), (late,)))
     assert str(done) == str(Converged(servers=1, proxies=1, refused=1))
@@ -422,7 +398,7 @@ def test_fault_140_a_proxy_is_served_as_soon_as_its_id_comes(tmp_path: Path) -> 
     assert (node["id"], node["metadata"]["node_name"]) == ("web", "host1")
 
     written = bootstrap.read_text()
-    done = converger(tmp_path, backend).converge(Inputs((FOUR,), (late,)))
+    done = Rounds(tmp_path, backend).converge(Inputs((FOUR,), (late,)))
     assert str(done) == str(Converged(servers=1, proxies=1, refused=0))
     assert bootstrap.read_text() == written, "its Envoy goes on with it"
 
@@ -432,18 +408,18 @@ def test_troubles_name_the_id_where_there_is_one(
 ) -> None:
     """And the key where there is none yet."""
     bad = replace(WEB, key="pod-1", conflict="it cannot be")
-    converger(tmp_path, MemoryMapBackend()).converge(Inputs((FOUR,), (bad,)))
+    Rounds(tmp_path, MemoryMapBackend()).converge(Inputs((FOUR,), (bad,)))
     assert "proxy web (test): no bootstrap yet: it cannot be" in caplog.text
     assert list(ProblemFile(tmp_path).read().proxies) == ["web"]
     full = MemoryMapBackend(capacity=0)
-    converger(tmp_path, full).converge(Inputs((FOUR,), (replace(bad, id=""),)))
+    Rounds(tmp_path, full).converge(Inputs((FOUR,), (replace(bad, id=""),)))
     assert "proxy pod-1 (test): the VIP table is full" in caplog.text
 
 
 def test_fault_140_files_that_go_elsewhere_leave_nothing_behind(tmp_path: Path) -> None:
     """Once the new ones are there; those of a proxy that is gone go, too."""
     top = tmp_path / "run"
-    host = converger(top, MemoryMapBackend())
+    host = Rounds(top, MemoryMapBackend())
     places: list[ProxyFiles | None] = [
         None,
         ProxyFiles(str(tmp_path / "one")),
@@ -466,7 +442,7 @@ def test_fault_140_files_that_go_elsewhere_leave_nothing_behind(tmp_path: Path) 
     ]
     host.converge(Inputs((FOUR,), (replace(WEB, key="pod-1", files=places[3]),)))
     lacking = Inputs((FOUR,), (), lacking=("somebody",))
-    converger(top, MemoryMapBackend()).converge(lacking)
+    Rounds(top, MemoryMapBackend()).converge(lacking)
     assert (tmp_path / "three" / "bootstrap.json").exists()
-    converger(top, MemoryMapBackend()).converge(Inputs((FOUR,), ()))
+    Rounds(top, MemoryMapBackend()).converge(Inputs((FOUR,), ()))
     assert not list(tmp_path.rglob("bootstrap.json"))

@@ -673,7 +673,7 @@ async def test_fault_84_a_round_is_noted_and_who_waits_for_it_is_not(
     backend = Slow()
     async with Host(tmp_path, WEB, backend=backend).serving() as host:
         await backend.begun.wait()
-        waiting = asyncio.create_task(host.runner._tables.stay([]))
+        waiting = asyncio.create_task(host.runner.tables.stay([]))
         for _ in range(10):
             await asyncio.sleep(0)
         stuck = host.progress.stuck(-1)
@@ -694,7 +694,7 @@ async def test_fault_84_a_cut_of_thousands_is_no_work_that_others_wait_for(
         host.probe.kill(SERVERS[0].id)
         await asyncio.to_thread(namespaces.begun.wait, 60)
         backend.broken = ("a link was missing",)
-        await host.runner._tables.mend()
+        await host.runner.tables.mend()
         namespaces.go.set()
         while len(namespaces.parts) < 30:
             await asyncio.sleep(0.1)

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from consul_ebpf.base.latest import Latest
+from consul_ebpf.base.progress import Progress
+from consul_ebpf.controller.kernel_table import KernelTable
 from consul_ebpf.controller.outcomes import Converged, Refused, Served, Trouble
-from consul_ebpf.controller.rotation import Rotator, Written, written_by
+from consul_ebpf.controller.rotation import Rotator, written_by
+from consul_ebpf.controller.tables import Tables
 from consul_ebpf.model.seams import Doomed
 from consul_ebpf.model.token_keys import HOST
 from consul_ebpf.model.values import (
     Credentials,
-    KernelState,
     Login,
     PlacedProxy,
     Proxy,
@@ -51,7 +54,9 @@ class Host(FakeNamespaces):
         self.acl = FakeAcl(lifetime=60)
         default = Credentials(login=LOGIN)
         self.tokens = Tokens(self.acl, directory, default, clock)
-        self.rotator = Rotator(self.tokens.keeper, self.read, self.stay, self)
+        tables = Tables(KernelTable(self.backend, ""), Progress(), Latest())
+        self.outcome: Latest[Converged] = Latest()
+        self.rotator = Rotator(self.tokens.keeper, self.outcome, tables, self)
 
     def connect(self, vip: Vip) -> None:
         cookie = 100 + len(self.owners)
@@ -66,16 +71,14 @@ class Host(FakeNamespaces):
             self.connect(self.owners[each.cookie])
         return count
 
-    async def read(self) -> KernelState:
-        return self.backend.read()
-
-    async def stay(self, vips: Sequence[Vip]) -> None:
-        self.backend.stay(vips)
-
     def write(self, **files: dict[Vip, str | None]) -> None:
-        self.rotator.written.set(
-            Written({key.strip("_"): f for key, f in files.items()})
-        )
+        """Say by token key which proxy's file holds which secret."""
+        served = {}
+        for key, theirs in files.items():
+            for vip, secret in theirs.items():
+                proxy = WEB if key == WEB.key else Proxy(f"of-{vip}", "h")
+                served[proxy.key] = Served(PlacedProxy(proxy, vip), secret)
+        self.outcome.set(Converged(1, len(served), 0, outcomes=served))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

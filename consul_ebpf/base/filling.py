@@ -1,0 +1,35 @@
+"""Fill a cell from what is no cell: from an iterator, or by looking again and again."""
+
+import asyncio
+from collections.abc import AsyncIterable, Callable
+from typing import TypeVar
+
+from consul_ebpf.base.latest import Latest
+from consul_ebpf.model.errors import ConsulEbpfError
+
+T = TypeVar("T")
+
+
+async def fill_from(values: AsyncIterable[T], cell: Latest[T], *, name: str) -> None:
+    """Put each value into the cell, for ever.
+
+    Raises:
+        ConsulEbpfError: the values ended; `name` says whose they were.
+    """
+    async for value in values:
+        cell.set(value)
+    raise ConsulEbpfError(f"{name} ended; it never should")
+
+
+async def fill_by(
+    look: Callable[[], T | None], cell: Latest[T], *, seconds: float
+) -> None:
+    """Look in a thread, and put what is found into the cell, every so many seconds.
+
+    A look that returns None found nothing new.
+    """
+    while True:
+        found = await asyncio.to_thread(look)
+        if found is not None:
+            cell.set(found)
+        await asyncio.sleep(seconds)
