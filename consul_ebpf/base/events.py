@@ -31,7 +31,7 @@ Event = Literal[
     "source_failed",  # Consul, or what else names servers or proxies, did not answer
     "state_ignored",  # a state file was damaged or another cluster's
     "token_refused",  # the servers no longer accept a login's token
-    "token_rotated",  # proxies moved to a new token, the old one logged out
+    "token_rotated",  # proxies moved to a new token; the old one is being logged out
     "stuck",  # a piece of work does not go on: the watchdog is not pinged
     "without_central",  # a bootstrap written without what Consul says of it
     "task_failed",  # one part's unforeseen error; it was started again

@@ -7,14 +7,13 @@ destroyed: there is no moment at which a stream has none.
 """
 
 import asyncio
-import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consul_ebpf.base.events import event
 from consul_ebpf.base.latest import Latest
-from consul_ebpf.base.tasks import keep_running
+from consul_ebpf.base.tasks import for_each
 from consul_ebpf.base.threads import finish
 from consul_ebpf.controller.outcomes import Converged, Served
 from consul_ebpf.controller.tables import Tables
@@ -23,7 +22,6 @@ from consul_ebpf.model.seams import Namespaces
 from consul_ebpf.model.token_keys import HOST, key_of, named
 from consul_ebpf.model.values import KernelState, Vip
 from consul_ebpf.planning.sockets import sockets_of
-from consul_ebpf.tokens.keeper import TokenKeeper
 from consul_ebpf.tokens.memory import Retired
 
 logger = logging.getLogger(__name__)
@@ -74,7 +72,8 @@ class Rotator:
     """Follows the tokens that were replaced.
 
     Args:
-        keeper: has the tokens, and logs them out.
+        retired: the tokens to see off.
+        log_out: destroys one, for as long as it takes.
         outcome: what the proxies' files hold.
         tables: makes the next connect of VIPs go where the last one went.
         namespaces: cuts connections; None: servers end the streams themselves, when
@@ -83,12 +82,14 @@ class Rotator:
 
     def __init__(
         self,
-        keeper: TokenKeeper,
+        retired: Latest[tuple[Retired, ...]],
+        log_out: Callable[[Retired], Awaitable[None]],
         outcome: Latest[Converged],
         tables: Tables,
         namespaces: Namespaces | None,
     ) -> None:
-        self._keeper = keeper
+        self._retired = retired
+        self._log_out = log_out
         self._outcome = outcome
         self._tables = tables
         self._namespaces = namespaces
@@ -96,21 +97,17 @@ class Rotator:
         """Of the newest outcome."""
 
     def __repr__(self) -> str:
-        return f"<Rotator {self._keeper!r}>"
+        return f"<Rotator of {len(self._retired.value or ())} tokens>"
 
     async def run(self) -> None:
         """Follow, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_outcome(), name="written tokens")
-            under_way: set[Retired] = set()
-            async for retired in self._keeper.retired.changes():
-                under_way &= set(retired)
-                for each in retired:
-                    if each not in under_way:
-                        under_way.add(each)
-                        name = f"rotation of {named(each.key)}"
-                        rotate = functools.partial(self._rotate, each)
-                        tasks.create_task(keep_running(name, rotate), name=name)
+            await for_each(
+                self._retired.changes(),
+                self._rotate,
+                name=lambda retired: f"rotation of {named(retired.key)}",
+            )
 
     async def _follow_outcome(self) -> None:
         async for done in self._outcome.changes():
@@ -132,13 +129,13 @@ class Rotator:
             # Not while the old one is in a file: it would be used again.
             if not holding:
                 break
-        await self._keeper.log_out(retired)
         logger.info(
-            "%s: %d connections moved to the new ACL token, the old one is logged out",
+            "%s: %d connections moved to the new ACL token; logging the old one out",
             named(retired.key),
             moved,
             extra=event("token_rotated"),
         )
+        await self._log_out(retired)
 
     async def _move(self, vips: Sequence[Vip]) -> int:
         """Cut the connections that were made with an old token, one by one."""

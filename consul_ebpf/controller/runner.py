@@ -162,7 +162,9 @@ class Runner:
             self._parts["TLS files"] = look
         if keeper is not None:
             self._parts["tokens"] = keeper.run
-            self._parts["rotation"] = Rotator(keeper, cells.outcome, tables, cuts).run
+            self._parts["rotation"] = Rotator(
+                keeper.retired, keeper.log_out, cells.outcome, tables, cuts
+            ).run
         if central is not None:
             self._parts["central configuration"] = central.run
 

@@ -70,7 +70,11 @@ class Host:
         tables = Tables(KernelTable(self.backend, ""), Progress(), Latest())
         self.outcome: Latest[Converged] = Latest()
         self.rotator = Rotator(
-            self.tokens.keeper, self.outcome, tables, self.namespaces
+            self.tokens.keeper.retired,
+            self.tokens.keeper.log_out,
+            self.outcome,
+            tables,
+            self.namespaces,
         )
 
     def write(self, *secrets: str | None) -> None:

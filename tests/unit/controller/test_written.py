@@ -56,7 +56,13 @@ class Host(FakeNamespaces):
         self.tokens = Tokens(self.acl, directory, default, clock)
         tables = Tables(KernelTable(self.backend, ""), Progress(), Latest())
         self.outcome: Latest[Converged] = Latest()
-        self.rotator = Rotator(self.tokens.keeper, self.outcome, tables, self)
+        self.rotator = Rotator(
+            self.tokens.keeper.retired,
+            self.tokens.keeper.log_out,
+            self.outcome,
+            tables,
+            self,
+        )
 
     def connect(self, vip: Vip) -> None:
         cookie = 100 + len(self.owners)
