@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
 
@@ -24,6 +25,7 @@ from consul_ebpf.controller.cells import Cells
 from consul_ebpf.controller.cutting import AGAIN_SECONDS, Cutter
 from consul_ebpf.controller.kernel_table import KernelTable
 from consul_ebpf.controller.tables import Tables
+from consul_ebpf.model.seams import Doomed
 from consul_ebpf.model.values import VipCounters
 from consul_ebpf.testing import FakeNamespaces, MemoryMapBackend
 
@@ -62,6 +64,8 @@ class Host:
         self.namespaces = FakeNamespaces(sockets=sockets)
         self.backend = Backend()
         self.cells = Cells()
+        kernel = KernelTable(self.backend, "")
+        self.tables = Tables(kernel, Progress(), self.cells.rows)
 
     def program(self, servers: tuple[PooledServer, ...]) -> None:
         """Have the kernel know the servers' states."""
@@ -77,8 +81,7 @@ class Host:
     @asynccontextmanager
     async def cutting(self) -> AsyncIterator[None]:
         cells = self.cells
-        tables = Tables(KernelTable(self.backend, ""), Progress(), cells.rows)
-        cutter = Cutter(tables, cells.servers, cells.rows, self.namespaces)
+        cutter = Cutter(self.tables, cells.servers, cells.rows, self.namespaces)
         task = asyncio.create_task(cutter.run())
         try:
             await asyncio.sleep(0.1)
@@ -209,7 +212,7 @@ async def test_what_failed_is_tried_again(caplog: pytest.LogCaptureFixture) -> N
     assert [r.__dict__["event"] for r in failed] == ["cut_failed", "cut"]
 
 
-async def test_fault_59_what_the_kernel_does_not_know_yet_is_not_cut() -> None:
+async def test_what_the_kernel_does_not_know_yet_is_not_cut() -> None:
     """Its next connect could go there again."""
     host = Host()
     host.program(UP)
@@ -220,3 +223,36 @@ async def test_fault_59_what_the_kernel_does_not_know_yet_is_not_cut() -> None:
         host.program(DEAD)
         await asyncio.sleep(0.1)
         assert host.open == {3, 4}
+
+
+class SlowCuts(FakeNamespaces):
+    """Cuts take until `go`; `begun` is set when one begins."""
+
+    def __init__(self) -> None:
+        super().__init__(sockets=dict.fromkeys(range(6_000), ONE))
+        self.begun = threading.Event()
+        self.go = threading.Event()
+        self.parts: list[int] = []
+
+    def destroy(self, doomed: Sequence[Doomed]) -> int:
+        self.parts.append(len(doomed))
+        self.begun.set()
+        assert self.go.wait(60)
+        return super().destroy(doomed)
+
+
+async def test_fault_84_a_cut_of_thousands_is_no_work_that_others_wait_for() -> None:
+    """The upkeep goes on beside it, and new pods have their turn each second."""
+    host, namespaces = Host(), SlowCuts()
+    host.namespaces = namespaces
+    host.backend.ring = tuple((cookie, 0) for cookie in range(6_000))
+    host.program(UP)
+    async with host.cutting():
+        host.program(DEAD)
+        await asyncio.to_thread(namespaces.begun.wait, 60)
+        host.backend.broken = ("a link was missing",)
+        assert await host.tables.mend() == ("a link was missing",)
+        namespaces.go.set()
+        while host.open:
+            await asyncio.sleep(0.1)
+        assert [200] * 30 == namespaces.parts

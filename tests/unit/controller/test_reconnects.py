@@ -1,10 +1,27 @@
 """Who connected anew, and who went elsewhere, from one look to the next."""
 
+import asyncio
 from ipaddress import IPv4Address
 
+import pytest
+
+from consul_ebpf.base.latest import Latest
+from consul_ebpf.base.progress import Progress
 from consul_ebpf.base.timing import counts
-from consul_ebpf.controller.reconnects import Moves
-from consul_ebpf.model.values import Server, ServerState, SlottedServer, Table, Vip
+from consul_ebpf.controller.cells import Cells
+from consul_ebpf.controller.kernel_table import KernelTable
+from consul_ebpf.controller.outcomes import Converged, Served
+from consul_ebpf.controller.reconnects import Moves, Reconnects
+from consul_ebpf.controller.tables import Tables
+from consul_ebpf.model.values import (
+    PlacedProxy,
+    Proxy,
+    Server,
+    ServerState,
+    SlottedServer,
+    Table,
+    Vip,
+)
 from consul_ebpf.testing import MemoryMapBackend
 
 VIP, OTHER = (Vip(IPv4Address(f"127.64.0.{n}"), 8502) for n in (1, 2))
@@ -54,3 +71,30 @@ def test_a_vip_that_is_given_again_begins_anew() -> None:
     backend.apply(Table(ROWS, {VIP: (1, 0)}))
     backend.connect(VIP, 2)
     assert moves.see(backend.read(), IDS) == ()
+
+
+@pytest.mark.looptime(start=0)
+async def test_each_reconnect_is_counted_by_the_proxys_key() -> None:
+    """Of proxies that are served; of one that is gone nothing is kept."""
+    backend = MemoryMapBackend(table=Table(ROWS, {VIP: (0, 1), OTHER: (1,)}))
+    cells = Cells()
+    tables = Tables(KernelTable(backend, ""), Progress(), Latest())
+    part = Reconnects(tables, cells.outcome, cells.reconnected)
+    task = asyncio.create_task(part.run())
+    served = {
+        key: Served(PlacedProxy(Proxy(f"id-of-{key}", "h", key=key), vip))
+        for key, vip in (("one", VIP), ("other", OTHER))
+    }
+    cells.outcome.set(Converged(2, 2, 0, outcomes=served))
+    await asyncio.sleep(5)
+    assert not cells.reconnected.value
+    for cookie in (1, 2, 3):
+        backend.connect(VIP, cookie)
+        await asyncio.sleep(3)
+    backend.connect(OTHER, 4)
+    await asyncio.sleep(3)
+    assert cells.reconnected.value == {"one": 3, "other": 1}
+    cells.outcome.set(Converged(2, 1, 0, outcomes={"other": served["other"]}))
+    await asyncio.sleep(5)
+    assert cells.reconnected.value == {"other": 1}
+    task.cancel()
