@@ -27,7 +27,12 @@ DEBIAN = {
 
 # What pytest takes of tests/, apart from tests/hunt.
 UNIT = ["-m", "not kernel and not consul and not envoy", "--ignore=tests/hunt"]
-REAL = ["-m", "kernel or consul or envoy", "--ignore=tests/hunt"]
+REAL = ["-m", "(kernel or consul or envoy) and not alone", "--ignore=tests/hunt"]
+ALONE = ["-m", "alone", "--ignore=tests/hunt"]
+
+# Tests on real parts mostly wait for them, so some run side by side on each core. Each
+# file is one worker's: its cluster is started once.
+BESIDE = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 REQUIRED = "kernel,consul,envoy,coredns,resolvers"
 IN_CI = os.environ.get("CI") == "true"
@@ -43,8 +48,8 @@ def tests(session: nox.Session) -> None:
     build_consul(session, needed=IN_CI)
     get_resolvers(session, needed=IN_CI)
     run_unit(session)
-    run_pytest(session, "tests/hunt")
-    run_pytest(session, "tests", *REAL)
+    run_pytest(session, "tests/hunt", "-n", "auto")
+    run_real(session)
 
 
 @nox.session(python=PYTHON, venv_params=VENV)
@@ -55,8 +60,8 @@ def long(session: nox.Session) -> None:
     build_consul(session)
     get_resolvers(session)
     env = {"CONSUL_EBPF_LONG": "1"}
-    run_pytest(session, "tests/hunt", env=env)
-    run_pytest(session, "tests", *REAL, env=env)
+    run_pytest(session, "tests/hunt", "-n", "auto", env=env)
+    run_real(session, env)
 
 
 @nox.session(python=PYTHON, venv_params=VENV)
@@ -102,7 +107,9 @@ def kernel(session: nox.Session) -> None:
     """Tests of the kernel's side, with real connects in a scratch cgroup."""
     require_debian(session)
     install(session, "tests")
-    run_pytest(session, "tests", "-m", "kernel and not consul and not envoy")
+    only = "kernel and not consul and not envoy"
+    run_pytest(session, "tests", "-m", f"{only} and not alone", *BESIDE)
+    run_pytest(session, "tests", "-m", f"{only} and alone")
 
 
 @nox.session(python=PYTHON, venv_params=VENV)
@@ -110,7 +117,7 @@ def consul(session: nox.Session) -> None:
     """Tests against a real Consul cluster."""
     install(session, "tests")
     build_consul(session)
-    run_pytest(session, "tests/consul")
+    run_pytest(session, "tests/consul", *BESIDE)
 
 
 @nox.session(python=PYTHON, venv_params=VENV)
@@ -120,7 +127,7 @@ def e2e(session: nox.Session) -> None:
     install(session, "tests")
     build_consul(session)
     get_resolvers(session)
-    run_pytest(session, "tests/e2e", "tests/dns")
+    run_pytest(session, "tests/e2e", "tests/dns", *BESIDE)
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -146,6 +153,12 @@ def run_unit(session: nox.Session) -> None:
     run_pytest(session, "tests", *UNIT, "-n", "auto")
 
 
+def run_real(session: nox.Session, env: Mapping[str, str] | None = None) -> None:
+    """Run what needs real parts: side by side, then what measures, alone."""
+    run_pytest(session, "tests", *REAL, *BESIDE, env=env)
+    run_pytest(session, "tests", *ALONE, env=env)
+
+
 def run_pytest(
     session: nox.Session, *args: str, env: Mapping[str, str] | None = None
 ) -> None:
@@ -161,7 +174,7 @@ def run_pytest(
     except nox.command.CommandFailed:
         # Real servers on a shared machine: what is late once is said, and tried again.
         session.warn("what failed is tried once more; a real fault fails twice")
-        again = ("--last-failed", "--last-failed-no-failures=none")
+        again = ("--last-failed", "--last-failed-no-failures=none", "-n", "0")
         session.run(*whole, *again, env=every)
 
 

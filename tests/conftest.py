@@ -86,6 +86,11 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what waits for long, so that the rest of a run fills the time."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     # looptime asks for the current event loop around each test that is not async; on
     # Python 3.11 asking makes one, which nobody closes, unless told there is none.

@@ -21,7 +21,12 @@ from tests.lab.consul import GRPC_PORT, ConsulCluster
 from tests.lab.power import cut_off
 from tests.lab.scratch import scratch_cgroup
 
-pytestmark = [pytest.mark.consul, pytest.mark.kernel, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.consul,
+    pytest.mark.kernel,
+    pytest.mark.timeout(300),
+    pytest.mark.slow,
+]
 
 GRACE = 6.0
 

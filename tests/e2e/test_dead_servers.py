@@ -22,6 +22,7 @@ pytestmark = [
     pytest.mark.consul,
     pytest.mark.envoy,
     pytest.mark.timeout(600),
+    pytest.mark.slow,
 ]
 
 LIMIT = 6.0

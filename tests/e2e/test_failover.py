@@ -32,7 +32,12 @@ from tests.lab.mesh import Mesh
 from tests.lab.processes import wait_until
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup, scratch_netns
 
-pytestmark = [pytest.mark.kernel, pytest.mark.consul, pytest.mark.envoy]
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.consul,
+    pytest.mark.envoy,
+    pytest.mark.slow,
+]
 
 KILLS = 12
 
@@ -67,6 +72,7 @@ def test_six_proxies_start_two_on_each_server(mesh: Mesh) -> None:
         assert by_id[name]["preference"][0] == each.server
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_fault_01_kills_with_and_without_a_controller(mesh: Mesh) -> None:
     """A dozen SIGKILLs of servers, every other one with the controller dead too.

@@ -13,7 +13,12 @@ from tests.lab.envoy import EnvoyProcess
 from tests.lab.mesh import Mesh
 from tests.lab.processes import LabError, wait_until
 
-pytestmark = [pytest.mark.kernel, pytest.mark.consul, pytest.mark.envoy]
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.consul,
+    pytest.mark.envoy,
+    pytest.mark.slow,
+]
 
 LOOKED = 7.0
 """Seconds in which the controller looks at the files more than once."""

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ CONNECTIONS = 200
 OLD, NEW = f"v{LAYOUT}", f"v{LAYOUT + 1}"
 BLOCK = 64
 """Bytes a connection sends in a round and must get back."""
+PAUSE_SECONDS = 0.05
+"""Between rounds: other tests may run beside this one."""
 
 
 @dataclass
@@ -95,6 +98,7 @@ def talk(stop: int, ready: int) -> dict[str, Any]:
         try:
             os.read(stop, 1)
         except BlockingIOError:
+            time.sleep(PAUSE_SECONDS)
             continue
         return {"rounds": rounds, "sent": sent, "received": received}
 

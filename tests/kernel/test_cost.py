@@ -24,7 +24,7 @@ from consul_ebpf.kernel.tables import close_tables, make_tables
 from tests.kernel.conftest import VIP, Kernel, rows
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.alone]
 
 BYSTANDER = 1.15
 REDIRECTED = 4.5

@@ -26,7 +26,7 @@ from tests.kernel.scenario import SERVERS, TABLES, VIPS
 from tests.lab.long import sample
 from tests.lab.versions import next_version
 
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(600), pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 

@@ -20,8 +20,10 @@ HTTP_PORT = 8500
 GRPC_PORT = 8502
 GRPC_TLS_PORT = 8503
 HTTPS_PORT = 8501
-BLOCKS = range(10, 60)
-"""Third bytes of 127.0.x.0/24 that labs take; one lab at a time has a block."""
+BLOCKS = range(100, 200)
+"""Third bytes of 127.0.x.0/24 that labs take; one lab at a time has a block.
+
+Other tests have their fixed addresses below."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from tests.lab.scratch import PREFIX, cgroup2_mount, remove_cgroup
+from tests.lab.scratch import PREFIX, cgroup2_mount, mounts, remove_cgroup
 
 _PR_SET_CHILD_SUBREAPER = 36
 _LAB = re.compile(r"consul-ebpf-lab-(\d+)-")
@@ -79,7 +79,7 @@ def _command(pid: str) -> str:
 
 
 def _mounts() -> list[str]:
-    rows = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    rows = [line.split() for line in mounts()]
     return [
         f"mount {row[1]} ({row[2]})"
         for row in rows

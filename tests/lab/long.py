@@ -14,6 +14,7 @@ T = TypeVar("T")
 LONG = os.environ.get("CONSUL_EBPF_LONG") == "1"
 
 SEED = int(os.environ.get("CONSUL_EBPF_SEED") or random.SystemRandom().getrandbits(32))
+os.environ["CONSUL_EBPF_SEED"] = str(SEED)  # pytest's workers draw the same
 
 
 def seconds(usual: float, long: float) -> float:

@@ -107,8 +107,14 @@ class Child:
         self._process.send_signal(number)
 
     def freeze(self) -> None:
-        """SIGSTOP: its sockets still accept, nothing answers."""
+        """SIGSTOP, and wait for it: its sockets still accept, nothing answers."""
         self.signal(signal.SIGSTOP)
+        wait_until(self._is_stopped, "every thread stopped")
+
+    def _is_stopped(self) -> bool:
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/stat")
+        states = [task.read_text().rpartition(")")[2].split()[0] for task in tasks]
+        return not set(states) - set("TtZX")
 
     def thaw(self) -> None:
         """SIGCONT."""

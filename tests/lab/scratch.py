@@ -23,9 +23,14 @@ T = TypeVar("T")
 PREFIX = f"consul-ebpf-lab-{os.getpid()}-"
 
 
+def mounts() -> list[str]:
+    """Return the lines of /proc/self/mounts; a path in there may be any bytes."""
+    return Path("/proc/self/mounts").read_text(errors="backslashreplace").splitlines()
+
+
 def cgroup2_mount() -> Path | None:
     """Return where cgroup v2 is mounted, None if it is not."""
-    for line in Path("/proc/self/mounts").read_text().splitlines():
+    for line in mounts():
         _, where, kind, *_ = line.split()
         if kind == "cgroup2":
             return Path(where)
