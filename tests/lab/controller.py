@@ -30,6 +30,7 @@ class ControllerProcess(Held):
         netns: Netns | None = None,
         args: tuple[str, ...] = (),
         before: tuple[str, ...] = (),
+        env: Mapping[str, str] | None = None,
     ) -> None:
         """Prepare; entering starts it, leaving kills it.
 
@@ -39,11 +40,13 @@ class ControllerProcess(Held):
             netns: where to run.
             args: more arguments for `run`.
             before: a command that becomes the controller's, such as `setpriv`.
+            env: for its first start, as of `start`.
         """
         self._given = config
         self._netns = netns
         self._args = args
         self._before = before
+        self._env = env
 
     def hold(self, stack: ExitStack) -> None:
         """Start it and wait for its ready line."""
@@ -55,7 +58,7 @@ class ControllerProcess(Held):
         }
         self._file = self._directory / "config.toml"
         self.configure(self._config)
-        self.start()
+        self.start(env=self._env)
         stack.callback(self.kill)
 
     @property

@@ -41,6 +41,7 @@ class Mesh(Held):
         *,
         proxies: int = 6,
         config: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         """Prepare.
 
@@ -49,11 +50,13 @@ class Mesh(Held):
             envoy: the binary.
             proxies: how many, `web-1-sidecar-proxy` and so on.
             config: tables of the controller's configuration to put in place of ours.
+            env: of the controller's first start: another version's.
         """
         self.cluster = cluster
         self._envoy = envoy
         self._services = [f"web-{n}" for n in range(1, proxies + 1)]
         self._more = dict(config or {})
+        self._env = env
         self.envoys: dict[str, EnvoyProcess] = {}
 
     def hold(self, stack: ExitStack) -> None:
@@ -63,7 +66,7 @@ class Mesh(Held):
             stack.callback(self._deregister, service)
         self.bpffs = stack.enter_context(scratch_bpffs())
         self.cgroup = stack.enter_context(scratch_cgroup())
-        controller = ControllerProcess(self._configuration())
+        controller = ControllerProcess(self._configuration(), env=self._env)
         self.controller = stack.enter_context(controller)
 
     def _deregister(self, service: str) -> None:

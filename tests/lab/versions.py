@@ -1,16 +1,22 @@
-"""Another version of this program: its source with the tables' layout raised.
+"""Other versions of this program, each in a process of its own.
 
-What an upgrade to it and a downgrade from it meet is real: other code, other rows, in
-a process of its own.
+The next one is this one's source with the tables' layout raised: other code, other
+rows. The one before is taken from git.
 """
 
+import io
+import os
 import re
 import shutil
+import subprocess
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import consul_ebpf
 from consul_ebpf.kernel.program import CONNECT
+
+ROOT = Path(__file__).parents[2]
 
 
 def next_version(directory: Path) -> dict[str, str]:
@@ -30,6 +36,41 @@ def next_version(directory: Path) -> dict[str, str]:
         r"(u32 failures; /\* connects followed .*\n)(?=};\n\n/\* BPF_F)",
         lambda found: f"{found[1]}  u64 more;\n",
     )
+    return _environment(directory)
+
+
+def version_before(directory: Path) -> dict[str, str]:
+    """Write the version before below `directory`; return the environment to run it in.
+
+    It is the commit that CONSUL_EBPF_BEFORE names, else the last one tagged, else the
+    one before this one.
+
+    Raises:
+        LookupError: there is no such commit, or no git.
+    """
+    named = os.environ.get("CONSUL_EBPF_BEFORE")
+    try:
+        commit = named or _git("describe", "--tags", "--abbrev=0", "HEAD~1").decode()
+    except LookupError:
+        commit = "HEAD~1"
+    archive = _git("archive", "--format=tar", commit.strip(), "consul_ebpf", "bpf")
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(directory, filter="data")
+    return _environment(directory)
+
+
+def _git(*arguments: str) -> bytes:
+    # The checkout may be somebody else's than whoever runs the tests.
+    command = ["git", "-c", "safe.directory=*", "-C", ROOT, *arguments]
+    try:
+        return subprocess.run(command, check=True, capture_output=True).stdout
+    except FileNotFoundError as error:
+        raise LookupError("no git") from error
+    except subprocess.CalledProcessError as error:
+        raise LookupError(error.stderr.decode(errors="replace").strip()) from error
+
+
+def _environment(directory: Path) -> dict[str, str]:
     # Not the current directory, which may hold this version.
     return {"PYTHONPATH": str(directory), "PYTHONSAFEPATH": "1"}
 
