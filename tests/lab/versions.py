@@ -61,7 +61,7 @@ def version_before(directory: Path) -> dict[str, str]:
 
 def _git(*arguments: str) -> bytes:
     # The checkout may be somebody else's than whoever runs the tests.
-    command = ["git", "-c", "safe.directory=*", "-C", ROOT, *arguments]
+    command = ["git", "-c", "safe.directory=*", "-C", str(ROOT), *arguments]
     try:
         return subprocess.run(command, check=True, capture_output=True).stdout
     except FileNotFoundError as error:
