@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -15,47 +17,56 @@ from consul_ebpf.views.proxies import ProxyView, proxy_view
 from consul_ebpf.views.snapshot import Snapshot
 from consul_ebpf.views.status import status_of
 
-LIST_SECONDS = 0.25
-"""For which a list of all proxies is used: there may be thousands in it."""
+T = TypeVar("T")
 
 
 class Bodies:
-    """The bodies of answers that are the same for everybody.
+    """The bodies of answers that are the same for everybody, made once of a snapshot.
 
-    To get `status`, `proxies` or `metrics` raises a `ConsulEbpfError` if the kernel
-    cannot be read.
+    All methods raise a `ConsulEbpfError` if the kernel cannot be read.
     """
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self.status = Cached("the status", self._status)
-        self.proxies = Cached(
-            "the list of proxies",
-            self._proxies,
-            LIST_SECONDS,
-            version=lambda: host.outcomes.version,
-        )
-        self.metrics = Cached("the metrics", self._metrics)
+        self._statuses = self._cached("the status", self._status)
+        self._lists = self._cached("the list of proxies", self._proxies)
+        self._scrapes = self._cached("the metrics", self._metrics)
 
     def __repr__(self) -> str:
         return f"<Bodies {self._host!r}>"
 
-    async def _status(self) -> bytes:
+    async def status(self) -> bytes:
         """Return the JSON object that `status --json` prints."""
+        return await self._newest(self._statuses)
+
+    async def proxies(self) -> bytes:
+        """Return a JSON array of all proxies, in the order of their keys."""
+        return await self._newest(self._lists)
+
+    async def metrics(self) -> tuple[bytes, str]:
+        """Return the metrics as text, and its content type."""
+        return await self._newest(self._scrapes)
+
+    def _cached(self, what: str, make: Callable[[], Awaitable[T]]) -> Cached[T]:
+        return Cached(what, make, math.inf, version=lambda: self._host.taken)
+
+    async def _newest(self, bodies: Cached[T]) -> T:
+        await self._host.snapshot()
+        return await bodies.get()
+
+    async def _status(self) -> bytes:
         snapshot = await self._host.snapshot()
         return await asyncio.to_thread(
             lambda: json.dumps(status_of(snapshot).to_json()).encode()
         )
 
     async def _proxies(self) -> bytes:
-        """Return a JSON array of all proxies, in the order of their keys."""
         seen = await _views(self._host, sorted(self._host.proxies.outcomes))
         return await asyncio.to_thread(
             lambda: json.dumps(msgspec.to_builtins(seen)).encode()
         )
 
     async def _metrics(self) -> tuple[bytes, str]:
-        """Return the metrics as text, and its content type."""
         snapshot = await self._host.snapshot()
         there = await self._host.bootstraps(_named(snapshot))
         written = {name: each.written for name, each in there.items()}

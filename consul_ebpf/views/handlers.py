@@ -73,17 +73,17 @@ class Handlers:
 
     async def status(self, _: web.Request) -> web.Response:
         """Answer with what `status --json` prints."""
-        body = await self._bodies.status.get()
+        body = await self._bodies.status()
         return web.Response(body=body, content_type="application/json")
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Answer with the metrics, in Prometheus' text format."""
-        body, content_type = await self._bodies.metrics.get()
+        body, content_type = await self._bodies.metrics()
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def proxies(self, _: web.Request) -> web.Response:
         """Answer with all proxies."""
-        body = await self._bodies.proxies.get()
+        body = await self._bodies.proxies()
         return web.Response(body=body, content_type="application/json")
 
     async def proxy(self, request: web.Request) -> web.Response:

@@ -65,6 +65,8 @@ class Host:
         self._looks = Cached(
             "the kernel's account", self._look, version=lambda: outcomes.version
         )
+        self.taken = 0
+        """How many snapshots were taken."""
         self.connections: Latest[tuple[int, frozenset[Vip]]] = Latest()
         """The version of `outcomes` at the newest look, and the VIPs connected then."""
         self._waiting = 0
@@ -132,6 +134,7 @@ class Host:
         snapshot = await asyncio.to_thread(
             self._gatherer.complete, tables, dict(self._events()), inside
         )
+        self.taken += 1
         rows = snapshot.grpc.tables.vips
         connected = (vip for vip, row in rows.items() if snapshot.is_connected(row))
         self.connections.set((version, frozenset(connected)))

@@ -321,6 +321,19 @@ async def test_status_and_metrics(tmp_path: Path) -> None:
         assert world.looks == 1
 
 
+async def test_what_is_shown_is_no_older_than_the_newest_round(tmp_path: Path) -> None:
+    """Though an answer is used for a second where nothing happened."""
+    async with serving(tmp_path) as world:
+        for connects, served in ((1, WAITS), (2, SERVED)):
+            world.connects = connects
+            world.converged(served)
+            _, shown = await world.ask("GET", "/v1/status")
+            assert [each["connects"] for each in shown["proxies"]] == [connects]
+            _, text = await world.ask("GET", "/metrics")
+            assert f'connects_total{{proxy="127.64.0.1"}} {connects}.0' in text
+        assert world.looks == 2
+
+
 def test_who_may_write() -> None:
     """Root, our own user, and those named."""
     assert writers([]) == {0, os.geteuid()}
