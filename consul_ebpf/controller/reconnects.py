@@ -5,14 +5,20 @@ Seen by looking at the kernel's counters every other second.
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.timing import count
 from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.controller.tables import Tables
 from consul_ebpf.model.errors import KernelError
-from consul_ebpf.model.values import KernelState, Vip
+from consul_ebpf.model.values import (
+    KernelState,
+    PlacedProxy,
+    Table,
+    Vip,
+    VipCounters,
+)
 
 LOOK_SECONDS = 2.0
 """Between looks; more where there are many proxies."""
@@ -39,50 +45,62 @@ class Reconnects:
 
     async def run(self) -> None:
         """Look, until cancelled."""
+        pause = LOOK_SECONDS
         while True:
-            done = self._outcome.value
-            placed = done.placed if done else ()
-            await asyncio.sleep(max(LOOK_SECONDS, len(placed) / LOOKED_AT_PER_SECOND))
-            names = {each.vip: each.proxy.name for each in placed}
+            await asyncio.sleep(pause)
             with contextlib.suppress(KernelError):  # the upkeep says so
-                again = frozenset(self._moves.see(await self._tables.read(), names))
-                before = self._reconnected.value or {}
-                self._reconnected.set(
-                    {
-                        each.proxy.key: times + (each.vip in again)
-                        for each in placed
-                        if (times := before.get(each.proxy.key, 0)) or each.vip in again
-                    }
-                )
+                again = self._moves.see(await self._tables.read())
+                done = self._outcome.value
+                if again and done is not None:
+                    self._note(again, done.placed)
+            pause = max(LOOK_SECONDS, len(self._moves) / LOOKED_AT_PER_SECOND)
+
+    def _note(self, again: Mapping[Vip, str], placed: Iterable[PlacedProxy]) -> None:
+        proxies = {each.vip: each.proxy for each in placed}
+        for vip, left in again.items():
+            if left:
+                count("moved", proxies[vip].name if vip in proxies else str(vip))
+                count("moved_from", left)
+        before = self._reconnected.value or {}
+        times = {
+            proxy.key: before.get(proxy.key, 0) + (vip in again)
+            for vip, proxy in proxies.items()
+        }
+        self._reconnected.set({key: often for key, often in times.items() if often})
 
 
 class Moves:
     """Compares each look with the last."""
 
     def __init__(self) -> None:
-        self._last: dict[Vip, tuple[int, str]] = {}
+        self._last = KernelState(Table(), {}, {})
 
     def __repr__(self) -> str:
-        return f"<Moves {len(self._last)} VIPs>"
+        return f"<Moves {len(self)} VIPs>"
 
-    def see(self, state: KernelState, ids: Mapping[Vip, str]) -> tuple[Vip, ...]:
-        """Count the moves since the last look; return the VIPs that connected anew.
+    def __len__(self) -> int:
+        """How many VIPs were there at the last look."""
+        return len(self._last.vips)
 
-        `ids` are the proxies', by VIP.
+    def see(self, state: KernelState) -> dict[Vip, str]:
+        """Return the VIPs that connected anew since the last look.
+
+        With each the server that it went to another one from; empty: it did not.
         """
-        now, again = {}, []
-        for vip, counters in state.vips.items():
-            row = state.table.servers.get(
-                -1 if counters.current is None else counters.current
-            )
-            where = row.server.endpoint if row else ""
-            now[vip] = counters.connects, where
-            connects, before = self._last.get(vip, (counters.connects, where))
-            if counters.connects <= connects:
-                continue
-            again.append(vip)
-            if before and where != before:
-                count("moved", ids.get(vip, str(vip)))
-                count("moved_from", before)
-        self._last = now
-        return tuple(again)
+        last, self._last = self._last, state
+        if state.vips is last.vips:
+            return {}
+        again = {}
+        for vip, now in state.vips.items():
+            before = last.vips.get(vip, now)
+            if now.connects > before.connects:
+                left = _server(last, before)
+                again[vip] = "" if left == _server(state, now) else left
+        return again
+
+
+def _server(state: KernelState, counters: VipCounters) -> str:
+    """Return where a VIP's newest connect went; empty: it is not known any more."""
+    slot = counters.current
+    row = None if slot is None else state.table.servers.get(slot)
+    return row.server.endpoint if row else ""

@@ -14,7 +14,7 @@ from consul_ebpf.kernel.install import install
 from consul_ebpf.kernel.installed import Installed
 from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.program import CONNECT, DNS, Program
-from consul_ebpf.kernel.tables import read_tables, slot_key
+from consul_ebpf.kernel.tables import Rows, decode_rows, rows_of, slot_key
 from consul_ebpf.kernel.watchdog import mend
 from consul_ebpf.model.errors import KernelError, TableFullError
 from consul_ebpf.model.seams import Applied
@@ -46,6 +46,8 @@ class BccMapBackend:
         self._vips = installed.tables["vips"]
         self._askers = askers
         self._have: Table | None = None
+        self._read: tuple[Rows, KernelState] | None = None
+        """What was read last, and what that means."""
 
     def __repr__(self) -> str:
         return f"<BccMapBackend {self._pins.current} capacity={self.capacity}>"
@@ -209,7 +211,11 @@ class BccMapBackend:
     def read(self) -> KernelState:
         """Read tables and counters from the kernel."""
         with boundary(KernelError, "reading the tables failed"):
-            return read_tables(self._installed.tables)
+            rows = rows_of(self._installed.tables)
+        known = self._read
+        if known is None or known[0] != rows:  # decoding is most of the work
+            known = self._read = rows, decode_rows(rows, self.capacity)
+        return known[1]
 
     def stay(self, vips: Iterable[Vip]) -> None:
         """Let the next connects go where the last went; see `MapBackend.stay`."""

@@ -96,6 +96,34 @@ class Map:
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield all entries; ones written meanwhile may or may not be among them."""
+        entries = self._batches()
+        yield from self._walk() if entries is None else entries
+
+    def _batches(self) -> list[tuple[bytes, bytes]] | None:
+        """Read all entries in as few calls as possible; None if that cannot be."""
+        size = min(self.info.max_entries, _BATCH)
+        key, value = self.info.key_size, self.info.value_size
+        keys = ctypes.create_string_buffer(size * key)
+        values = ctypes.create_string_buffer(size * value)
+        at = ctypes.create_string_buffer(max(key, 8))
+        entries: list[tuple[bytes, bytes]] = []
+        start = None
+        while True:
+            count = ctypes.c_uint32(size)
+            result = lib().bpf_map_lookup_batch(
+                self.fd, start, at, keys, values, ctypes.byref(count), None
+            )
+            done = result < 0 and ctypes.get_errno() == errno.ENOENT
+            if result < 0 and not done:
+                return None
+            found = _pieces(keys, key, count.value), _pieces(values, value, count.value)
+            entries += zip(*found, strict=True)
+            if done:
+                return entries
+            start = at
+
+    def _walk(self) -> Iterator[tuple[bytes, bytes]]:
+        """Read all entries one by one: a kernel without batches, or a kind of map."""
         key: bytes | None = None
         buffer = ctypes.create_string_buffer(self.info.key_size)
         seen: set[bytes] = set()
@@ -107,3 +135,11 @@ class Map:
             value = self.lookup(key)
             if value is not None:
                 yield key, value
+
+
+def _pieces(
+    buffer: "ctypes.Array[ctypes.c_char]", size: int, count: int
+) -> list[bytes]:
+    """Return the first `count` pieces of a buffer, of `size` bytes each."""
+    used = memoryview(buffer).cast("B")[: size * count].tobytes()
+    return [used[start : start + size] for start in range(0, len(used), size)]

@@ -147,19 +147,33 @@ def slot_key(slot: int) -> bytes:
     return slot.to_bytes(4, sys.byteorder)
 
 
+def slot_of(key: bytes) -> int:
+    """Decode a key of the `servers` table."""
+    return int.from_bytes(key, sys.byteorder)
+
+
+def rows_of(tables: Mapping[str, Map]) -> Rows:
+    """Read all rows of `CONNECT`'s opened tables; raises OSError."""
+    return {name: dict(tables[name].items()) for name in ("servers", "vips")}
+
+
 def read_tables(tables: Mapping[str, Map]) -> KernelState:
     """Read `CONNECT`'s opened tables, of whatever layout; raises OSError."""
+    return decode_rows(rows_of(tables), tables["vips"].info.max_entries)
+
+
+def decode_rows(found: Rows, capacity: int) -> KernelState:
+    """Decode the rows of `CONNECT`'s tables."""
     rows, counts = {}, {}
-    for slot in range(codec.SLOTS):
-        data = tables["servers"].lookup(slot_key(slot)) or codec.EMPTY_SERVER
-        data = codec.fit(data, codec.SERVER.size)
+    for key, row in found["servers"].items():
+        slot, data = slot_of(key), codec.fit(row, codec.SERVER.size)
         entry = codec.decode_server(slot, data)
         if entry is not None:
             rows[slot] = entry
             counts[slot] = codec.decode_counters(data)
     entries = [
         (codec.decode_key(key), codec.fit(row, codec.VIP.size))
-        for key, row in tables["vips"].items()
+        for key, row in found["vips"].items()
     ]
     bindings = {vip: codec.decode_binding(row) for vip, row in entries}
     return KernelState(
@@ -170,5 +184,5 @@ def read_tables(tables: Mapping[str, Map]) -> KernelState:
         ),
         servers=counts,
         vips={vip: codec.decode_vip_counters(row) for vip, row in entries},
-        capacity=tables["vips"].info.max_entries,
+        capacity=capacity,
     )

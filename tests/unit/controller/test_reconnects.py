@@ -29,7 +29,6 @@ ROWS = {
     slot: SlottedServer(slot, Server.at(f"10.9.9.{slot}", 8502), ServerState.READY)
     for slot in (0, 1)
 }
-IDS = {VIP: "reconnecting"}
 
 
 def test_the_first_look_only_remembers() -> None:
@@ -37,27 +36,23 @@ def test_the_first_look_only_remembers() -> None:
     backend = MemoryMapBackend(table=Table(ROWS, {VIP: (0, 1)}))
     backend.connect(VIP, 1)
     moves = Moves()
-    assert moves.see(backend.read(), IDS) == ()
-    assert moves.see(backend.read(), IDS) == ()
+    assert moves.see(backend.read()) == {}
+    assert moves.see(backend.read()) == {}
 
 
-def test_a_new_connect_is_seen_once_and_a_move_counted() -> None:
-    """To the same server it is no move."""
+def test_a_new_connect_is_seen_once_with_the_server_it_left() -> None:
+    """One to the same server leaves none, nor does the first one."""
     backend = MemoryMapBackend(table=Table(ROWS, {VIP: (0, 1), OTHER: (1,)}))
     backend.connect(VIP, 1)
     moves = Moves()
-    moves.see(backend.read(), IDS)
+    moves.see(backend.read())
     backend.stay([VIP])
     backend.connect(VIP, 2)
-    assert moves.see(backend.read(), IDS) == (VIP,)
-    assert counts("moved").get("reconnecting", 0) == 0
+    assert moves.see(backend.read()) == {VIP: ""}
     backend.connect(VIP, 3)
     backend.connect(OTHER, 4)
-    assert set(moves.see(backend.read(), IDS)) == {VIP, OTHER}
-    assert counts("moved")["reconnecting"] == 1
-    assert counts("moved_from")["10.9.9.0:8502"] == 1
-    assert str(OTHER) not in counts("moved")  # its first connect
-    assert moves.see(backend.read(), IDS) == ()
+    assert moves.see(backend.read()) == {VIP: "10.9.9.0:8502", OTHER: ""}
+    assert moves.see(backend.read()) == {}
 
 
 def test_a_vip_that_is_given_again_begins_anew() -> None:
@@ -65,12 +60,12 @@ def test_a_vip_that_is_given_again_begins_anew() -> None:
     backend = MemoryMapBackend(table=Table(ROWS, {VIP: (0, 1)}))
     moves = Moves()
     backend.connect(VIP, 1)
-    moves.see(backend.read(), IDS)
+    moves.see(backend.read())
     backend.apply(Table(ROWS, {}))
-    moves.see(backend.read(), IDS)
+    moves.see(backend.read())
     backend.apply(Table(ROWS, {VIP: (1, 0)}))
     backend.connect(VIP, 2)
-    assert moves.see(backend.read(), IDS) == ()
+    assert moves.see(backend.read()) == {}
 
 
 @pytest.mark.looptime(start=0)
@@ -94,7 +89,11 @@ async def test_each_reconnect_is_counted_by_the_proxys_key() -> None:
     backend.connect(OTHER, 4)
     await asyncio.sleep(3)
     assert cells.reconnected.value == {"one": 3, "other": 1}
+    assert counts("moved")["id-of-one"] == 2
+    assert "id-of-other" not in counts("moved")  # its first connect
+    assert counts("moved_from")["10.9.9.0:8502"] == 1
     cells.outcome.set(Converged(2, 1, 0, outcomes={"other": served["other"]}))
-    await asyncio.sleep(5)
-    assert cells.reconnected.value == {"other": 1}
+    backend.connect(OTHER, 5)
+    await asyncio.sleep(6)
+    assert cells.reconnected.value == {"other": 2}
     task.cancel()
