@@ -1,9 +1,15 @@
 """How often each event happened, on disk: `status` needs no controller to show it."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
+from consul_ebpf.base.events import EventCounter
 from consul_ebpf.base.state_file import JsonFile
+from consul_ebpf.base.threads import finish
+
+SAVE_SECONDS = 2.0
+"""From one look whether the counts are others to the next."""
 
 EVENTS_FILE = "events.json"
 """In the bootstraps' directory."""
@@ -25,6 +31,12 @@ class EventCounts:
             return self._file.read() or {}
         except (ValueError, RecursionError):
             return {}
+
+    async def follow(self, counter: EventCounter) -> None:
+        """Write the counts as they change, until cancelled."""
+        while True:
+            await asyncio.sleep(SAVE_SECONDS)
+            await finish(lambda: self.save(counter.counts))
 
     def save(self, counts: Mapping[str, int]) -> None:
         """Write the counts if they changed; a standing failure is logged once."""

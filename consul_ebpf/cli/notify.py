@@ -1,45 +1,70 @@
 """systemd's protocol: datagrams to $NOTIFY_SOCKET, for readiness and the watchdog."""
 
+import asyncio
 import os
 import socket
 from collections.abc import Mapping
 
+from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.lines import one_line
+from consul_ebpf.controller.outcomes import Converged
 
-STATUS = 1000
-"""Characters of a status at most: systemd keeps one line, and people read it."""
+STATUS_CHARACTERS = 1000
+"""At most: systemd keeps one line, and people read it."""
 
 
 class Notifier:
-    """Tells systemd how we are; without a socket, or with a deaf one, nobody."""
+    """Tells systemd how we are; without a socket, or with a deaf one, nobody.
 
-    def __init__(self, env: Mapping[str, str]) -> None:
-        """Read $NOTIFY_SOCKET, $WATCHDOG_USEC and $WATCHDOG_PID."""
+    Args:
+        env: where $NOTIFY_SOCKET, $WATCHDOG_USEC and $WATCHDOG_PID are. The watchdog is
+            pinged every other second, so $WATCHDOG_USEC should be six seconds or more.
+        outcome: its first value makes us ready; each is a line of `systemctl status`.
+        alive: each value pings the watchdog.
+    """
+
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        outcome: Latest[Converged],
+        alive: Latest[int],
+    ) -> None:
         self._address = env.get("NOTIFY_SOCKET", "")
         if self._address.startswith("@"):  # Linux's abstract namespace
             self._address = "\0" + self._address[1:]
         whose = env.get("WATCHDOG_PID", "") or str(os.getpid())
         self._watched = bool(env.get("WATCHDOG_USEC")) and whose == str(os.getpid())
+        self._outcome = outcome
+        self._alive = alive
 
-    def ready(self) -> None:
-        """Say that we serve what is known."""
+    def __repr__(self) -> str:
+        return f"<Notifier {self._address!r}>"
+
+    async def run(self) -> None:
+        """Tell it until cancelled, and then that this is the end."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._tell_status())
+                if self._watched:
+                    tasks.create_task(self._ping_watchdog())
+        except asyncio.CancelledError:
+            self._send("STOPPING=1")
+            raise
+
+    async def _tell_status(self) -> None:
+        await self._outcome.changed_since(0, None)
         self._send("READY=1")
+        async for done in self._outcome.changes():
+            missing = f"; missing: {'; '.join(done.missing)}" if done.missing else ""
+            status = (
+                f"{done.servers} servers ready, {done.proxies} proxies,"
+                f" {done.refused} refused{missing}"
+            )
+            # One line: whatever is in it, it is no other message.
+            self._send(f"STATUS={one_line(status, STATUS_CHARACTERS)}")
 
-    def stopping(self) -> None:
-        """Say that this is the end."""
-        self._send("STOPPING=1")
-
-    def status(self, text: str) -> None:
-        """Give `systemctl status` a line; whatever is in it, it is no other message."""
-        self._send(f"STATUS={one_line(text, STATUS)}")
-
-    def alive(self) -> None:
-        """Ping the watchdog, if there is one.
-
-        Called every other second by work that is done, so a controller that is stuck
-        stops pinging; $WATCHDOG_USEC should be six seconds or more.
-        """
-        if self._watched:
+    async def _ping_watchdog(self) -> None:
+        async for _ in self._alive.changes():
             self._send("WATCHDOG=1")
 
     def _send(self, state: str) -> None:

@@ -5,31 +5,29 @@ import contextlib
 import logging
 import os
 import signal
+from pathlib import Path
 
 import click
 
 from consul_ebpf.base.events import EventCounter, event
+from consul_ebpf.base.latest import Latest
 from consul_ebpf.cli import logs
-from consul_ebpf.cli.endpoint import Endpoint
-from consul_ebpf.cli.limits import InotifyLimit
 from consul_ebpf.cli.notify import Notifier
 from consul_ebpf.cli.options import configured, consul_dataplanes
 from consul_ebpf.cli.output import say
 from consul_ebpf.config.schema import Config
 from consul_ebpf.controller.outcomes import Converged
+from consul_ebpf.controller.runner import Work
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.kernel import capabilities, privileges
 from consul_ebpf.kernel.backend import BccMapBackend
 from consul_ebpf.kernel.closed_files import ClosedFiles
+from consul_ebpf.kernel.inotify import InotifyLimit
 from consul_ebpf.model.http_address import HttpAddress
 from consul_ebpf.wiring.consul import Parts
-from consul_ebpf.wiring.files import bootstrap_files, event_counts
-from consul_ebpf.wiring.host import (
-    build_runner,
-    open_backend,
-    open_namespaces,
-    registered_workloads,
-)
+from consul_ebpf.wiring.endpoint import Endpoint
+from consul_ebpf.wiring.files import bootstrap_files, event_counts, instances_per_envoy
+from consul_ebpf.wiring.host import build_runner, open_backend, open_namespaces
 
 logger = logging.getLogger(__name__)
 
@@ -65,76 +63,55 @@ async def _serve(
 async def _open_and_run(
     config: Config, counter: EventCounter, *, detach_on_exit: bool
 ) -> None:
+    """Open everything, the kernel last, and run until cancelled."""
     files = bootstrap_files(config)  # refuses an unknown owner before the kernel does
     privileges.check_owner(files.owner, os.geteuid(), capabilities.effective())
     _check_tls(config)
     with contextlib.ExitStack() as stack:
         endpoint = None
         if config.api.enabled:
-            endpoint = Endpoint(config)
-            stack.callback(endpoint.close)
-        await _attach_and_run(
-            config, counter, files, endpoint, detach_on_exit=detach_on_exit
-        )
-
-
-async def _attach_and_run(
-    config: Config,
-    counter: EventCounter,
-    files: BootstrapFiles,
-    endpoint: Endpoint | None,
-    *,
-    detach_on_exit: bool,
-) -> None:
-    # Here and now, before there is another thread: capabilities are a thread's own. A
-    # signal meanwhile cancels at the next await, so a start is carried through.
-    opened = open_backend(config)
-    try:
+            endpoint = stack.enter_context(contextlib.closing(Endpoint(config)))
+        # Here and now, before there is another thread: capabilities are a thread's own.
+        # A signal meanwhile cancels at the next await, so a start is carried through.
+        opened = stack.enter_context(open_backend(config))
         namespaces = open_namespaces(config)
-    except BaseException:
-        opened.close()
-        raise
-    notifier = Notifier(os.environ)
-    counts = event_counts(config)
-
-    saving: asyncio.Future[None] | None = None
-
-    def upkeep() -> None:
-        nonlocal saving
-        notifier.alive()
-        if saving is None or saving.done():  # a disk that hangs delays no ping
-            loop = asyncio.get_running_loop()
-            saving = loop.run_in_executor(None, counts.save, counter.counts)
-
-    limit = InotifyLimit(config)
-    try:
+        if detach_on_exit:
+            stack.callback(opened.detach)
+        stack.callback(namespaces.close)
+        counts = event_counts(config)
+        stack.callback(lambda: counts.save(counter.counts))
+        limit = InotifyLimit(instances_per_envoy(config))
         limit.make_room(len(config.proxies))
         _give_up_privileges(config, files, opened)
         await asyncio.sleep(0)
-        registered = registered_workloads(config) if endpoint is not None else None
         runner = build_runner(
             config,
             opened,
             namespaces,
-            registered,
+            endpoint.registered if endpoint else None,
             files=files,
             reader=ClosedFiles(namespaces.helper),
         )
-        ready = _Ready(opened, notifier, limit)
-        if endpoint is None or registered is None:
-            await runner.run(ready, upkeep)
-        else:
-            await endpoint.run_with(
-                runner, registered, namespaces, counter, (ready, upkeep)
-            )
-    finally:
-        notifier.stopping()
-        counts.save(counter.counts)
-        namespaces.close()
-        if detach_on_exit:
-            opened.detach()
-        else:
-            opened.close()
+        cells = runner.cells
+        parts: dict[str, Work] = {
+            "the ready line": lambda: _say_ready(cells.outcome, opened.cgroup),
+            "systemd": Notifier(os.environ, cells.outcome, cells.alive).run,
+            "inotify": lambda: limit.follow(cells.proxies),
+            "event counts": lambda: counts.follow(counter),
+        }
+        if endpoint is not None:
+            parts["the local endpoint"] = endpoint.serving(runner, namespaces, counter)
+        await runner.run(parts=parts)
+
+
+async def _say_ready(outcome: Latest[Converged], cgroup: Path) -> None:
+    """Print, once, that what is known is served."""
+    async for done in outcome.changes():
+        say(
+            f"ready: {done.servers} servers, {done.proxies} proxies"
+            f" ({done.refused} refused), attached at {cgroup}, pid {os.getpid()}"
+        )
+        return
 
 
 def _check_tls(config: Config) -> None:
@@ -181,31 +158,3 @@ def _give_up_privileges(
             {name: why for name, why in helpers.items() if name in have},
         ),
     )
-
-
-class _Ready:
-    """Says so when we serve what is known; then keeps systemd's status."""
-
-    def __init__(
-        self, opened: BccMapBackend, notifier: Notifier, limit: InotifyLimit
-    ) -> None:
-        self._opened = opened
-        self._limit = limit
-        self._notifier = notifier
-        self._said = False
-
-    def __call__(self, done: Converged) -> None:
-        self._limit.make_room(done.proxies)
-        if not self._said:
-            self._said = True
-            self._notifier.ready()  # before anything that may fail
-            say(
-                f"ready: {done.servers} servers, {done.proxies} proxies"
-                f" ({done.refused} refused), attached at {self._opened.cgroup},"
-                f" pid {os.getpid()}"
-            )
-        missing = f"; missing: {'; '.join(done.missing)}" if done.missing else ""
-        self._notifier.status(
-            f"{done.servers} servers ready, {done.proxies} proxies,"
-            f" {done.refused} refused{missing}"
-        )

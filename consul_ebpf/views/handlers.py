@@ -68,7 +68,7 @@ class Handlers:
 
     async def health(self, _: web.Request) -> web.Response:
         """Answer whether a first table is programmed."""
-        ready = self._host.outcomes.value is not None
+        ready = self._host.outcome.value is not None
         return web.json_response({"status": "ok", "ready": ready})
 
     async def status(self, _: web.Request) -> web.Response:
@@ -118,7 +118,7 @@ class Handlers:
         host = self._host
         # A round's outcome is told; a connection must be looked for.
         follow = wait is Condition.CONNECTED
-        changed = host.connections if follow else host.outcomes
+        changed = host.connections if follow else host.outcome
         with host.followed() if follow else contextlib.nullcontext():
             while True:
                 version = changed.version

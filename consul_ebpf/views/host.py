@@ -10,7 +10,7 @@ from pathlib import Path
 from consul_ebpf.base import timing
 from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.version import installed_version
-from consul_ebpf.controller.outcomes import Outcome
+from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.model.values import KernelState, Proxy, Vip
 from consul_ebpf.views.cache import Cached
 from consul_ebpf.views.gatherer import Gatherer
@@ -39,7 +39,7 @@ class Host:
     Args:
         gatherer: takes it.
         tables: functions that read the kernel's tables, by the service's name.
-        outcomes: what the newest round came to, by proxy key.
+        outcome: what the newest round came to.
         bootstrap_path: returns where a proxy's bootstrap is.
         events: returns what this controller met, by the events' names.
         tokens: returns when the logins' tokens were made, Unix time, by proxy key.
@@ -49,13 +49,13 @@ class Host:
         self,
         gatherer: Gatherer,
         tables: Mapping[str, Callable[[], Awaitable[KernelState]]],
-        outcomes: Latest[Mapping[str, Outcome]],
+        outcome: Latest[Converged],
         bootstrap_path: Callable[[Proxy], Path],
         *,
         events: Callable[[], Mapping[str, int]] = dict,
         tokens: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        self.outcomes = outcomes
+        self.outcome = outcome
         self._gatherer = gatherer
         self._tables = tables
         self._bootstrap_path = bootstrap_path
@@ -63,12 +63,12 @@ class Host:
         self._tokens = tokens
         self._known = KnownProxies({})
         self._looks = Cached(
-            "the kernel's account", self._look, version=lambda: outcomes.version
+            "the kernel's account", self._look, version=lambda: outcome.version
         )
         self.taken = 0
         """How many snapshots were taken."""
         self.connections: Latest[tuple[int, frozenset[Vip]]] = Latest()
-        """The version of `outcomes` at the newest look, and the VIPs connected then."""
+        """The version of `outcome` at the newest look, and the VIPs connected then."""
         self._waiting = 0
         self._following: asyncio.Task[None] | None = None
 
@@ -78,9 +78,9 @@ class Host:
     @property
     def proxies(self) -> KnownProxies:
         """What the newest round came to."""
-        newest = self.outcomes.value
-        if newest is not None and newest is not self._known.outcomes:
-            self._known = KnownProxies(newest)
+        newest = self.outcome.value
+        if newest is not None and newest.outcomes is not self._known.outcomes:
+            self._known = KnownProxies(newest.outcomes)
         return self._known
 
     async def snapshot(self) -> Snapshot:
@@ -113,14 +113,14 @@ class Host:
     async def _follow(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            version, begun = self.outcomes.version, loop.time()
+            version, begun = self.outcome.version, loop.time()
             with contextlib.suppress(Exception):  # whoever waits gets it by `snapshot`
                 await self._looks.get(seconds=0.0)
             pause = max(LOOK_SECONDS, PAUSE_FACTOR * (loop.time() - begun))
-            await self.outcomes.changed_since(version, pause)
+            await self.outcome.changed_since(version, pause)
 
     async def _look(self) -> Snapshot:
-        version = self.outcomes.version
+        version = self.outcome.version
         inside = Inside(
             self.proxies,
             version=installed_version() or "unknown",

@@ -74,6 +74,13 @@ def renderer(config: Config) -> BootstrapRenderer:
     )
 
 
+def instances_per_envoy(config: Config) -> int:
+    """Return how many inotify instances one Envoy takes: one for each file of TLS."""
+    tls = config.consul.tls
+    verifies = bool(tls.ca_certs) and not tls.insecure_skip_verify
+    return 0 if tls.disabled else verifies + bool(tls.cert)
+
+
 def known_servers(config: Config) -> KnownServers:
     """Make the file of the last known servers, tied to the configured cluster."""
     consul = config.consul

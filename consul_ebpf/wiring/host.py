@@ -21,7 +21,6 @@ from consul_ebpf.proxies.sources.admins import AdminMemory, AdminWorkloads
 from consul_ebpf.proxies.sources.catalog import CatalogNodes
 from consul_ebpf.proxies.sources.directory import DirectoryWorkloads
 from consul_ebpf.proxies.sources.merged import MergedWorkloads
-from consul_ebpf.proxies.sources.registered import RegisteredWorkloads
 from consul_ebpf.proxies.sources.static import StaticWorkloads
 from consul_ebpf.wiring.consul import Parts
 from consul_ebpf.wiring.files import (
@@ -161,11 +160,4 @@ def workload_source(
         AdminMemory(Path(config.bootstrap.directory), writes=directory is not None),
         parse_endpoint(config.envoy.admin),
         {name: parse_endpoint(text) for name, text in config.workloads.admins.items()},
-    )
-
-
-def registered_workloads(config: Config) -> RegisteredWorkloads:
-    """Make the proxies that the local endpoint is told of."""
-    return RegisteredWorkloads(
-        Path(config.bootstrap.directory), config.consul.credentials
     )

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from consul_ebpf.base.tls import TlsMaterial
-from consul_ebpf.cli.limits import instances
 from consul_ebpf.config.schema import Config, Consul, Tls
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.envoy.tls import XdsTls
 from consul_ebpf.model.values import PlacedProxy, Proxy, Vip
+from consul_ebpf.wiring.files import instances_per_envoy
 from tests.lab.certificates import Authority
 from tests.lab.consul import GRPC_TLS_PORT, ConsulCluster, ServerTls
 from tests.lab.envoy import EnvoyProcess
@@ -48,7 +48,7 @@ def test_fault_112_twelve_envoys_where_there_is_room_for_sixteen_instances(
         )
         material = TlsMaterial(authority.pem, ours.cert, ours.key)
         config = Tls(ca_certs="ca.pem", cert="cert.pem", key="key.pem")
-    each = instances(Config(consul=Consul(tls=config)))
+    each = instances_per_envoy(Config(consul=Consul(tls=config)))
     renderer = EnvoyBootstrap(tls=xds, token_file=files.token_path)
     with ExitStack() as stack:
         cluster = ConsulCluster(consul_bin, size=1, acl=True, tls=tls)

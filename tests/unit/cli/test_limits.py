@@ -5,19 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf.cli.limits import InotifyLimit, in_words, instances
 from consul_ebpf.config.schema import Config, Consul, Tls
-from consul_ebpf.kernel.inotify import Room
+from consul_ebpf.kernel.inotify import InotifyLimit, Room
+from consul_ebpf.wiring.files import instances_per_envoy
 
 READ_ONLY = Path("/proc/sys/kernel/cap_last_cap")
 """A small number of the kernel's that nobody may change."""
 
 CA = Tls(ca_certs="/ca.pem")
 BOTH = Tls(ca_certs="/ca.pem", cert="/cert.pem", key="/key.pem")
-
-
-def configured(tls: Tls) -> Config:
-    return Config(consul=Consul(tls=tls))
 
 
 @pytest.mark.parametrize(
@@ -32,14 +28,14 @@ def configured(tls: Tls) -> Config:
 )
 def test_what_an_envoy_takes(tls: Tls, each: int) -> None:
     """One for each file of TLS that it watches, and none for its token."""
-    assert each == instances(configured(tls))
+    assert each == instances_per_envoy(Config(consul=Consul(tls=tls)))
 
 
 def test_fault_112_the_limit_is_raised_before_it_bites(tmp_path: Path) -> None:
     """As proxies come, and never lowered."""
     path = tmp_path / "limit"
     path.write_text("128\n")
-    limit = InotifyLimit(configured(CA), path)
+    limit = InotifyLimit(1, path)
     for proxies, expected in ((50, 128), (100, 264), (10, 264), (5000, 10064)):
         limit.make_room(proxies)
         assert int(path.read_text()) == expected
@@ -50,7 +46,7 @@ def test_fault_112_a_limit_that_may_not_be_raised_is_said(
 ) -> None:
     """Once, by the sysctl's name and what to do, and again for twice as many."""
     number = int(READ_ONLY.read_text())
-    limit = InotifyLimit(configured(CA), READ_ONLY)
+    limit = InotifyLimit(1, READ_ONLY)
     with caplog.at_level(logging.WARNING):
         for proxies in (70, 71, 90, 300):
             limit.make_room(proxies)
@@ -65,4 +61,4 @@ def test_fault_112_a_limit_that_may_not_be_raised_is_said(
 @pytest.mark.parametrize("proxies", [1, 1000])
 def test_in_words(proxies: int) -> None:
     """One line, whichever way it stands."""
-    assert in_words(Room(128, proxies, 1)).isprintable()
+    assert str(Room(128, proxies, 1)).isprintable()

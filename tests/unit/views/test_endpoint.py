@@ -15,7 +15,7 @@ import pytest
 
 from consul_ebpf import PlacedProxy, Proxy, Server, ServerState, Vip
 from consul_ebpf.base.latest import Latest
-from consul_ebpf.controller.outcomes import Outcome, Refused, Served, Trouble
+from consul_ebpf.controller.outcomes import Converged, Outcome, Refused, Served, Trouble
 from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.values import (
     KernelState,
@@ -53,10 +53,10 @@ class World:
         self.connects = 0
         self.cookies: frozenset[int] = frozenset()
         self.looks = 0
-        self.outcomes: Latest[Mapping[str, Outcome]] = Latest()
+        self.outcome: Latest[Converged] = Latest()
         nothing = directory / "bpf"  # so no program is attached
         gatherer = Gatherer(nothing, directory, lambda _: self.cookies)
-        self.host = Host(gatherer, {"grpc": self.read}, self.outcomes, self.bootstrap)
+        self.host = Host(gatherer, {"grpc": self.read}, self.outcome, self.bootstrap)
         self.registered = RegisteredWorkloads(directory)
         self.handlers = Handlers(self.host, self.registered, uids)
 
@@ -75,7 +75,10 @@ class World:
         all_ = [each if isinstance(each, Served) else Served(each) for each in served]
         outcomes = {each.placed.proxy.id: each for each in all_}
         refused = {each: Refused(Trouble(why)) for each, why in refusals.items()}
-        self.outcomes.set({**outcomes, **refused})
+        self.set_outcomes({**outcomes, **refused})
+
+    def set_outcomes(self, outcomes: Mapping[str, Outcome]) -> None:
+        self.outcome.set(Converged(1, len(outcomes), 0, outcomes=outcomes))
 
     async def ask(
         self, method: str, path: str, body: Any = None, **headers: str
@@ -273,7 +276,7 @@ async def test_fault_86_only_the_catalogs_id_may_be_registered(tmp_path: Path) -
         world.converged(replace(WEB, proxy=of))
         assert (await world.ask("PUT", "/v1/proxies/db", b"{}"))[0] == 409
         waits = Refused(Trouble("no VIP is free"), owner="configuration")
-        world.outcomes.set({"api": waits})
+        world.set_outcomes({"api": waits})
         assert (await world.ask("PUT", "/v1/proxies/api", b"{}"))[0] == 409
 
 
@@ -367,12 +370,12 @@ async def test_a_proxy_is_asked_for_by_its_key_or_its_id(tmp_path: Path) -> None
     async with serving(tmp_path) as world:
         for proxy, name in ((late, "pod-1"), (replace(late, id="db"), "db")):
             served = Served(PlacedProxy(proxy, WEB.vip))
-            world.outcomes.set({"pod-1": served})
+            world.set_outcomes({"pod-1": served})
             for asked in {"pod-1", name}:
                 status, answer = await world.ask("GET", f"/v1/proxies/{asked}")
                 assert (status, answer["id"]) == (200, name)
             _, (answer,) = await world.ask("GET", "/v1/proxies")
             assert answer["id"] == name
         refused = Refused(Trouble("no"), name="db")
-        world.outcomes.set({"pod-1": refused})
+        world.set_outcomes({"pod-1": refused})
         assert (await world.ask("GET", "/v1/proxies/db"))[1]["refused"] == "no"

@@ -1,0 +1,72 @@
+"""The local endpoint, of its sockets and of the running parts that it tells about."""
+
+import logging
+import resource
+from pathlib import Path
+
+from consul_ebpf.base.events import EventCounter
+from consul_ebpf.config.schema import Config
+from consul_ebpf.controller.runner import Runner, Work
+from consul_ebpf.kernel.sockets import established_here
+from consul_ebpf.model.addresses import parse_endpoint
+from consul_ebpf.model.seams import Namespaces
+from consul_ebpf.model.values import GRPC
+from consul_ebpf.proxies.sources.registered import RegisteredWorkloads
+from consul_ebpf.views.endpoint import serve
+from consul_ebpf.views.handlers import Handlers
+from consul_ebpf.views.host import Host
+from consul_ebpf.views.listeners import Listeners
+from consul_ebpf.views.peers import writers
+from consul_ebpf.views.room import Limits, Room
+from consul_ebpf.views.sockets import EstablishedSockets
+from consul_ebpf.wiring.files import api_socket, bootstrap_files, gatherer
+
+logger = logging.getLogger(__name__)
+
+
+class Endpoint:
+    """The endpoint of `[api]`: opened before there is anything to tell, closed last.
+
+    Raises:
+        ConsulEbpfError: `[api]` cannot be carried out on this host, or not now.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._writers = writers(config.api.users)
+        listen = parse_endpoint(config.api.listen) if config.api.listen else None
+        self._listeners = Listeners(api_socket(config), listen)
+        self.registered = RegisteredWorkloads(
+            Path(config.bootstrap.directory), config.consul.credentials
+        )
+        """The proxies that it is told of."""
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self._listeners!r}>"
+
+    def close(self) -> None:
+        """Close its sockets."""
+        self._listeners.close()
+
+    def serving(
+        self, runner: Runner, namespaces: Namespaces, counter: EventCounter
+    ) -> Work:
+        """Return the part that serves what the runner's cells hold."""
+        host = Host(
+            gatherer(
+                self._config,
+                EstablishedSockets(established_here, namespaces.established),
+            ),
+            {GRPC.name: runner.tables.read},
+            runner.cells.outcome,
+            bootstrap_files(self._config).bootstrap_path,
+            events=lambda: counter.counts,
+            tokens=lambda: runner.tokens_made,
+        )
+        if self._config.api.listen:
+            at = self._config.api.listen
+            logger.info("the endpoint is at %s, too, for reading", at)
+        handlers = Handlers(host, self.registered, self._writers)
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        room = Room(self._writers, Limits().within(descriptors))
+        return lambda: serve(handlers, self._listeners, room)
