@@ -14,6 +14,7 @@ from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.envoy.right_files import WrongFiles
 from consul_ebpf.kernel.pods import Bindings
 from consul_ebpf.model.values import HostProxies, PooledServer, Proxy, SlottedServer
+from consul_ebpf.tokens.memory import Retired
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,9 @@ class Cells:
     refused: Latest[Mapping[str, int]] = field(default_factory=Latest)
     """By proxy key how often the servers refused its token when they were asked about
     its bootstrap: by the central configuration."""
+    unused: Latest[frozenset[Retired]] = field(default_factory=Latest)
+    """Logins' old tokens that no Envoy uses any more: by the rotation. The tokens'
+    keeper logs them out."""
     alive: Latest[int] = field(default_factory=Latest)
     """Another number every other second while work gets done, and none while a piece
     of it is stuck: by the watchdog."""

@@ -1,14 +1,14 @@
-"""Move running Envoys to a new ACL token, then log the old one out.
+"""Move running Envoys to a new ACL token, so that the old one can be logged out.
 
 A Consul server checks a stream against the token it was opened with, for as long as it
 lasts. So once the new token is in the proxy's file, its connection is cut; Envoy makes
-another one at once, to the same server, with the new token. Only then is the old token
-destroyed: there is no moment at which a stream has none.
+another one at once, to the same server, with the new token. Only then may the old token
+be destroyed: there is no moment at which a stream has none.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consul_ebpf.base.events import event
@@ -69,30 +69,30 @@ def written_by(done: Converged) -> Written:
 
 
 class Rotator:
-    """Follows the tokens that were replaced.
+    """Fills `unused` with the retired tokens that no Envoy uses any more.
 
     Args:
-        retired: the tokens to see off.
-        log_out: destroys one, for as long as it takes.
+        retired: the tokens that were replaced, or that nobody needs.
         outcome: what the proxies' files hold.
         tables: makes the next connect of VIPs go where the last one went.
         namespaces: cuts connections; None: servers end the streams themselves, when
             they look at the old token the next time.
+        unused: what can be logged out.
     """
 
     def __init__(
         self,
         retired: Latest[tuple[Retired, ...]],
-        log_out: Callable[[Retired], Awaitable[None]],
         outcome: Latest[Converged],
         tables: Tables,
         namespaces: Namespaces | None,
+        unused: Latest[frozenset[Retired]],
     ) -> None:
         self._retired = retired
-        self._log_out = log_out
         self._outcome = outcome
         self._tables = tables
         self._namespaces = namespaces
+        self._unused = unused
         self._written: Latest[Written] = Latest()
         """Of the newest outcome."""
 
@@ -107,14 +107,19 @@ class Rotator:
                 self._retired.changes(),
                 self._rotate,
                 name=lambda retired: f"rotation of {named(retired.key)}",
+                between=self._forget_others,
             )
+
+    async def _forget_others(self, retired: Collection[Retired]) -> None:
+        """Forget the tokens that are logged out."""
+        self._unused.set((self._unused.value or frozenset()).intersection(retired))
 
     async def _follow_outcome(self) -> None:
         async for done in self._outcome.changes():
             self._written.set(written_by(done))
 
     async def _rotate(self, retired: Retired) -> None:
-        """See one old token off."""
+        """Move the Envoys that use an old token to the new one."""
         moved, before = 0, None
         async for written in self._written.changes():
             vips = written.vips(retired.key)
@@ -135,7 +140,7 @@ class Rotator:
             moved,
             extra=event("token_rotated"),
         )
-        await self._log_out(retired)
+        self._unused.set((self._unused.value or frozenset()) | {retired})
 
     async def _move(self, vips: Sequence[Vip]) -> int:
         """Cut the connections that were made with an old token, one by one."""

@@ -1,7 +1,7 @@
 """`TokenKeeper`: keeps a valid ACL token for the host, and for each proxy with its own.
 
 A token from a login expires. It is replaced before that, or once the servers refuse it.
-The old one stays valid until `log_out` is called with it.
+The old one stays valid until no Envoy uses it.
 """
 
 import asyncio
@@ -54,6 +54,7 @@ class TokenKeeper:
             others, tokens that an earlier process left are not logged out.
         doubts: cells that count, by proxy key, the reasons to check a proxy's token
             soon: its Envoy connected again, or a server refused the token.
+        unused: the retired tokens that no Envoy uses any more: they are logged out.
         clock: returns Unix time.
         reader: reads the token files.
     """
@@ -66,6 +67,7 @@ class TokenKeeper:
         *,
         proxies: Latest[HostProxies],
         doubts: Sequence[Latest[Mapping[str, int]]] = (),
+        unused: Latest[frozenset[Retired]] | None = None,
         clock: Callable[[], float] = time.time,
         reader: Reader = PLAIN,
     ) -> None:
@@ -82,6 +84,7 @@ class TokenKeeper:
         )
         self._proxies = proxies
         self._doubts = doubts
+        self._unused: Latest[frozenset[Retired]] = unused or Latest()
         self._host = {HOST: default} if default else {}
         self._kept = dict(self._host)
         """Whose tokens are kept, and how to get each."""
@@ -126,23 +129,18 @@ class TokenKeeper:
         async with asyncio.TaskGroup() as tasks:
             for cell in self._doubts:
                 tasks.create_task(self._follow_doubts(cell), name="doubted tokens")
+            log_outs = for_each(
+                self._unused.changes(),
+                self._log_out,
+                name=lambda retired: f"log-out of {named(retired.key)}",
+            )
+            tasks.create_task(log_outs, name="log-outs")
             await for_each(
                 self._wanted(),
                 self._keep,
                 name=lambda wanted: f"ACL token of {named(wanted[0])}",
                 between=self._let_go,
             )
-
-    async def log_out(self, retired: Retired) -> None:
-        """Destroy a token that nobody uses any more; retry until that succeeds."""
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(ConsulError),
-            wait=wait_random_exponential(multiplier=1, min=1, max=30),
-            sleep=asyncio.sleep,
-        ):
-            with attempt:
-                await self._acl.logout(retired.secret, retired.how)
-        await self._sessions.forget(retired)
 
     async def _wanted(self) -> AsyncIterator[tuple[_Wanted, ...]]:
         """Yield whose tokens to keep: the host's own before any proxy is known."""
@@ -213,3 +211,15 @@ class TokenKeeper:
                 if count > before.get(proxy, 0) and key in self._renewals:
                     self._renewals[key].check_token_soon()
             before = times
+
+    async def _log_out(self, retired: Retired) -> None:
+        """Destroy a token that nobody uses any more; retry until that succeeds."""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(ConsulError),
+            wait=wait_random_exponential(multiplier=1, min=1, max=30),
+            sleep=asyncio.sleep,
+        ):
+            with attempt:
+                await self._acl.logout(retired.secret, retired.how)
+        logger.info("%s: an old ACL token is logged out", named(retired.key))
+        await self._sessions.forget(retired)

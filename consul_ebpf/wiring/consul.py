@@ -105,6 +105,7 @@ class Parts:
             default,
             proxies=self.cells.proxies,
             doubts=(self.cells.reconnected, self.cells.refused),
+            unused=self.cells.unused,
             reader=self._reader,
         )
 

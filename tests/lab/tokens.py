@@ -11,7 +11,7 @@ from consul_ebpf.model.answers import Answers, Missing
 from consul_ebpf.model.seams import Acl
 from consul_ebpf.model.values import Credentials, HostProxies, Proxy
 from consul_ebpf.tokens.keeper import TokenKeeper
-from consul_ebpf.tokens.memory import TokenMemory
+from consul_ebpf.tokens.memory import Retired, TokenMemory
 
 
 class Tokens:
@@ -25,6 +25,7 @@ class Tokens:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.proxies: Latest[HostProxies] = Latest()
+        self.unused: Latest[frozenset[Retired]] = Latest()
         self.doubts: Latest[Mapping[str, int]] = Latest()
         self.keeper = TokenKeeper(
             acl,
@@ -32,6 +33,7 @@ class Tokens:
             default,
             proxies=self.proxies,
             doubts=[self.doubts],
+            unused=self.unused,
             clock=clock,
         )
 

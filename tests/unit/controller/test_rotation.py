@@ -71,10 +71,10 @@ class Host:
         self.outcome: Latest[Converged] = Latest()
         self.rotator = Rotator(
             self.tokens.keeper.retired,
-            self.tokens.keeper.log_out,
             self.outcome,
             tables,
             self.namespaces,
+            self.tokens.unused,
         )
 
     def write(self, *secrets: str | None) -> None:
@@ -118,6 +118,8 @@ async def test_all_move_and_the_old_one_is_logged_out(tmp_path: Path) -> None:
         assert host.cut == {1, 2, 3}
         assert host.backend.stayed == list(VIPS)
         assert host.acl.valid == {"secret-2"}
+        assert not host.tokens.retired
+        assert not host.tokens.unused.value
 
 
 @pytest.mark.parametrize("held", ["secret-1", None])

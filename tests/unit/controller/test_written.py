@@ -57,11 +57,7 @@ class Host(FakeNamespaces):
         tables = Tables(KernelTable(self.backend, ""), Progress(), Latest())
         self.outcome: Latest[Converged] = Latest()
         self.rotator = Rotator(
-            self.tokens.keeper.retired,
-            self.tokens.keeper.log_out,
-            self.outcome,
-            tables,
-            self,
+            self.tokens.keeper.retired, self.outcome, tables, self, self.tokens.unused
         )
 
     def connect(self, vip: Vip) -> None:
