@@ -1,9 +1,7 @@
 """`tokens.json`: the logins' tokens, so that a restart makes no new ones."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -87,12 +85,8 @@ class TokenMemory:
 
 def same_login(one: Login, other: Login) -> bool:
     """Whether two logins are the same but for a bearer token that may be newer."""
-    return _digest(one) == _digest(other)
+    return _bare(one) == _bare(other)
 
 
 def _bare(how: Login) -> Login:
     return replace(how, bearer_token="")
-
-
-def _digest(how: Login) -> str:
-    return hashlib.sha256(json.dumps(asdict(_bare(how))).encode()).hexdigest()

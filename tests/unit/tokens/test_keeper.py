@@ -379,13 +379,17 @@ async def test_whose_token_is_checked_when_a_proxy_connects_anew(
 async def test_a_restart_makes_no_new_ones(tmp_path: Path) -> None:
     """The file has them, with what is still to be logged out; no bearer token."""
     acl = FakeAcl(lifetime=3600)
+    pod = Login(
+        "jwt", bearer_token_file="/run/web.jwt", meta=(("pod", "x"), ("n", "1"))
+    )
+    web = Proxy("web", "host1", credentials=Credentials(login=pod))
     async with keeping(acl, tmp_path, Credentials(login=LOGIN)) as host:
-        host.want([WEB])
+        host.want([web])
         first = {await host.secret("web"), await host.secret(HOST)}
     async with keeping(acl, tmp_path, Credentials(login=LOGIN)) as host:
         await asyncio.sleep(10)  # the proxies are not known yet
         assert not host.retired
-        host.want([WEB])
+        host.want([web])
         assert first == {await host.secret("web"), await host.secret(HOST)}
     assert len(acl.logins) == 2
     text = (tmp_path / "tokens.json").read_text()
