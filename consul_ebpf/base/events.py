@@ -16,6 +16,7 @@ Event = Literal[
     "cut",  # sockets to a dead server destroyed; counts sockets
     "cut_failed",  # ... which could not be
     "dns_failing",  # enough probes of a server's DNS failed
+    "dns_failed",  # DNS cannot be served here, whatever else is
     "few_inotify",  # too few inotify instances for the proxies' Envoys
     "files_failed",  # a bootstrap, a token or a state file could not be written
     "kernel_refused",  # a write to a table or a repair failed

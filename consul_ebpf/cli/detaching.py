@@ -8,16 +8,20 @@ from consul_ebpf.cli.options import configured
 from consul_ebpf.cli.output import say
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.kernel.program import CONNECT, DNS
 
 
 @click.command()
 @configured(serving=False)
 def detach(config: Config) -> None:
     """Remove programs and tables; VIPs are then ordinary loopback addresses."""
-    pins = Pins(Path(config.kernel.bpffs))
-    if not pins.root.is_dir():
-        say(f"nothing is pinned at {pins.root}")
-        return
-    with pins:
-        pins.remove()
-    say(f"removed {pins.root}: nothing is redirected any more")
+    every = [Pins(Path(config.kernel.bpffs), program) for program in (CONNECT, DNS)]
+    pinned = [pins for pins in every if pins.root.is_dir()]
+    for pins in pinned:
+        with pins:
+            pins.remove()
+    roots = " and ".join(str(pins.root) for pins in pinned)
+    if pinned:
+        say(f"removed {roots}: nothing is redirected any more")
+    else:
+        say(f"nothing is pinned at {every[0].root}")

@@ -26,6 +26,7 @@ from consul_ebpf.kernel.inotify import InotifyLimit
 from consul_ebpf.model.http_address import HttpAddress
 from consul_ebpf.wiring.consul import Parts
 from consul_ebpf.wiring.endpoint import Endpoint
+from consul_ebpf.wiring.dns import open_dns
 from consul_ebpf.wiring.files import bootstrap_files, event_counts, instances_per_envoy
 from consul_ebpf.wiring.host import build_runner, open_backend, open_namespaces
 
@@ -74,9 +75,13 @@ async def _open_and_run(
         # Here and now, before there is another thread: capabilities are a thread's own.
         # A signal meanwhile cancels at the next await, so a start is carried through.
         opened = stack.enter_context(open_backend(config))
+        dns = open_dns(config)
+        if isinstance(dns, BccMapBackend):
+            stack.enter_context(dns)
         namespaces = open_namespaces(config)
-        if detach_on_exit:
-            stack.callback(opened.detach)
+        for each in (opened, dns) if detach_on_exit else ():
+            if isinstance(each, BccMapBackend):
+                stack.callback(each.detach)
         stack.callback(namespaces.close)
         counts = event_counts(config)
         stack.callback(lambda: counts.save(counter.counts))
@@ -89,6 +94,7 @@ async def _open_and_run(
             opened,
             namespaces,
             endpoint.registered if endpoint else None,
+            dns=dns,
             files=files,
             reader=ClosedFiles(namespaces.helper),
         )

@@ -57,7 +57,7 @@ def check(config: Config) -> None:
 
 
 def check_available(config: Config) -> None:
-    """Refuse what cannot be served: incomplete, or not carried out by this version.
+    """Refuse what cannot be served, for it is incomplete.
 
     Raises:
         ConfigError: names the key and what to use instead.
@@ -240,8 +240,6 @@ def _not_served(config: Config) -> Problems:
             "consul.http_addresses",
             'is empty; catalog_nodes are asked for there, like ["http://127.0.0.1:8500"]',
         )
-    if config.dns.enabled:
-        yield "dns.enabled", "DNS is not in this version; write enabled = false"
 
 
 def _endpoint(

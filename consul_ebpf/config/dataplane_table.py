@@ -48,7 +48,10 @@ NO_MERGE = (
     "nothing merges metrics: scrape Envoy and the service each; or name your own"
     " merging server in `telemetry.prometheus.backend_port`"
 )
-DNS = "DNS is not in this version: point resolvers at the servers' or an agent's"
+DNS = (
+    "one VIP for the host, led to the servers' own DNS: without a token or the tenancy"
+    " of each pod"
+)
 DEPRECATED = "deprecated there"
 
 ROWS = (
@@ -63,7 +66,7 @@ ROWS = (
         ours="`wait --proxy ID --for connected --timeout 0`",
         note="or `GET /v1/proxies/ID` of the local endpoint",
     ),
-    Row("mode", "DP_MODE", "mode", note=f"always as `sidecar`; {DNS}"),
+    Row("mode", "DP_MODE", "mode", note="both: `dns.enabled` adds DNS for the host"),
     _accepted(
         "addresses",
         "DP_CONSUL_ADDRESSES",
@@ -265,12 +268,14 @@ ROWS = (
         "consul-dns-bind-addr",
         "DP_CONSUL_DNS_BIND_ADDR",
         "dnsServer.bindAddress",
+        "`dns.enabled`, `dns.vip`",
         note=DNS,
     ),
     Row(
         "consul-dns-bind-port",
         "DP_CONSUL_DNS_BIND_PORT",
         "dnsServer.bindPort",
+        "`dns.port`",
         note=DNS,
     ),
     _accepted(

@@ -6,6 +6,7 @@ from pathlib import PurePath
 
 from consul_ebpf.config.schema import Config, Dns
 from consul_ebpf.model.names import check_vip, shown
+from consul_ebpf.model.values import Service, Vip
 
 Problems = Iterator[tuple[str, str]]
 """(key path, what is wrong and what to do) of each problem."""
@@ -57,8 +58,15 @@ def _ipv4(text: str) -> IPv4Address | None:
 
 
 def reserved(dns: Dns) -> dict[IPv4Address, str]:
-    """Return the addresses that no proxy can be given, each with the key that has it.
+    """Return the addresses that no proxy can be given, and which key has each."""
+    return {vip_of(dns).address: "dns.vip"} if dns.enabled else {}
 
-    Those of a configuration that was checked.
-    """
-    return {IPv4Address(dns.vip): "dns.vip"} if dns.enabled else {}
+
+def vip_of(dns: Dns) -> Vip:
+    """Return the VIP of DNS, of a configuration that was checked."""
+    return Vip(IPv4Address(dns.vip), dns.port)
+
+
+def service_of(dns: Dns) -> Service:
+    """Return what of a server answers its queries."""
+    return Service("dns", dns.server_port)

@@ -21,9 +21,7 @@ INTRODUCTION = """\
 # Configuration
 
 One TOML file: `--config`, or `$CONSUL_EBPF_CONFIG`. `--set KEY=VALUE` and Consul's own
-variables override it. An unknown key is an error that names the nearest known one. What
-is marked *later* is not carried out yet: choosing it (`dns.enabled`) is refused with a
-line that says so.
+variables override it. An unknown key is an error that names the nearest known one.
 
 This page is made from `consul_ebpf/config/schema.py`; a test compares them.
 """

@@ -304,17 +304,18 @@ class Dns(Section, frozen=True):
     """
 
     enabled: bool = False
-    """*later*: lead queries to the VIP to a server whose DNS answers."""
+    """Lead queries to the VIP to a server whose DNS answers."""
     vip: str = "127.64.0.53"
-    """*later*: an IPv4 address in `kernel.vip_cidr` that is no proxy's; resolvers that
-    speak IPv6 may use it as `::ffff:127.64.0.53`."""
+    """An IPv4 address in `kernel.vip_cidr` that is no proxy's; resolvers that speak
+    IPv6 may use it as `::ffff:127.64.0.53`."""
     port: int = 53
-    """*later*: the VIP's port, for UDP and TCP; not `kernel.vip_port`."""
+    """The VIP's port, for UDP and TCP; not `kernel.vip_port`."""
     server_port: int = 8600
-    """*later*: the servers' DNS port (`ports.dns`), the same at every server."""
+    """The servers' DNS port (`ports.dns`), the same at every server."""
     cgroups: list[str] = []
-    """*later*: cgroup v2 directories: only processes in these and below may ask. Empty:
-    any process of the host may, as with any resolver."""
+    """Cgroup v2 directories, at most 16: only processes in these and below may ask;
+    one that is missing is said, and may come later. Empty: any process of the host may,
+    as with any resolver."""
 
 
 class Log(Section, frozen=True):

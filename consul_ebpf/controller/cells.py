@@ -41,6 +41,9 @@ class Cells:
     """What the newest round came to: by the rounds."""
     refusal: Latest[str] = field(default_factory=Latest)
     """Why the kernel does not take the newest table, empty: it does. By the rounds."""
+    dns_missing: Latest[str] = field(default_factory=Latest)
+    """What is lacking for queries to be answered, a line; empty: nothing. By the
+    service of DNS."""
     missing: Latest[tuple[str, ...]] = field(default_factory=Latest)
     """What is lacking to serve all, a line each: by the gaps."""
     outcome: Latest[Converged] = field(default_factory=Latest)

@@ -16,7 +16,12 @@ from consul_ebpf.base.threads import finish
 from consul_ebpf.controller.tables import Tables
 from consul_ebpf.model.errors import KernelError, UnsupportedError
 from consul_ebpf.model.seams import Namespaces
-from consul_ebpf.model.values import PooledServer, Server, ServerState, SlottedServer
+from consul_ebpf.model.values import (
+    Endpoint,
+    PooledServer,
+    ServerState,
+    SlottedServer,
+)
 from consul_ebpf.planning.sockets import doomed
 
 logger = logging.getLogger(__name__)
@@ -28,7 +33,7 @@ when it died."""
 CUT_AT_ONCE = 200
 """Connections cut at a time, in about a second: the controller's end waits for that."""
 
-Pending = dict[Server, int]
+Pending = dict[Endpoint, int]
 """Dead servers, and how often their connections are still to be looked for."""
 
 
@@ -40,6 +45,8 @@ class Cutter:
         servers: who is dead.
         rows: the servers as the kernel has them.
         namespaces: cuts; None: it is not to be done.
+        users: whose connections they are, for the log.
+        instead: what helps where none can be cut, for the log.
     """
 
     def __init__(
@@ -48,7 +55,12 @@ class Cutter:
         servers: Latest[tuple[PooledServer, ...]],
         rows: Latest[Mapping[int, SlottedServer]],
         namespaces: Namespaces | None,
+        *,
+        users: str = "proxies",
+        instead: str = "Envoy's keepalive finds a dead server within 30 s",
     ) -> None:
+        self._users = users
+        self._instead = instead
         self._tables = tables
         self._servers = servers
         self._rows = rows
@@ -62,18 +74,18 @@ class Cutter:
         """Cut, until cancelled. A server that comes back before its turn is let be."""
         loop = asyncio.get_running_loop()
         pending: Pending = {}
-        known: set[Server] = set()
+        known: set[Endpoint] = set()
         due = 0.0
         changes = Changes(self._servers, self._rows)
         while True:
             await changes.wait(max(0.0, due - loop.time()) if pending else None)
             dead = dead_of(in_kernel(self._servers.value, self._rows.value))
-            pending = {server: n for server, n in pending.items() if server in dead}
+            pending = {where: n for where, n in pending.items() if where in dead}
             new, known = dead - known, dead
             pending |= dict.fromkeys(new, 2)
             if pending and (new or loop.time() >= due):
                 if await self._cut(pending):
-                    pending = {server: n - 1 for server, n in pending.items() if n > 1}
+                    pending = {where: n - 1 for where, n in pending.items() if n > 1}
                 due = loop.time() + AGAIN_SECONDS
 
     async def _cut(self, pending: Pending) -> bool:
@@ -89,8 +101,9 @@ class Cutter:
                 count += await finish(functools.partial(namespaces.destroy, part))
         except UnsupportedError as error:
             logger.warning(
-                "%s; Envoy's keepalive finds a dead server within 30 s",
+                "%s; %s",
                 error,
+                self._instead,
                 extra=event("cut_failed"),
             )
             self._namespaces = None
@@ -104,9 +117,10 @@ class Cutter:
         if count:
             named = ", ".join(sorted({each.server.endpoint for each in sockets}))
             logger.warning(
-                "dead: %s; cut %d connections of proxies to there",
+                "dead: %s; cut %d connections of %s to there",
                 named,
                 count,
+                self._users,
                 extra=event("cut", count),
             )
         return True
@@ -120,8 +134,8 @@ def in_kernel(
     return tuple(s for s in servers or () if (s.endpoint, s.state) in held)
 
 
-def dead_of(servers: tuple[PooledServer, ...]) -> set[Server]:
-    """Return who is dead; nobody while no other is ready to take their proxies."""
+def dead_of(servers: tuple[PooledServer, ...]) -> set[Endpoint]:
+    """Return where the dead are; nobody while no other is ready to take over."""
     if not any(each.state is ServerState.READY for each in servers):
         return set()
-    return {each.server for each in servers if each.dead}
+    return {each.endpoint for each in servers if each.dead}

@@ -62,5 +62,6 @@ class Gaps:
         if cells.named.value is None:
             yield "the sources of proxies have not answered yet"
         yield from lacking_of(self._source)
-        if cells.refusal.value:
-            yield cells.refusal.value
+        for refusal in (cells.refusal.value, cells.dns_missing.value):
+            if refusal:
+                yield refusal

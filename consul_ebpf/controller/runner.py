@@ -15,6 +15,7 @@ from consul_ebpf.base.threads import finish
 from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.controller.cells import Cells
 from consul_ebpf.controller.cutting import Cutter
+from consul_ebpf.controller.dns import DnsService
 from consul_ebpf.controller.following import BindingFollower, ProxyFollower
 from consul_ebpf.controller.gaps import Gaps
 from consul_ebpf.controller.kernel_table import KernelTable
@@ -83,6 +84,7 @@ class Runner:
         destroy_sockets: cut connections to dead servers, by `namespaces`.
         progress: notes which work is under way.
         cells: what flows between the parts; None: made here.
+        dns: serves DNS, too; None: it is not served.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Runner:
         destroy_sockets: bool = True,
         progress: Progress | None = None,
         cells: Cells | None = None,
+        dns: DnsService | None = None,
     ) -> None:
         self.cells = cells = cells or Cells()
         """What flows between the parts, to be read by others."""
@@ -157,6 +160,8 @@ class Runner:
             "cuts": Cutter(tables, cells.servers, cells.rows, cuts).run,
             "watchdog": Watchdog(progress, cells.alive).run,
         }
+        if dns is not None:
+            self._parts["DNS"] = dns.run
         if tls is not None:
             look = functools.partial(fill_by, tls, cells.tls, seconds=TLS_LOOK_SECONDS)
             self._parts["TLS files"] = look

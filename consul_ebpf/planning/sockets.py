@@ -6,18 +6,17 @@ The kernel notes only sockets that went through a VIP, so no others can be named
 from collections.abc import Collection, Iterable
 
 from consul_ebpf.model.seams import Doomed
-from consul_ebpf.model.values import GRPC, KernelState, Server, Vip
+from consul_ebpf.model.values import GRPC, Endpoint, KernelState, Vip
 
 
-def doomed(state: KernelState, dead: Collection[Server]) -> tuple[Doomed, ...]:
-    """Name the newest sockets of each VIP that were sent to a dead server.
+def doomed(state: KernelState, dead: Collection[Endpoint]) -> tuple[Doomed, ...]:
+    """Name the newest sockets of each VIP that were sent to where a server is dead.
 
-    By its endpoint in the kernel's row: a slot may have got another server since, and
-    whoever destroys compares the peer once more.
+    By the kernel's row: a slot may have got another server since, and whoever destroys
+    compares the peer once more.
     """
-    endpoints = {GRPC.endpoint_of(server) for server in dead}
     found = sockets_of(state, state.vips)
-    return tuple(each for each in found if GRPC.endpoint_of(each.server) in endpoints)
+    return tuple(each for each in found if GRPC.endpoint_of(each.server) in dead)
 
 
 def sockets_of(state: KernelState, vips: Iterable[Vip]) -> tuple[Doomed, ...]:

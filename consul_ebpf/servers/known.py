@@ -17,7 +17,13 @@ import msgspec
 
 from consul_ebpf.base.events import event
 from consul_ebpf.base.state_file import JsonFile
-from consul_ebpf.model.values import PooledServer, Server, ServerState, Table
+from consul_ebpf.model.values import (
+    PooledServer,
+    Server,
+    ServerState,
+    Service,
+    Table,
+)
 from consul_ebpf.servers.sanity import sane
 
 logger = logging.getLogger(__name__)
@@ -116,6 +122,22 @@ class KnownServers:
         if records:
             records.sort(key=lambda each: each.id)
             self._file.save(_Content(self._cluster, records))
+
+
+def known_by(
+    known: Iterable[PooledServer], service: Service, table: Table
+) -> tuple[PooledServer, ...]:
+    """Return those of the known servers that have a row of this service in its table.
+
+    In that row's state: the others' is not known, and a probe soon tells.
+    """
+    states = {row.endpoint: row.state for row in table.servers.values()}
+    at = [(each.server, service.endpoint_of(each.server)) for each in known]
+    return tuple(
+        PooledServer(server, states[where], service=service)
+        for server, where in at
+        if where in states
+    )
 
 
 def _listed(pooled: PooledServer) -> bool:

@@ -85,7 +85,9 @@ class ServerPool:
         self._servers: tuple[PooledServer, ...] = ()
         self._cell: Latest[tuple[PooledServer, ...] | _End] = Latest()
         self._listed: Latest[tuple[Server, ...]] = Latest()
-        """The newest list that is not empty."""
+        """The newest list that is not empty; at first, the known servers."""
+        if self._members:
+            self._listed.set(tuple(each.server for each in self._members.values()))
         self._users = 0
         self._runner: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -148,7 +150,10 @@ class ServerPool:
                     return
 
     async def watch(self) -> AsyncIterator[tuple[Server, ...]]:
-        """Yield the usable servers of each list that has any, while the pool runs."""
+        """Yield the usable servers of each list that has any, while the pool runs.
+
+        Before there is a list, those that were known.
+        """
         async with self:
             async for servers in self._listed.changes():
                 yield servers

@@ -16,6 +16,7 @@ from consul_ebpf.client.dataplane import bootstrap_params
 from consul_ebpf.client.http import Https
 from consul_ebpf.client.token import TokenFile, TokenSource
 from consul_ebpf.config import proxies as entries
+from consul_ebpf.config.dns import service_of
 from consul_ebpf.config.schema import Config, Tls
 from consul_ebpf.controller.cells import Cells
 from consul_ebpf.model.errors import ConsulError
@@ -193,19 +194,45 @@ class Parts:
 
     def server_pool(self, known: Iterable[PooledServer] = ()) -> ServerPool:
         """Make the pool: the configured source, probed over gRPC."""
-        probe = self._config.probe
         self.pool = ServerPool(
             self.server_source(self.keeper.host_token),
             self.probe(),
-            settings=PoolSettings(
-                interval=probe.interval,
-                rise=probe.rise,
-                fall=probe.fall,
-                vip_network=IPv4Network(self._config.kernel.vip_cidr),
-            ),
+            settings=self._pool_settings,
             known=known,
         )
         return self.pool
+
+    def dns_probe(self) -> HealthProbe:
+        """Make the probe of the servers' DNS port."""
+        # 2 MB, which are needed where DNS is served.
+        from consul_ebpf.dns.probe import DnsProbe  # noqa: PLC0415
+
+        config = self._config
+        return DnsProbe(
+            service_of(config.dns), config.consul.domain, timeout=config.probe.timeout
+        )
+
+    def dns_pool(
+        self, source: ServerSource, known: Iterable[PooledServer]
+    ) -> ServerPool:
+        """Make the pool of the servers' DNS; its servers come from `source`."""
+        return ServerPool(
+            source,
+            self.dns_probe(),
+            settings=self._pool_settings,
+            known=known,
+            service=service_of(self._config.dns),
+        )
+
+    @property
+    def _pool_settings(self) -> PoolSettings:
+        probe = self._config.probe
+        return PoolSettings(
+            interval=probe.interval,
+            rise=probe.rise,
+            fall=probe.fall,
+            vip_network=IPv4Network(self._config.kernel.vip_cidr),
+        )
 
     def central(self) -> CentralConfig:
         """Make what asks Consul about the bootstraps."""

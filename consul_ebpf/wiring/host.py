@@ -7,15 +7,17 @@ from pathlib import Path
 from consul_ebpf.base.reading import PLAIN, Reader
 from consul_ebpf.client.http import Https
 from consul_ebpf.client.token import TokenSource
-from consul_ebpf.config import dns
+from consul_ebpf.config.dns import reserved
 from consul_ebpf.config.schema import Config
+from consul_ebpf.controller.dns import DnsService
 from consul_ebpf.controller.runner import Runner
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.kernel import privileges
 from consul_ebpf.kernel.backend import BccMapBackend
 from consul_ebpf.kernel.namespaces import HelperNamespaces
 from consul_ebpf.model.addresses import parse_endpoint
-from consul_ebpf.model.seams import Namespaces, WorkloadSource
+from consul_ebpf.model.answers import Missing
+from consul_ebpf.model.seams import MapBackend, Namespaces, WorkloadSource
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.sources.admins import AdminMemory, AdminWorkloads
 from consul_ebpf.proxies.sources.catalog import CatalogNodes
@@ -23,6 +25,7 @@ from consul_ebpf.proxies.sources.directory import DirectoryWorkloads
 from consul_ebpf.proxies.sources.merged import MergedWorkloads
 from consul_ebpf.proxies.sources.static import StaticWorkloads
 from consul_ebpf.wiring.consul import Parts
+from consul_ebpf.wiring.dns import dns_service
 from consul_ebpf.wiring.files import (
     bootstrap_files,
     known_servers,
@@ -56,6 +59,7 @@ def build_runner(
     namespaces: Namespaces | None = None,
     registered: WorkloadSource | None = None,
     *,
+    dns: MapBackend | Missing | None = None,
     files: BootstrapFiles | None = None,
     reader: Reader = PLAIN,
 ) -> Runner:
@@ -66,14 +70,25 @@ def build_runner(
         backend: the opened tables.
         namespaces: looks into the proxies' network namespaces.
         registered: the proxies of the local endpoint.
+        dns: its opened tables; `Missing`: why there are none; None: it is off.
         files: where bootstraps are written; None: made here.
         reader: reads the tokens' files.
     """
     directory = Path(config.bootstrap.directory)
     known = known_servers(config)
     parts = Parts(config, reader)
+    resumed = known.resume(backend.read().table)
+    pool, seed = parts.server_pool(resumed), host_seed()
+    cuts = namespaces if config.kernel.destroy_sockets else None
+    names: DnsService | None = None
+    if isinstance(dns, Missing):
+        parts.cells.dns_missing.set(dns.why)
+    elif dns is not None:
+        names = dns_service(
+            config, parts, pool, dns, resumed, seed=seed, namespaces=cuts
+        )
     return Runner(
-        pool=parts.server_pool(known.resume(backend.read().table)),
+        pool=pool,
         workloads=workload_source(
             config,
             parts.keeper.host_token,
@@ -89,14 +104,15 @@ def build_runner(
         problems=problem_file(config),
         network=IPv4Network(config.kernel.vip_cidr),
         port=config.kernel.vip_port,
-        reserved=dns.reserved(config.dns),
-        seed=host_seed(),
-        cells=parts.cells,
+        reserved=reserved(config.dns),
+        seed=seed,
         keeper=parts.keeper,
         central=parts.central(),
         tls=None if config.consul.tls.disabled else parts.tls.material,
         namespaces=namespaces,
         destroy_sockets=config.kernel.destroy_sockets,
+        cells=parts.cells,
+        dns=names,
     )
 
 

@@ -15,7 +15,6 @@ from click.testing import CliRunner
 from consul_ebpf.cli import COMMAND_MODULES, main
 from consul_ebpf.config.load import load
 from consul_ebpf.config.reference import document, keys
-from consul_ebpf.config.schema import Dns
 from consul_ebpf.model import errors as _errors
 from consul_ebpf.views.status import Status
 
@@ -87,12 +86,6 @@ def test_the_page_of_the_configuration_is_the_schemas() -> None:
     """`python -m consul_ebpf.config.reference > docs/configuration.md`"""
     assert TEXTS["docs/configuration.md"] == document()
     assert [key.name for key in keys() if not key.meaning] == []
-
-
-def test_what_comes_later_is_marked() -> None:
-    """Keys of what is refused are not sold as working."""
-    later = {f"dns.{name}" for name in Dns.__struct_fields__}
-    assert later == {key.name for key in keys() if "*later" in key.meaning.lower()}
 
 
 def test_every_command_is_described() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from consul_ebpf import (
+    GRPC,
     Doomed,
     KernelState,
     Server,
@@ -34,7 +35,7 @@ def state(*sockets: tuple[tuple[int, int], ...]) -> KernelState:
 def test_sockets_to_the_dead_server_are_named_and_no_others() -> None:
     """Of every VIP; the server is told by its endpoint, for the kernel knows no id."""
     kernel = state(((11, 0), (12, 1)), ((13, 0),))
-    named = doomed(kernel, [replace(ONE, id="node-1")])
+    named = doomed(kernel, [GRPC.endpoint_of(replace(ONE, id="node-1"))])
     assert {(each.cookie, each.server.endpoint) for each in named} == {
         (11, ONE.endpoint),
         (13, ONE.endpoint),
@@ -46,5 +47,5 @@ def test_nobody_dead_nothing_named() -> None:
     """Nor for a server that is in no row, or a slot that is none's any more."""
     kernel = state(((11, 0), (12, 9)), ())
     assert doomed(kernel, []) == ()
-    assert doomed(kernel, [Server.at("10.0.0.9", 8502)]) == ()
-    assert doomed(kernel, [replace(ONE, port=1)]) == ()
+    for other in (Server.at("10.0.0.9", 8502), replace(ONE, port=1)):
+        assert doomed(kernel, [GRPC.endpoint_of(other)]) == ()
