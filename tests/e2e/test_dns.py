@@ -1,0 +1,105 @@
+"""DNS as users have it: a controller, real Consul servers, and its commands."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dns.message
+import dns.query
+import dns.rcode
+import pytest
+
+from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.kernel.program import DNS
+from tests.kernel.conftest import Kernel
+from tests.lab.consul import ConsulCluster
+from tests.lab.controller import ControllerProcess
+from tests.lab.processes import wait_until
+from tests.lab.scratch import scratch_bpffs, scratch_cgroup
+
+pytestmark = [pytest.mark.kernel, pytest.mark.consul]
+
+VIP, PORT = "127.64.0.53", 53
+
+
+@pytest.fixture(scope="module")
+def cluster(consul_bin: Path) -> Iterator[ConsulCluster]:
+    with ConsulCluster(consul_bin) as cluster:
+        cluster.register_proxy("web", address="10.9.9.9")
+        yield cluster
+
+
+@pytest.fixture
+def kernel() -> Iterator[Kernel]:
+    with scratch_cgroup() as cgroup, scratch_bpffs() as bpffs:
+        yield Kernel(cgroup, bpffs)
+
+
+def config(cluster: ConsulCluster, kernel: Kernel, **dns_keys: Any) -> dict[str, Any]:
+    return {
+        "consul": {
+            "http_addresses": cluster.http_addresses,
+            "tls": {"disabled": True},
+        },
+        "kernel": {"cgroup": str(kernel.cgroup), "bpffs": str(kernel.bpffs)},
+        "dns": {"enabled": True, **dns_keys},
+    }
+
+
+def asked(kernel: Kernel, ask: Callable[..., dns.message.Message]) -> str:
+    """Ask for web's address through the VIP, in the cgroup; return what came."""
+
+    def query() -> str:
+        answer = ask(dns.message.make_query("web.service.consul.", "A"), VIP, timeout=2)
+        return " ".join(str(rr) for rrset in answer.answer for rr in rrset)
+
+    return kernel.call(query)
+
+
+def answered(kernel: Kernel) -> bool:
+    return asked(kernel, dns.query.udp) == "10.9.9.9"
+
+
+def test_it_is_served_beside_the_proxies_and_goes_with_its_key(
+    cluster: ConsulCluster, kernel: Kernel, tmp_path: Path
+) -> None:
+    """On, off, on, with the controller killed, and detached."""
+    pins = Pins(kernel.bpffs, DNS)
+    on = {**config(cluster, kernel), "bootstrap": {"directory": str(tmp_path)}}
+    with ControllerProcess(on) as controller:
+        wait_until(lambda: answered(kernel), "an answer")
+        assert asked(kernel, dns.query.tcp) == "10.9.9.9"
+        controller.kill()
+        assert answered(kernel)
+        controller.configure({**on, "dns": {"enabled": False}})
+        controller.start()
+        assert not pins.root.exists()
+        assert f"dns.enabled is false: removed {pins.root}" in controller.log()
+        with pytest.raises(OSError, match="refused"):
+            asked(kernel, dns.query.tcp)
+        controller.terminate()
+        controller.configure(on)
+        controller.start()
+        wait_until(lambda: answered(kernel), "an answer")
+        controller.terminate()
+        controller.detach()
+        assert list(kernel.bpffs.glob("consul-ebpf*")) == []
+
+
+def test_fault_148_a_server_that_hangs_is_left_out(
+    cluster: ConsulCluster, kernel: Kernel
+) -> None:
+    """By both services, each said in the log by its name."""
+    with ControllerProcess(config(cluster, kernel)) as controller:
+        wait_until(lambda: answered(kernel), "an answer")
+        cluster.freeze(0)
+        try:
+            where = cluster.addresses[0]
+            for said in (
+                f"DNS: server server-0 ({where}:8600) is failing, was ready (no answer",
+                f"server server-0 ({where}:8502) is failing, was ready (DEADLINE",
+            ):
+                wait_until(lambda s=said: s in controller.log(), said)  # type: ignore[misc]
+            assert all(answered(kernel) for _ in range(20))
+        finally:
+            cluster.thaw(0)
