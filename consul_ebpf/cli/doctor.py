@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from consul_ebpf.cli.dns_way import try_dns
 from consul_ebpf.cli.findings import Finding
 from consul_ebpf.cli.limits import find_limit
 from consul_ebpf.cli.options import configured
@@ -217,7 +218,10 @@ async def _consul(config: Config) -> list[Finding]:
             findings.append(Finding(where, str(error), error))
     finally:
         await probe.aclose()
-    return findings + await try_whole_way(config.kernel, parts, alive)
+    findings += await try_whole_way(config.kernel, parts, alive)
+    if config.dns.enabled:
+        findings += await try_dns(config, parts, servers)
+    return findings
 
 
 def _version(text: str) -> tuple[int, ...]:

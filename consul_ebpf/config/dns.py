@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from consul_ebpf.config.schema import Config, Dns
 from consul_ebpf.model.names import check_vip, shown
-from consul_ebpf.model.values import Service, Vip
+from consul_ebpf.model.values import DNS_NAME, Service, Vip
 
 Problems = Iterator[tuple[str, str]]
 """(key path, what is wrong and what to do) of each problem."""
@@ -69,4 +69,4 @@ def vip_of(dns: Dns) -> Vip:
 
 def service_of(dns: Dns) -> Service:
     """Return what of a server answers its queries."""
-    return Service("dns", dns.server_port)
+    return Service(DNS_NAME, dns.server_port)

@@ -127,6 +127,8 @@ class Runner:
             port=port,
             reserved=reserved,
         )
+        self.dns = dns
+        """Has the tables of DNS; None: it is not served."""
         self._keeper = keeper
         cuts = namespaces if destroy_sockets else None
         rounds = Rounds(

@@ -30,6 +30,11 @@ MAX_STRAYS = 64
 must not keep the controller busy."""
 
 
+def question(domain: str) -> dns.message.QueryMessage:
+    """Make the question, with an id of its own, for servers of Consul's `domain`."""
+    return dns.message.make_query(f"consul.service.{domain.strip('.')}.", "A")
+
+
 class DnsProbe:
     """A `HealthProbe` of a server's DNS port: one question over UDP for each check."""
 
@@ -42,11 +47,11 @@ class DnsProbe:
             timeout: seconds.
         """
         self._service = service
-        self._name = f"consul.service.{domain.strip('.')}."
+        self._domain = domain
         self._timeout = timeout
 
     def __repr__(self) -> str:
-        return f"<DnsProbe {self._name} port {self._service.port}>"
+        return f"<DnsProbe {self._domain} port {self._service.port}>"
 
     async def check(self, server: Server) -> Health:
         """Ask once, within the timeout; a server that is dead raises nothing.
@@ -54,10 +59,10 @@ class DnsProbe:
         Nor does anything else: whatever goes wrong, this server was not seen to work.
         """
         address = str(server.address), self._service.port or server.port
-        query = dns.message.make_query(self._name, "A")
+        query = question(self._domain)
         try:
             async with asyncio.timeout(self._timeout):
-                answer = await _ask(query, address)
+                answer = await ask(query, address)
         except TimeoutError:
             said = f"no answer in {self._timeout:g} s"
             return Health(alive=False, reason=said)
@@ -66,17 +71,19 @@ class DnsProbe:
         except Exception as error:  # noqa: BLE001
             return Health(alive=False, reason=reason(error))
         rcode = answer.rcode()
-        said = f"{dns.rcode.to_text(rcode)} for {self._name}"
+        said = f"{dns.rcode.to_text(rcode)} for {query.question[0].name}"
         return Health(alive=rcode in ALIVE, reason=said)
 
     async def aclose(self) -> None:
         """Do nothing: no socket is kept."""
 
 
-async def _ask(
+async def ask(
     query: dns.message.QueryMessage, address: tuple[str, int]
 ) -> dns.message.Message:
-    """Return the answer, however late; what is none is dropped.
+    """Ask by a connected UDP socket; return the answer, however late it comes.
+
+    What is no answer is dropped.
 
     Raises:
         OSError: the port is closed, as far as the host that has the address says.

@@ -102,6 +102,9 @@ class Service:
 
 GRPC = Service("grpc")
 
+DNS_NAME = "dns"
+"""The name of the service at the servers' DNS port, which is configured."""
+
 
 @dataclass(frozen=True, slots=True)
 class PooledServer:

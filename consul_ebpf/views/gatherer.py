@@ -13,18 +13,18 @@ from consul_ebpf.base.reading import FileError, Fingerprint, fingerprint
 from consul_ebpf.controller.problems import PROBLEMS_FILE, ProblemFile
 from consul_ebpf.kernel import host
 from consul_ebpf.kernel.pins import Pins
-from consul_ebpf.kernel.program import CONNECT, Program
+from consul_ebpf.kernel.program import CONNECT, DNS, Program
 from consul_ebpf.kernel.sockets import established_cookies
 from consul_ebpf.kernel.tables import close_tables, read_tables
 from consul_ebpf.model.errors import ConsulEbpfError, KernelError, NotRunningError
-from consul_ebpf.model.values import GRPC, KernelState, VipCounters, host_port
+from consul_ebpf.model.values import DNS_NAME, GRPC, KernelState, VipCounters, host_port
 from consul_ebpf.proxies.memory import IDS_FILE, VIPS_FILE, VipMemory
 from consul_ebpf.proxies.sources.admins import ADMINS_FILE, AdminMemory
 from consul_ebpf.views.snapshot import Inside, Remembered, ServiceAccount, Snapshot
 
 logger = logging.getLogger(__name__)
 
-PROGRAMS: Mapping[str, Program] = {GRPC.name: CONNECT}
+PROGRAMS: Mapping[str, Program] = {GRPC.name: CONNECT, DNS_NAME: DNS}
 """The program that leads to each service, by the service's name."""
 
 NOTHING = Inside()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from consul_ebpf.base.timing import Duration, Work
 from consul_ebpf.controller.problems import Problems
-from consul_ebpf.model.values import GRPC, KernelState, Vip, VipCounters
+from consul_ebpf.model.values import DNS_NAME, GRPC, KernelState, Vip, VipCounters
 from consul_ebpf.views.known_proxies import KnownProxies
 
 
@@ -80,6 +80,11 @@ class Snapshot:
     def grpc(self) -> ServiceAccount:
         """The servers that proxies get their configuration from, and the proxies."""
         return self.services[GRPC.name]
+
+    @property
+    def dns(self) -> ServiceAccount | None:
+        """The servers that DNS queries are led to, and the VIP; None: there is none."""
+        return self.services.get(DNS_NAME)
 
     def is_connected(self, row: VipCounters) -> bool:
         """Whether one of a VIP's newest connections is established."""

@@ -52,6 +52,36 @@ class ProxyStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class DnsServerStatus:
+    """One row of the server table of DNS."""
+
+    address: str
+    port: int
+    slot: int
+    state: str
+    queries: int
+    """Queries sent here since the row was filled; of a connected socket the first."""
+    unanswered: int
+    """Of these, those that were not answered in time, where that can be known."""
+
+
+@dataclass(frozen=True, slots=True)
+class DnsStatus:
+    """The VIP of DNS. All of it is there without a controller, too."""
+
+    vip: str
+    """`address:port`; empty: the controller has not written it yet."""
+    attached: bool
+    """All hooks are attached to a cgroup that exists."""
+    queries: int
+    """Queries to the VIP."""
+    moved: int
+    """Of these, those led past a server that had not answered the last one."""
+    servers: list[DnsServerStatus]
+    """By slot."""
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """An attached program."""
 
@@ -95,6 +125,8 @@ class Status:
     """By proxy id: why it is not, or not wholly, what it should be, a line each."""
     missing: list[str] = field(default_factory=list)
     """What the controller lacks to serve all, a line each."""
+    dns: DnsStatus | None = None
+    """None: DNS is off."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the data of `status --json`: dicts, lists, texts and numbers."""
@@ -115,6 +147,29 @@ def status_of(snapshot: Snapshot) -> Status:
         ),
         problems=snapshot.remembered.problems.proxies,
         missing=snapshot.remembered.problems.missing,
+        dns=_dns(snapshot.dns) if snapshot.dns else None,
+    )
+
+
+def _dns(account: ServiceAccount) -> DnsStatus:
+    tables = account.tables
+    vips = list(tables.vips.values())
+    return DnsStatus(
+        vip=str(next(iter(tables.vips), "")),
+        attached=account.attached,
+        queries=sum(row.connects for row in vips),
+        moved=sum(row.failures for row in vips),
+        servers=[
+            DnsServerStatus(
+                address=str(row.server.address),
+                port=row.server.port,
+                slot=slot,
+                state=row.state.value,
+                queries=tables.servers[slot].connects,
+                unanswered=tables.servers[slot].failures,
+            )
+            for slot, row in sorted(tables.table.servers.items())
+        ],
     )
 
 

@@ -10,7 +10,7 @@ from consul_ebpf.controller.runner import Runner, Work
 from consul_ebpf.kernel.sockets import established_here
 from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.seams import Namespaces
-from consul_ebpf.model.values import GRPC
+from consul_ebpf.model.values import DNS_NAME, GRPC
 from consul_ebpf.proxies.sources.registered import RegisteredWorkloads
 from consul_ebpf.views.endpoint import serve
 from consul_ebpf.views.handlers import Handlers
@@ -52,12 +52,15 @@ class Endpoint:
         self, runner: Runner, namespaces: Namespaces, counter: EventCounter
     ) -> Work:
         """Return the part that serves what the runner's cells hold."""
+        tables = {GRPC.name: runner.tables.read}
+        if runner.dns is not None:
+            tables[DNS_NAME] = runner.dns.tables.read
         host = Host(
             gatherer(
                 self._config,
                 EstablishedSockets(established_here, namespaces.established),
             ),
-            {GRPC.name: runner.tables.read},
+            tables,
             runner.cells.outcome,
             bootstrap_files(self._config).bootstrap_path,
             events=lambda: counter.counts,

@@ -7,6 +7,7 @@ import tomllib
 import typing
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import pytest
@@ -50,6 +51,8 @@ def table(heading: str) -> dict[str, list[str]]:
 
 def shape(type_: Any) -> Any:
     """Return the keys of a dataclass's JSON, nested."""
+    if typing.get_origin(type_) is UnionType:  # with None
+        return shape(typing.get_args(type_)[0])
     if typing.get_origin(type_) is dict:
         return {}
     if is_dataclass(type_):

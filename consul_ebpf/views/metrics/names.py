@@ -75,6 +75,35 @@ METRICS = (
         ("proxy",),
     ),
     Metric(
+        "consul_ebpf_dns_attached",
+        "gauge",
+        "Whether the programs of DNS are attached: 1, 0; absent where DNS is off.",
+    ),
+    Metric(
+        "consul_ebpf_dns_server_ready",
+        "gauge",
+        "Whether queries go to a server's DNS port: 1, 0.",
+        ("server",),
+    ),
+    Metric(
+        "consul_ebpf_dns_server_queries",
+        "counter",
+        "Queries that the kernel sent to a server since its slot was filled; of a"
+        " connected socket, the first.",
+        ("server",),
+    ),
+    Metric(
+        "consul_ebpf_dns_server_unanswered",
+        "counter",
+        "Of these, those not answered in time, where that can be known.",
+        ("server",),
+    ),
+    Metric(
+        "consul_ebpf_dns_moved",
+        "counter",
+        "Queries led past a server that had not answered the one before.",
+    ),
+    Metric(
         "consul_ebpf_events",
         "counter",
         "Events in the controller's log since its start.",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from consul_ebpf.base.timing import Duration
 from consul_ebpf.model.values import ServerState, host_port
 from consul_ebpf.views.snapshot import Snapshot
-from consul_ebpf.views.status import Status, status_of
+from consul_ebpf.views.status import DnsStatus, Status, status_of
 
 Labels = tuple[str, ...]
 """Values of a metric's labels, in their order."""
@@ -38,6 +38,8 @@ def _all(
     yield "consul_ebpf_attached", (), float(shown.kernel.attached)
     yield from _servers(shown, inside.moved_from)
     yield from _proxies(shown, inside.moved)
+    if shown.dns is not None:
+        yield from _dns(shown.dns)
     for event, number in snapshot.events.items():
         yield "consul_ebpf_events", (event,), number
     for work, duration in inside.durations.items():
@@ -81,6 +83,16 @@ def _servers(
         yield "consul_ebpf_server_failed", server, each.failures
         yield "consul_ebpf_server_open", server, each.active
         yield "consul_ebpf_server_moved", server, moved_from.get(server[0], 0)
+
+
+def _dns(shown: DnsStatus) -> Iterator[tuple[str, Labels, float]]:
+    yield "consul_ebpf_dns_attached", (), float(shown.attached)
+    yield "consul_ebpf_dns_moved", (), shown.moved
+    for each in shown.servers:
+        server = (host_port(each.address, each.port),)
+        yield "consul_ebpf_dns_server_ready", server, float(each.state == "ready")
+        yield "consul_ebpf_dns_server_queries", server, each.queries
+        yield "consul_ebpf_dns_server_unanswered", server, each.unanswered
 
 
 def _proxies(

@@ -28,9 +28,17 @@ TABLES = KernelState(
     vips={WEB: VipCounters(4, 0, ((11, 0), (12, 0)), 2), OTHER: VipCounters()},
     capacity=65536,
 )
+NAMES = KernelState(
+    Table({0: SlottedServer(0, Server.at("10.0.0.1", 8600), ServerState.READY)}),
+    servers={0: ServerCounters(7, 2)},
+    vips={Vip(IPv4Address("127.64.0.53"), 53): VipCounters(8, 0, (), 2)},
+)
 SNAPSHOT = Snapshot(
     1000.0,
-    {"grpc": ServiceAccount(TABLES, cgroup="/sys/fs/cgroup", attached=True)},
+    {
+        "grpc": ServiceAccount(TABLES, cgroup="/sys/fs/cgroup", attached=True),
+        "dns": ServiceAccount(NAMES, attached=True),
+    },
     frozenset({11, 12}),
     Remembered({WEB: ("web", WEB)}),
     pid=1,
@@ -77,6 +85,11 @@ def test_the_text() -> None:
         'consul_ebpf_work_age_seconds{work="login"} 10.0',
         'consul_ebpf_token_age_seconds{proxy="web"} 100.0',
         'consul_ebpf_bootstrap_age_seconds{proxy="web"} 60.0',
+        "consul_ebpf_dns_attached 1.0",
+        'consul_ebpf_dns_server_ready{server="10.0.0.1:8600"} 1.0',
+        'consul_ebpf_dns_server_queries_total{server="10.0.0.1:8600"} 7.0',
+        'consul_ebpf_dns_server_unanswered_total{server="10.0.0.1:8600"} 2.0',
+        "consul_ebpf_dns_moved_total 2.0",
         'consul_ebpf_events_total{event="cut"} 3.0',
         'consul_ebpf_connection_errors_total{error_code="UNAVAILABLE"} 2.0',
         'consul_dataplane_connection_errors{error_code="DeadlineExceeded"} 1.0',

@@ -14,7 +14,14 @@ from consul_ebpf import (
 )
 from consul_ebpf.model.values import ServerCounters, VipCounters
 from consul_ebpf.views.snapshot import Remembered, ServiceAccount, Snapshot
-from consul_ebpf.views.status import ProxyStatus, ServerStatus, Status, status_of
+from consul_ebpf.views.status import (
+    DnsServerStatus,
+    DnsStatus,
+    ProxyStatus,
+    ServerStatus,
+    Status,
+    status_of,
+)
 
 ONE, TWO = (Vip(IPv4Address(f"127.64.0.{n}"), 8502) for n in (1, 2))
 
@@ -78,3 +85,23 @@ def test_json_has_the_contracts_keys() -> None:
     assert data["controller"]["running"] is False
     assert data["controller"]["pid"] is None
     assert data["kernel"]["programs"] == [{"hook": "connect4", "id": 9}]
+
+
+def test_dns_is_told_where_there_is_one() -> None:
+    """With its servers, which are others than the proxies', and what they answered."""
+    assert shown().dns is None
+    assert shown().to_json()["dns"] is None
+    rows = {0: SlottedServer(0, Server.at("10.0.0.1", 8600), ServerState.FAILING)}
+    vip = Vip(IPv4Address("127.64.0.53"), 53)
+    tables = KernelState(
+        Table(rows, {vip: (0,)}),
+        servers={0: ServerCounters(7, 2)},
+        vips={vip: VipCounters(9, 0, (), 3)},
+    )
+    services = {
+        "grpc": ServiceAccount(state()),
+        "dns": ServiceAccount(tables, attached=True),
+    }
+    server = DnsServerStatus("10.0.0.1", 8600, 0, "failing", queries=7, unanswered=2)
+    expected = DnsStatus("127.64.0.53:53", True, queries=9, moved=3, servers=[server])
+    assert expected == status_of(Snapshot(0.0, services, frozenset())).dns

@@ -1,0 +1,164 @@
+"""`doctor`: DNS, at each server itself and by the VIP, step by step.
+
+What a query may meet: a server whose DNS is closed, hidden by ACLs or of another
+domain; a VIP that nothing leads; another process on the VIP's port; and a way (a
+datagram, a connected socket, TCP) that fails where the others do not.
+"""
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from ipaddress import IPv4Address, ip_address
+from pathlib import Path
+
+import dns.asyncquery
+import dns.exception
+import dns.message
+import dns.rcode
+
+from consul_ebpf.base.boundary import reason
+from consul_ebpf.cli.findings import Finding
+from consul_ebpf.config.dns import service_of, vip_of
+from consul_ebpf.config.schema import Config
+from consul_ebpf.dns.probe import ask, question
+from consul_ebpf.model.errors import ConsulEbpfError
+from consul_ebpf.model.seams import Health
+from consul_ebpf.model.values import Server, Vip
+from consul_ebpf.wiring.consul import Parts
+from consul_ebpf.wiring.files import gatherer
+
+SECONDS = 3.0
+"""For one way: a query that is lost is not asked again."""
+
+TABLES = {"udp": "07", "tcp": "0A"}
+"""Files below /proc/net, and the state in which a socket there takes what comes."""
+
+LIMITS = (
+    "no token and no tenancy of each pod, as consul-dataplane's proxy adds: a server"
+    " answers with its own `dns` token (acl.tokens.dns) or else the anonymous one. Give"
+    " the servers a `dns` token; for other tenancies ask names with .ns and .ap, or"
+    " prepared queries"
+)
+
+Ask = Callable[[dns.message.QueryMessage, Vip], Awaitable[dns.message.Message]]
+
+
+async def try_dns(
+    config: Config, parts: Parts, servers: Sequence[Server]
+) -> list[Finding]:
+    """Ask each server and the VIP; say which step fails, and what it cannot do."""
+    probe = parts.dns_probe()
+    findings = [
+        judged(
+            f"DNS of server {service_of(config.dns).shown_at(server)}",
+            await probe.check(server),
+            config.consul.domain,
+        )
+        for server in servers
+    ]
+    vip = vip_of(config.dns)
+    findings += taken(vip, Path("/proc/net"))
+    if _attached(config):
+        findings += [await _by_vip(vip, config.consul.domain, way) for way in WAYS]
+    else:
+        text = f"not tried: nothing leads {vip} yet; run attaches the programs"
+        findings.append(Finding("DNS by the VIP", text, warn=True))
+    return [*findings, Finding("DNS and ACLs", LIMITS)]
+
+
+def judged(name: str, health: Health, domain: str) -> Finding:
+    """Say what a server's answer means."""
+    if not health.alive:
+        why = f"{health.reason}: is ports.dns set there, and is it dns.server_port?"
+        return Finding.failed(name, why)
+    if health.reason.startswith("NXDOMAIN"):
+        why = f"{health.reason}: ACLs hide all from DNS; give the servers a `dns` token"
+        return Finding(name, why, warn=True)
+    if health.reason.startswith("REFUSED"):
+        why = f"{health.reason}: the servers' domain is not consul.domain ({domain})"
+        return Finding(name, why, warn=True)
+    return Finding(name, health.reason)
+
+
+def taken(vip: Vip, proc_net: Path) -> Iterator[Finding]:
+    """Say whether another process has the VIP's port on all addresses, or the VIP."""
+    for kind, state in TABLES.items():
+        for path in (proc_net / kind, proc_net / f"{kind}6"):
+            for address in listening(path, vip.port, state):
+                if address in {vip.address, IPv4Address(0)}:
+                    text = (
+                        f"a process listens at {address}, a stub resolver perhaps: it"
+                        " gets the queries to the VIP while no program is attached, and"
+                        " none while one is"
+                    )
+                    yield Finding(f"{kind.upper()} port {vip.port}", text, warn=True)
+
+
+def listening(path: Path, port: int, state: str) -> Iterator[IPv4Address]:
+    """Yield the IPv4 addresses at which sockets in a table of /proc/net take a port.
+
+    An IPv6 socket on all addresses takes IPv4, too.
+    """
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()[1:]
+    except OSError:
+        return
+    for line in lines:
+        _, local, _, found, *_ = line.split()
+        text, _, number = local.partition(":")
+        if int(number, 16) != port or found != state:
+            continue
+        words = [
+            bytes.fromhex(text[at : at + 8])[::-1] for at in range(0, len(text), 8)
+        ]
+        address = ip_address(b"".join(words))
+        if isinstance(address, IPv4Address):
+            yield address
+        elif mapped := address.ipv4_mapped:
+            yield mapped
+        elif address.is_unspecified:
+            yield IPv4Address(0)
+
+
+def _attached(config: Config) -> bool:
+    try:
+        account = gatherer(config).take().dns
+    except ConsulEbpfError:
+        return False
+    return account is not None and account.attached
+
+
+async def _by_vip(vip: Vip, domain: str, way: str) -> Finding:
+    """Ask by the VIP one of the ways there are."""
+    name = f"DNS by the VIP {vip} ({way})"
+    try:
+        async with asyncio.timeout(SECONDS):
+            answer = await WAYS[way](question(domain), vip)
+    except (TimeoutError, dns.exception.Timeout):
+        return Finding.failed(name, f"no answer in {SECONDS:g} s")
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is this way's
+        return Finding.failed(name, _refused(error))
+    return Finding(name, dns.rcode.to_text(answer.rcode()))
+
+
+def _refused(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in {errno.EPERM, errno.EACCES}:
+        return (
+            "refused by our program: no server's DNS is ready, or this process is in"
+            " none of dns.cgroups"
+        )
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing leads it: the connect never came to our program"
+    return reason(error)
+
+
+WAYS: dict[str, Ask] = {
+    "UDP": lambda query, vip: dns.asyncquery.udp(
+        query, str(vip.address), port=vip.port
+    ),
+    "UDP, connected": lambda query, vip: ask(query, (str(vip.address), vip.port)),
+    "TCP": lambda query, vip: dns.asyncquery.tcp(
+        query, str(vip.address), port=vip.port
+    ),
+}
+"""The ways resolvers ask. dnspython refuses an answer that comes from elsewhere."""
