@@ -22,6 +22,8 @@ from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.vips import allocate
 from consul_ebpf.views.status import (
     ControllerStatus,
+    DnsServerStatus,
+    DnsStatus,
     ProxyStatus,
     ServerStatus,
     Status,
@@ -59,6 +61,15 @@ SERVER_COLUMNS: Mapping[str, Callable[[ServerStatus], str]] = {
 }
 """What is shown of a server, by the column's name."""
 
+DNS_COLUMNS: Mapping[str, Callable[[DnsServerStatus], str]] = {
+    "server": lambda each: host_port(each.address, each.port),
+    "slot": lambda each: str(each.slot),
+    "state": lambda each: each.state,
+    "queries": lambda each: str(each.queries),
+    "unanswered": lambda each: str(each.unanswered),
+}
+"""What is shown of a server's DNS, by the column's name."""
+
 PROXY_COLUMNS: Mapping[str, Callable[[ProxyStatus], str]] = {
     "proxy": lambda each: each.id or "(unknown)",
     "VIP": lambda each: each.vip,
@@ -78,10 +89,15 @@ def _print(shown: Status) -> None:
     console = Console()
     console.print(_table("Consul servers", SERVER_COLUMNS, shown.servers, "right"))
     console.print(_table("Proxies", PROXY_COLUMNS, shown.proxies, "left"))
+    if shown.dns is not None:
+        title = f"DNS by {shown.dns.vip}"
+        console.print(_table(title, DNS_COLUMNS, shown.dns.servers, "right"))
     where = f"attached at {kernel.cgroup}" if kernel.attached else "NOT attached"
     hooks = ", ".join(f"{each.hook} (program {each.id})" for each in kernel.programs)
     running = f"running, pid {controller.pid}" if controller.running else "not running"
     say(f"kernel: {where}: {hooks}; {len(shown.proxies)} of {kernel.capacity} VIPs")
+    if shown.dns is not None:
+        say(f"DNS: {_dns(shown.dns)}")
     say(f"controller: {running}{_happened(controller)}")
     for line in _wrong(shown):
         say(line)
@@ -100,6 +116,11 @@ def _table(
     for row in rows:
         table.add_row(*(escape(printable(text(row))) for text in columns.values()))
     return table
+
+
+def _dns(shown: DnsStatus) -> str:
+    where = "attached" if shown.attached else "NOT attached"
+    return f"{where}: {shown.queries} queries, {shown.moved} led past a silent server"
 
 
 def _wrong(shown: Status) -> list[str]:

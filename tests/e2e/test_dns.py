@@ -14,6 +14,7 @@ from consul_ebpf.kernel.program import DNS
 from tests.kernel.conftest import Kernel
 from tests.lab.consul import ConsulCluster
 from tests.lab.controller import ControllerProcess
+from tests.lab.endpoint import ask
 from tests.lab.processes import wait_until
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup
 
@@ -84,6 +85,48 @@ def test_it_is_served_beside_the_proxies_and_goes_with_its_key(
         controller.terminate()
         controller.detach()
         assert list(kernel.bpffs.glob("consul-ebpf*")) == []
+
+
+def metrics(controller: ControllerProcess) -> dict[str, float]:
+    _, body = ask(controller.bootstraps / "api.sock", "GET", "/metrics")
+    text = body if isinstance(body, str) else body.decode()
+    lines = [line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#"]
+    return {name: float(value) for name, value in lines}
+
+
+def test_status_metrics_and_doctor_show_it(
+    cluster: ConsulCluster, kernel: Kernel
+) -> None:
+    """With and without a controller, as far as it is in the kernel."""
+    with ControllerProcess(config(cluster, kernel)) as controller:
+        wait_until(lambda: answered(kernel), "an answer")
+        for _ in range(30):
+            assert answered(kernel)
+        shown = controller.status()["dns"]
+        assert (shown["vip"], shown["attached"]) == (f"{VIP}:{PORT}", True)
+        assert shown["queries"] >= 31
+        where = sorted((each["address"], each["port"]) for each in shown["servers"])
+        assert where == [(address, 8600) for address in cluster.addresses]
+        assert {each["state"] for each in shown["servers"]} == {"ready"}
+        assert all(each["queries"] >= 5 for each in shown["servers"])
+        assert f"DNS by {VIP}:{PORT}" in controller.run("status")
+        found = metrics(controller)
+        first = f'{{server="{cluster.addresses[0]}:8600"}}'
+        assert found["consul_ebpf_dns_attached"] == 1
+        assert found[f"consul_ebpf_dns_server_ready{first}"] == 1
+        assert found[f"consul_ebpf_dns_server_queries_total{first}"] >= 5
+        lines = kernel.call(lambda: controller.run("doctor")).splitlines()
+        for address in cluster.addresses:
+            said = (
+                f"ok   DNS of server {address}:8600: NOERROR for consul.service.consul."
+            )
+            assert said in lines
+        for way in ("UDP", "UDP, connected", "TCP"):
+            assert f"ok   DNS by the VIP {VIP}:{PORT} ({way}): NOERROR" in lines
+        assert any("no tenancy of each pod" in line for line in lines)
+        controller.kill()
+        assert controller.status()["dns"]["attached"] is True
+        assert controller.status()["dns"]["queries"] >= shown["queries"]
 
 
 def test_fault_148_a_server_that_hangs_is_left_out(
