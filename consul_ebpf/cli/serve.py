@@ -25,8 +25,8 @@ from consul_ebpf.kernel.closed_files import ClosedFiles
 from consul_ebpf.kernel.inotify import InotifyLimit
 from consul_ebpf.model.http_address import HttpAddress
 from consul_ebpf.wiring.consul import Parts
-from consul_ebpf.wiring.endpoint import Endpoint
 from consul_ebpf.wiring.dns import open_dns
+from consul_ebpf.wiring.endpoint import Endpoint
 from consul_ebpf.wiring.files import bootstrap_files, event_counts, instances_per_envoy
 from consul_ebpf.wiring.host import build_runner, open_backend, open_namespaces
 

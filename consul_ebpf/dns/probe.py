@@ -9,6 +9,11 @@ token) or with REFUSED: the servers' domain is another than `consul.domain`, and
 are no recursors. A server of another domain that has recursors passes the question on,
 and is alive as long as one of these answers; so `consul.domain` should be right.
 SERVFAIL is not alive: Consul says so when it cannot look into its catalog.
+
+Nor is a server alive that denies what another one knows. One that was just started has
+an empty catalog until the leader has brought it up to date, and says meanwhile that no
+name exists. That, and a closed port, is beyond doubt: one such answer is enough, so
+that a server that is restarted gives no wrong ones between two probes.
 """
 
 import asyncio
@@ -24,6 +29,9 @@ from consul_ebpf.model.values import Server, Service
 
 ALIVE = {dns.rcode.NOERROR, dns.rcode.NXDOMAIN, dns.rcode.REFUSED}
 """What a server answers whose DNS works, however it is configured."""
+
+KNOWN_SECONDS = 10.0
+"""After a server answered the question, others that deny it are wrong for so long."""
 
 MAX_STRAYS = 64
 """Datagrams that are no answer to the question before a probe gives up: what floods us
@@ -49,6 +57,8 @@ class DnsProbe:
         self._service = service
         self._domain = domain
         self._timeout = timeout
+        self._knew: dict[str, float] = {}
+        """When a server last knew the answer, by its id."""
 
     def __repr__(self) -> str:
         return f"<DnsProbe {self._domain} port {self._service.port}>"
@@ -68,10 +78,23 @@ class DnsProbe:
             return Health(alive=False, reason=said)
         except ConsulError as error:
             return Health(alive=False, reason=str(error))
+        except ConnectionRefusedError as error:
+            return Health(alive=False, reason=reason(error), sure=True)
         except Exception as error:  # noqa: BLE001
             return Health(alive=False, reason=reason(error))
-        rcode = answer.rcode()
-        said = f"{dns.rcode.to_text(rcode)} for {query.question[0].name}"
+        return self._judge(server, answer)
+
+    def _judge(self, server: Server, answer: dns.message.Message) -> Health:
+        now, rcode = asyncio.get_running_loop().time(), answer.rcode()
+        self._knew = {i: at for i, at in self._knew.items() if now - at < KNOWN_SECONDS}
+        self._knew.pop(server.id, None)
+        said = (
+            f"{dns.rcode.to_text(rcode)} for {question(self._domain).question[0].name}"
+        )
+        if rcode == dns.rcode.NOERROR:
+            self._knew[server.id] = now
+        elif rcode in ALIVE and self._knew:
+            return Health(alive=False, reason=f"{said}, which others know", sure=True)
         return Health(alive=rcode in ALIVE, reason=said)
 
     async def aclose(self) -> None:

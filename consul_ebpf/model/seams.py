@@ -55,6 +55,8 @@ class Health:
     reason: str
     leader: bool | None = None
     """Whether the server knows the cluster's leader, or is it; None: not known."""
+    sure: bool = False
+    """Not alive beyond doubt: once is as good as several failures in a row."""
 
 
 class HealthProbe(Protocol):

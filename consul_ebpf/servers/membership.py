@@ -5,7 +5,7 @@ These are all the rules:
 1. A newly listed server is not used before its first probe. If that succeeds, the
    server is ready, else it is failing.
 2. `fall` failures in a row make a ready server failing; `rise` successes in a row make
-   a failing server ready.
+   a failing server ready. A failure beyond doubt counts as `fall` of them.
 3. A ready server becomes failing only while another ready server answers. If every
    probe fails at once, the fault is on this host, or there is nowhere better to go:
    nothing changes (panic).
@@ -166,8 +166,9 @@ def with_verdict(
     rules: Rules,
     *,
     leader: bool | None = None,
+    sure: bool = False,
 ) -> Members:
-    """Return the members after one probe.
+    """Return the members after one probe; `sure` failures are beyond doubt.
 
     A probe of a server that has moved or gone meanwhile changes nothing.
     """
@@ -176,6 +177,8 @@ def with_verdict(
         return members
     sign = 1 if alive else -1
     streak = member.streak + sign if member.streak * sign > 0 else sign
+    if sure and not alive:
+        streak = min(streak, -rules.fall)
     up = member.up
     if up is None:
         up = alive

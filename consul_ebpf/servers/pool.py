@@ -221,6 +221,7 @@ class ServerPool:
             self._now(),
             self._settings,
             leader=health.leader,
+            sure=health.sure,
         )
         self._verdicts[id_] = health.reason
         self._settle()

@@ -10,11 +10,12 @@ import dns.message
 import dns.rcode
 import pytest
 
-from consul_ebpf.dns.probe import MAX_STRAYS, DnsProbe
+from consul_ebpf.dns.probe import KNOWN_SECONDS, MAX_STRAYS, DnsProbe, question
 from consul_ebpf.model.seams import Health
 from consul_ebpf.model.values import Server, Service
 
 TIMEOUT = 0.3
+A, B = (Server.at(f"10.0.0.{n}", 8502) for n in (1, 2))
 
 Answer = Callable[[dns.message.Message], list[bytes]]
 """Makes the datagrams that come back for a query."""
@@ -168,3 +169,38 @@ async def test_a_server_that_cannot_be_reached_is_dead() -> None:
     probe = DnsProbe(Service("dns", 8600), "consul", timeout=TIMEOUT)
     verdict = await probe.check(Server.at("255.255.255.255", 8502))
     assert Health(alive=False, reason="Permission denied") == verdict
+
+
+@pytest.mark.looptime
+async def test_fault_148_a_server_that_denies_what_others_know_is_not_alive() -> None:
+    """It was just started; once nobody knows it any more, all are alive again."""
+    answers = {A: dns.rcode.NXDOMAIN, B: dns.rcode.NXDOMAIN}
+
+    class Two(DnsProbe):
+        def judge(self, server: Server) -> Health:
+            reply = dns.message.make_response(question("consul"))
+            reply.set_rcode(answers[server])
+            return self._judge(server, reply)
+
+    probe = Two(Service("dns", 8600), "consul")
+    for server in (A, B):
+        assert probe.judge(server).alive
+    answers[A] = dns.rcode.NOERROR
+    assert probe.judge(A).alive
+    said = "NXDOMAIN for consul.service.consul., which others know"
+    assert Health(alive=False, reason=said, sure=True) == probe.judge(B)
+    answers[A] = dns.rcode.NXDOMAIN
+    for server in (A, B):
+        assert probe.judge(server).alive
+    answers[A] = dns.rcode.NOERROR
+    probe.judge(A)
+    await asyncio.sleep(KNOWN_SECONDS)
+    assert probe.judge(B).alive
+
+
+async def test_a_closed_port_is_beyond_doubt() -> None:
+    """The host says so itself."""
+    async with responding(GOOD) as (probe, server, _):
+        pass
+    said = Health(alive=False, reason="Connection refused", sure=True)
+    assert said == await probe.check(server)

@@ -472,3 +472,32 @@ async def test_fault_149_no_server_has_a_dns_port(
         f"DNS: server 10.0.0.1:8600 is failing ({REFUSED})",
         f"DNS: server 10.0.0.2:8600 is failing ({REFUSED})",
     ] == failing
+
+
+class Denying(FakeProbe):
+    """Whose servers may fail beyond doubt."""
+
+    denied = ""
+
+    async def check(self, server: Server) -> Health:
+        if server.id == self.denied:
+            return Health(alive=False, reason="it knows nothing", sure=True)
+        return await super().check(server)
+
+
+async def test_a_failure_beyond_doubt_is_enough() -> None:
+    """But not if nobody else answers."""
+    probe = Denying()
+    async with ServerPool(FakeServerSource([A, B]), probe) as pool:
+        await until(pool, {A.id: READY, B.id: READY})
+        begun = now()
+        probe.denied = B.id
+        assert await until(pool, {A.id: READY, B.id: FAILING}) - begun < 1.2
+        assert [pooled.dead for pooled in pool.servers] == [False, True]
+        probe.denied = ""
+        await until(pool, {A.id: READY, B.id: READY})
+        probe.kill(A.id)
+        await until(pool, {A.id: FAILING, B.id: READY})
+        probe.denied = B.id
+        await asyncio.sleep(60)
+        assert {A.id: FAILING, B.id: READY} == states(pool.servers)
