@@ -19,7 +19,7 @@ from consul_ebpf.controller.outcomes import Converged, Served
 from consul_ebpf.controller.tables import Tables
 from consul_ebpf.model.errors import KernelError, UnsupportedError
 from consul_ebpf.model.seams import Namespaces
-from consul_ebpf.model.token_keys import HOST, key_of, named
+from consul_ebpf.model.token_keys import key_of, named
 from consul_ebpf.model.values import KernelState, Vip
 from consul_ebpf.planning.sockets import sockets_of
 from consul_ebpf.tokens.memory import Retired
@@ -45,27 +45,29 @@ class Written:
         default_factory=dict, repr=False
     )
     """By the token's key and the proxy's VIP the secret; None: it is not known."""
+    kept: frozenset[Vip] = frozenset()
+    """VIPs of proxies that no source names right now. Which token their files hold is
+    not known."""
 
     def vips(self, key: str) -> frozenset[Vip]:
         """Return the VIPs of a key's proxies."""
         return frozenset(self.files.get(key, {}))
 
     def holding(self, key: str, secret: str) -> frozenset[Vip]:
-        """Return those of them whose file holds a secret, or may."""
+        """Return the VIPs of proxies whose file holds a key's secret, or may."""
         files = self.files.get(key, {})
-        return frozenset(vip for vip, held in files.items() if held in {secret, None})
+        held = {vip for vip, held in files.items() if held in {secret, None}}
+        return self.kept | held
 
 
 def written_by(done: Converged) -> Written:
-    """Return what a round has written; of proxies that it kept, nothing is known."""
+    """Return what a round has written."""
     files: dict[str, dict[Vip, str | None]] = {}
     for outcome in done.outcomes.values():
         if isinstance(outcome, Served):
             placed = outcome.placed
             files.setdefault(key_of(placed.proxy), {})[placed.vip] = outcome.token
-    if done.kept:
-        files.setdefault(HOST, {}).update(dict.fromkeys(done.kept))
-    return Written(files)
+    return Written(files, frozenset(done.kept))
 
 
 class Rotator:
@@ -73,7 +75,8 @@ class Rotator:
 
     Args:
         retired: the tokens that were replaced, or that nobody needs.
-        outcome: what the proxies' files hold.
+        done: what the newest round wrote. Before the first one nobody knows what the
+            files hold, and no token is called unused.
         tables: makes the next connect of VIPs go where the last one went.
         namespaces: cuts connections; None: servers end the streams themselves, when
             they look at the old token the next time.
@@ -83,18 +86,18 @@ class Rotator:
     def __init__(
         self,
         retired: Latest[tuple[Retired, ...]],
-        outcome: Latest[Converged],
+        done: Latest[Converged],
         tables: Tables,
         namespaces: Namespaces | None,
         unused: Latest[frozenset[Retired]],
     ) -> None:
         self._retired = retired
-        self._outcome = outcome
+        self._done = done
         self._tables = tables
         self._namespaces = namespaces
         self._unused = unused
         self._written: Latest[Written] = Latest()
-        """Of the newest outcome."""
+        """By the newest round."""
 
     def __repr__(self) -> str:
         return f"<Rotator of {len(self._retired.value or ())} tokens>"
@@ -102,7 +105,7 @@ class Rotator:
     async def run(self) -> None:
         """Follow, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow_outcome(), name="written tokens")
+            tasks.create_task(self._follow_rounds(), name="written tokens")
             await for_each(
                 self._retired.changes(),
                 self._rotate,
@@ -114,8 +117,8 @@ class Rotator:
         """Forget the tokens that are logged out."""
         self._unused.set((self._unused.value or frozenset()).intersection(retired))
 
-    async def _follow_outcome(self) -> None:
-        async for done in self._outcome.changes():
+    async def _follow_rounds(self) -> None:
+        async for done in self._done.changes():
             self._written.set(written_by(done))
 
     async def _rotate(self, retired: Retired) -> None:

@@ -170,7 +170,7 @@ class Runner:
         if keeper is not None:
             self._parts["tokens"] = keeper.run
             self._parts["rotation"] = Rotator(
-                keeper.retired, cells.outcome, tables, cuts, cells.unused
+                keeper.retired, cells.done, tables, cuts, cells.unused
             ).run
         if central is not None:
             self._parts["central configuration"] = central.run

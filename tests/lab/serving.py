@@ -70,6 +70,7 @@ class Host:
         self._news = asyncio.Event()
         files = BootstrapFiles(directory)
         cells = Cells()
+        self.acl = FakeAcl()
         self.runner = Runner(
             cells=cells,
             pool=ServerPool(self.source, self.probe),
@@ -84,11 +85,12 @@ class Host:
             namespaces=namespaces,
             progress=self.progress,
             keeper=TokenKeeper(
-                FakeAcl(),
+                self.acl,
                 TokenMemory(directory),
                 Credentials(token_file=str(token_file)) if token_file else None,
                 proxies=cells.proxies,
                 doubts=[cells.reconnected],
+                unused=cells.unused,
             ),
         )
 

@@ -11,15 +11,18 @@ import pytest
 from consul_ebpf.controller.inputs import NO_BOOTSTRAP, NO_ID
 from consul_ebpf.model.values import (
     Credentials,
+    Login,
     Proxy,
     ProxyFiles,
 )
 from consul_ebpf.testing import (
     MemoryMapBackend,
 )
+from consul_ebpf.tokens.memory import Retired, TokenMemory
 from tests.lab.serving import (
     API,
     JOB,
+    SERVERS,
     WEB,
     Host,
 )
@@ -192,3 +195,20 @@ async def test_a_proxy_whose_id_comes_late_is_served_then(tmp_path: Path) -> Non
         host.workloads.set([WEB])
         await host.until(lambda: len(host.table.vips) == 1)
         await host.until(lambda: not volume.exists())
+
+
+async def test_an_old_token_outlives_a_start_that_serves_nobody_yet(
+    tmp_path: Path,
+) -> None:
+    """An Envoy may use it: nobody knows what the files hold before the first round."""
+    old = Retired(WEB.key, Login("jwt", bearer_token="b"), "old")
+    TokenMemory(tmp_path).save({}, [old])
+    host = Host(tmp_path, WEB, servers=None)
+    host.acl.valid.add("old")
+    async with host.serving():
+        await host.until(lambda: bool(host.told))
+        await asyncio.sleep(60)
+        assert host.acl.valid == {"old"}
+        host.source.set(SERVERS)
+        await host.until_served(WEB)
+        await host.until(lambda: not host.acl.valid)

@@ -154,8 +154,9 @@ def test_what_a_round_wrote_is_told_by_key() -> None:
         },
         kept=(Vip(IPv4Address("127.64.0.9"), 8502),),
     )
-    files = written_by(done).files
-    assert files["web"] == {ONE: "a"}
-    assert files[HOST] == {TWO: "b", THREE: None, done.kept[0]: None}
-    assert written_by(done).holding(HOST, "a") == {THREE, done.kept[0]}
+    written = written_by(done)
+    assert written.files == {"web": {ONE: "a"}, HOST: {TWO: "b", THREE: None}}
+    assert written.holding(HOST, "a") == {THREE, *done.kept}
+    assert written.holding("web", "a") == {ONE, *done.kept}
+    assert written.holding("gone", "a") == set(done.kept)
     assert "secret" not in repr(Served(PlacedProxy(WEB, ONE), token="secret"))
