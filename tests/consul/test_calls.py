@@ -11,6 +11,7 @@ from consul_ebpf.client import acl_grpc as acl
 from consul_ebpf.client.calls import CallError, ServerCalls
 from consul_ebpf.client.channels import insecure_channel
 from consul_ebpf.client.dataplane import bootstrap_params
+from consul_ebpf.model.errors import TokenRefusedError
 from tests.lab.consul import GRPC_PORT, ConsulCluster
 from tests.lab.jwt import METHOD, Issuer
 from tests.lab.rpc import calls_to, params_of
@@ -67,9 +68,9 @@ async def test_a_refusal_has_its_code(
 ) -> None:
     """And is said in one line, with the server that said it."""
     cluster.register_proxy("web")
-    with pytest.raises(CallError) as caught:
+    with pytest.raises(ConsulError, match=code) as caught:
         await params_of(cluster, proxy, cluster.management_token if token else "")
-    assert caught.value.code == code
+    assert isinstance(caught.value, TokenRefusedError) is not token
     assert cluster.addresses[0] in str(caught.value)
 
 
