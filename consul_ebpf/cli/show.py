@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -14,7 +13,6 @@ from rich.table import Table
 from consul_ebpf.base.lines import printable
 from consul_ebpf.cli.options import configured, for_proxy
 from consul_ebpf.cli.output import say, say_json
-from consul_ebpf.config import dns
 from consul_ebpf.config.schema import Config
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.values import PlacedProxy, Proxy, host_port
@@ -31,7 +29,7 @@ from consul_ebpf.views.status import (
 )
 from consul_ebpf.wiring.consul import Parts
 from consul_ebpf.wiring.files import gatherer, renderer
-from consul_ebpf.wiring.host import workload_source
+from consul_ebpf.wiring.host import vip_range, workload_source
 
 T = TypeVar("T")
 
@@ -180,9 +178,7 @@ def _place(config: Config, proxies: tuple[Proxy, ...], proxy_id: str) -> PlacedP
     allocation = allocate(
         proxies,
         VipMemory(Path(config.bootstrap.directory)).read(),
-        IPv4Network(config.kernel.vip_cidr),
-        config.kernel.vip_port,
-        dns.reserved(config.dns),
+        vip_range(config),
     )
     for placed in allocation.placed:
         if placed.proxy.id == proxy_id:

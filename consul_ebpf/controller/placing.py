@@ -7,7 +7,6 @@ where a proxy lives, its VIP stays bound to where the kernel has it.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network
 
 from consul_ebpf.controller.inputs import Inputs
 from consul_ebpf.controller.outcomes import Refused, Trouble
@@ -22,7 +21,7 @@ from consul_ebpf.model.values import (
     Table,
     Vip,
 )
-from consul_ebpf.proxies.vips import ProxyKey, Reserved, allocate
+from consul_ebpf.proxies.vips import ProxyKey, VipRange, allocate
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ def place(
     remembered: Mapping[ProxyKey, Vip],
     table: Table,
     capacity: int,
-    vips: tuple[IPv4Network, int, Reserved],
+    vips: VipRange,
 ) -> Placement:
     """Give each proxy its VIP, and say whose it is.
 
@@ -54,11 +53,11 @@ def place(
         remembered: VIPs of before.
         table: what the kernel holds: who is in it stays when not all fit.
         capacity: how many fit.
-        vips: their range and port, and what of it no proxy may be given.
+        vips: those that there are.
     """
     proxies = inputs.proxies or ()
     unnamed = _unnamed(proxies, remembered) if inputs.lacking else ()
-    allocation = allocate((*unnamed, *proxies), remembered, *vips)
+    allocation = allocate((*unnamed, *proxies), remembered, vips)
     others = {proxy.key for proxy in unnamed}
     refused = {
         proxy.key: _refused(proxy, why)

@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network
 
 from consul_ebpf.base.timing import timed
 from consul_ebpf.controller.inputs import Inputs
@@ -28,7 +27,7 @@ from consul_ebpf.kernel.pods import Bindings
 from consul_ebpf.model.seams import Applied, BootstrapRenderer
 from consul_ebpf.model.values import Binding, PooledServer, Proxy, ServerState, Vip
 from consul_ebpf.proxies.memory import VipMemory
-from consul_ebpf.proxies.vips import NOTHING_RESERVED, ProxyKey, Reserved
+from consul_ebpf.proxies.vips import ProxyKey, VipRange
 from consul_ebpf.servers.known import KnownServers
 
 logger = logging.getLogger(__name__)
@@ -62,9 +61,7 @@ class Converger:
         files: BootstrapFiles,
         memory: VipMemory,
         known: KnownServers | None = None,
-        network: IPv4Network,
-        port: int,
-        reserved: Reserved = NOTHING_RESERVED,
+        vips: VipRange,
     ) -> None:
         self._kernel = kernel
         self._writer = Writer(renderer, files)
@@ -72,7 +69,7 @@ class Converger:
         self._pruner = Pruner(files)
         self._memory = memory
         self._known = known
-        self._vips = network, port, reserved
+        self._vips = vips
         self._remembered: Mapping[ProxyKey, Vip] = {}
         self._placed: tuple[_Asked, Placement] | None = None
         """The newest placement, and what it was made from."""

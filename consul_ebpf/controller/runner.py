@@ -3,7 +3,6 @@
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Mapping
-from ipaddress import IPv4Network
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -40,10 +39,9 @@ from consul_ebpf.model.seams import (
 )
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.params import CentralConfig
-from consul_ebpf.proxies.vips import NOTHING_RESERVED, Reserved
+from consul_ebpf.proxies.vips import VipRange
 from consul_ebpf.servers.known import KnownServers
 from consul_ebpf.servers.pool import ServerPool
-from consul_ebpf.servers.sanity import VIP_NETWORK
 from consul_ebpf.tokens.keeper import TokenKeeper
 
 TLS_LOOK_SECONDS = 1.0
@@ -70,9 +68,7 @@ class Runner:
         backend: the opened tables; the caller closes it after `run`.
         renderer: makes the bootstraps.
         files: where they are written.
-        network: the VIPs' range.
-        port: the VIPs' port.
-        reserved: addresses of the range that no proxy may be given.
+        vips: those that proxies may be given; None: the default range and port.
         memory: remembers which VIP is whose.
         known: remembers the servers, for a start while Consul is away.
         problems: tells others what is wrong; None: only the log does.
@@ -98,9 +94,7 @@ class Runner:
         memory: VipMemory,
         known: KnownServers | None = None,
         problems: ProblemFile | None = None,
-        network: IPv4Network = VIP_NETWORK,
-        port: int = 8502,
-        reserved: Reserved = NOTHING_RESERVED,
+        vips: VipRange | None = None,
         seed: str = "",
         keeper: TokenKeeper | None = None,
         central: CentralConfig | None = None,
@@ -123,9 +117,7 @@ class Runner:
             files=files,
             memory=memory,
             known=known,
-            network=network,
-            port=port,
-            reserved=reserved,
+            vips=vips or VipRange(),
         )
         self.dns = dns
         """Has the tables of DNS; None: it is not served."""

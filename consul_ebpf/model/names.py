@@ -100,6 +100,10 @@ def credential_problems(credentials: Credentials) -> list[tuple[str, str]]:
     return [(field, text) for field, text in wrong.items() if text]
 
 
+VIP_NETWORK = IPv4Network("127.64.0.0/10")
+"""The default range of the VIPs."""
+
+
 def check_vip(
     vip: IPv4Address | IPv6Address, network: IPv4Network
 ) -> tuple[IPv4Address, bool]:

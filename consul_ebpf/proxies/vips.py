@@ -12,12 +12,19 @@ already keeps it: their ports differ, so the kernel tells the two apart.
 
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from itertools import islice
 
 from consul_ebpf.model.errors import InvalidProxyError
-from consul_ebpf.model.names import check_proxy, check_vip, named, unique, usable
+from consul_ebpf.model.names import (
+    VIP_NETWORK,
+    check_proxy,
+    check_vip,
+    named,
+    unique,
+    usable,
+)
 from consul_ebpf.model.values import PlacedProxy, Proxy, Vip
 
 MAX_RELEASED = 4096
@@ -38,10 +45,15 @@ def key_of(proxy: Proxy) -> ProxyKey:
     return proxy.key, proxy.namespace, proxy.partition
 
 
-Reserved = Mapping[IPv4Address, str]
-"""Addresses of the range that are something else's, each with what has it."""
+@dataclass(frozen=True, slots=True)
+class VipRange:
+    """The VIPs that there are: the addresses of a network, at one port."""
 
-NOTHING_RESERVED: Reserved = {}
+    network: IPv4Network = VIP_NETWORK
+    port: int = 8502
+    reserved: Mapping[IPv4Address, str] = field(default_factory=dict)
+    """Addresses that are given to no proxy, each with what has it."""
+
 
 _Asking = tuple[Proxy, IPv4Address | None, bool]
 """A proxy, the VIP it asks for, and whether it is to be written as IPv6."""
@@ -63,22 +75,20 @@ class Allocation:
 def allocate(
     proxies: Iterable[Proxy],
     remembered: Mapping[ProxyKey, Vip],
-    network: IPv4Network,
-    port: int,
-    reserved: Reserved = NOTHING_RESERVED,
+    vips: VipRange,
 ) -> Allocation:
-    """Give each proxy a VIP of `network`, in the order of the proxies.
+    """Give each proxy a VIP of the range, in the order of the proxies.
 
     A proxy that gets none is refused with one line: its name, who has the VIP it asks
     for, and what to do. The others are not affected.
     """
-    asking, refused = _asking(proxies, network)
-    holders, unlucky = _settled(asking, remembered, network, reserved)
+    asking, refused = _asking(proxies, vips.network)
+    holders, unlucky = _settled(asking, remembered, vips)
     refused += unlucky
 
     losers = {proxy.key for proxy, _ in unlucky}
     settled = {proxy.key: address for address, proxy in holders.items()}
-    free = _free(network, {*holders, *reserved}, remembered)
+    free = _free(vips.network, {*holders, *vips.reserved}, remembered)
     placed = []
     for proxy, _, ipv6 in asking:
         if proxy.key in settled:
@@ -91,7 +101,7 @@ def allocate(
             why = f"{named(proxy)}: refused, no VIP is left; widen kernel.vip_cidr"
             refused.append((proxy, why))
         else:
-            placed.append(PlacedProxy(proxy, Vip(address, port, ipv6=ipv6)))
+            placed.append(PlacedProxy(proxy, Vip(address, vips.port, ipv6=ipv6)))
     return Allocation(
         tuple(placed), tuple(refused), _remember(placed, holders, remembered)
     )
@@ -122,11 +132,10 @@ def _asking(
 def _settled(
     asking: Iterable[_Asking],
     remembered: Mapping[ProxyKey, Vip],
-    network: IPv4Network,
-    reserved: Reserved,
+    vips: VipRange,
 ) -> tuple[dict[IPv4Address, Proxy], list[tuple[Proxy, str]]]:
     """Apply rules 1, 2 and 4: return who has which VIP, and who is refused and why."""
-    first, last = map(int, usable(network))
+    first, last = map(int, usable(vips.network))
     holders: dict[IPv4Address, Proxy] = {}
     for proxy, asked, _ in asking:
         kept = remembered.get(key_of(proxy))
@@ -138,8 +147,8 @@ def _settled(
     for proxy, asked, _ in asking:
         if asked is None:
             continue
-        if asked in reserved and asked not in holders:
-            owner = reserved[asked]
+        if asked in vips.reserved and asked not in holders:
+            owner = vips.reserved[asked]
         elif holders.setdefault(asked, proxy) is not proxy:
             owner = named(holders[asked])
         else:

@@ -11,9 +11,6 @@ from typing import NamedTuple
 
 from consul_ebpf.model.values import MAX_SERVERS, Server, host_port
 
-VIP_NETWORK = IPv4Network("127.64.0.0/10")
-"""The default range of the VIPs."""
-
 THIS_NETWORK = IPv4Network("0.0.0.0/8")
 
 

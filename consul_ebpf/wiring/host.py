@@ -24,6 +24,7 @@ from consul_ebpf.proxies.sources.catalog import CatalogNodes
 from consul_ebpf.proxies.sources.directory import DirectoryWorkloads
 from consul_ebpf.proxies.sources.merged import MergedWorkloads
 from consul_ebpf.proxies.sources.static import StaticWorkloads
+from consul_ebpf.proxies.vips import VipRange
 from consul_ebpf.wiring.consul import Parts
 from consul_ebpf.wiring.dns import dns_service
 from consul_ebpf.wiring.files import (
@@ -102,9 +103,7 @@ def build_runner(
         memory=VipMemory(directory),
         known=known,
         problems=problem_file(config),
-        network=IPv4Network(config.kernel.vip_cidr),
-        port=config.kernel.vip_port,
-        reserved=reserved(config.dns),
+        vips=vip_range(config),
         seed=seed,
         keeper=parts.keeper,
         central=parts.central(),
@@ -114,6 +113,13 @@ def build_runner(
         cells=parts.cells,
         dns=names,
     )
+
+
+def vip_range(config: Config) -> VipRange:
+    """Return the VIPs that there are."""
+    kernel = config.kernel
+    network = IPv4Network(kernel.vip_cidr)
+    return VipRange(network, kernel.vip_port, reserved(config.dns))
 
 
 def host_seed() -> str:

@@ -1,7 +1,6 @@
 """Rounds by hand, in this thread: what the parts of a runner do after each change."""
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network
 from pathlib import Path
 
 from consul_ebpf.controller.inputs import Inputs
@@ -15,6 +14,7 @@ from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.model.seams import Applied, BootstrapRenderer, MapBackend
 from consul_ebpf.model.values import PooledServer
 from consul_ebpf.proxies.memory import VipMemory
+from consul_ebpf.proxies.vips import VipRange
 from consul_ebpf.servers.known import KnownServers
 
 
@@ -36,8 +36,7 @@ class Rounds:
             files=files or BootstrapFiles(directory),
             memory=VipMemory(directory),
             known=known,
-            network=IPv4Network("127.64.0.0/10"),
-            port=8502,
+            vips=VipRange(),
         )
         self._reporter = Reporter()
         self._problems = ProblemFile(directory)

@@ -12,6 +12,7 @@ from consul_ebpf.proxies.vips import (
     MAX_RELEASED,
     Allocation,
     ProxyKey,
+    VipRange,
     allocate,
     key_of,
 )
@@ -30,7 +31,7 @@ def place(
     after: Mapping[ProxyKey, Vip] | None = None,
     network: IPv4Network = NETWORK,
 ) -> Allocation:
-    return allocate(proxies, after or {}, network, PORT)
+    return allocate(proxies, after or {}, VipRange(network, PORT))
 
 
 def vips(allocation: Allocation) -> dict[str, str]:
@@ -163,7 +164,7 @@ def test_other_range() -> None:
     """After a change of range or port nobody keeps what no longer is a VIP."""
     before = place(proxy("a"))
     other = IPv4Network("127.80.0.0/16")
-    after = allocate([proxy("a")], before.remembered, other, 99)
+    after = allocate([proxy("a")], before.remembered, VipRange(other, 99))
     assert after.placed[0].vip == Vip(IPv4Address("127.80.0.1"), 99)
 
 
@@ -173,7 +174,7 @@ DNS = IPv4Address("127.64.0.2")
 def test_fault_151_a_reserved_address_is_given_to_nobody() -> None:
     """Neither allocated, nor to who asks for it; the reason names what has it."""
     asking = [proxy("a"), proxy("asks", str(DNS)), proxy("b")]
-    allocation = allocate(asking, {}, SMALL, PORT, {DNS: "dns.vip"})
+    allocation = allocate(asking, {}, VipRange(SMALL, PORT, {DNS: "dns.vip"}))
     assert {"a": "127.64.0.1", "b": "127.64.0.3"} == vips(allocation)
     ((_, why),) = allocation.refused
     assert why == (
@@ -186,11 +187,11 @@ def test_fault_151_who_has_a_reserved_address_keeps_it() -> None:
     """It was reserved later; once released it is given to nobody else."""
     before = place(proxy("a"), proxy("b"), network=SMALL)
     both = [proxy("a"), proxy("b", str(DNS))]
-    after = allocate(both, before.remembered, SMALL, PORT, {DNS: "dns.vip"})
+    after = allocate(both, before.remembered, VipRange(SMALL, PORT, {DNS: "dns.vip"}))
     assert {"a": "127.64.0.1", "b": str(DNS)} == vips(after)
-    gone = allocate([], after.remembered, SMALL, PORT, {DNS: "dns.vip"})
+    gone = allocate([], after.remembered, VipRange(SMALL, PORT, {DNS: "dns.vip"}))
     many = [proxy(f"p{i}") for i in range(6)]
-    full = allocate(many, gone.remembered, SMALL, PORT, {DNS: "dns.vip"})
+    full = allocate(many, gone.remembered, VipRange(SMALL, PORT, {DNS: "dns.vip"}))
     assert 5 == len(full.placed)
     assert str(DNS) not in vips(full).values()
 
@@ -228,7 +229,7 @@ def test_rules_hold_through_any_history(history: list[list[Proxy]]) -> None:
     steps = []
     remembered: Mapping[ProxyKey, Vip] = {}
     for proxies in history:
-        step = allocate(proxies, remembered, SMALL, PORT)
+        step = allocate(proxies, remembered, VipRange(SMALL, PORT))
         remembered = step.remembered
         steps.append((proxies, step))
         given_vips = [each.vip for each in step.placed]
