@@ -20,10 +20,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 from consul_ebpf.controller.cells import Cells
+from consul_ebpf.controller.dns import DnsService
 from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.controller.runner import Runner
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
@@ -31,13 +33,16 @@ from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.kernel.backend import BccMapBackend
 from consul_ebpf.model.seams import Applied, MapBackend
 from consul_ebpf.model.values import (
+    DNS_NAME,
     BootstrapParams,
     Credentials,
     KernelState,
     PlacedProxy,
     Proxy,
     Server,
+    Service,
     Table,
+    Vip,
 )
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.params import CentralConfig
@@ -55,6 +60,7 @@ from tests.lab.scratch import scratch_bpffs, scratch_cgroup
 
 SIZES = (250, 5_000, 20_000, 65_536)
 SERVERS = [Server.at(f"10.0.0.{n}", 8502) for n in (1, 2, 3)]
+DNS_VIP = Vip(IPv4Address("127.64.0.53"), 53)
 DEATHS = 3
 IDLE_SECONDS = 20.0
 
@@ -67,6 +73,9 @@ ROWS = {
     "death": ("ms from verdict to kernel, median", "{:.2f}"),
     "death_worst": ("ms, worst", "{:.2f}"),
     "death_writes": ("rows written for it", "{:.0f}"),
+    "dns_death": ("ms from verdict on DNS to kernel, median", "{:.2f}"),
+    "dns_death_worst": ("ms, worst", "{:.2f}"),
+    "dns_death_writes": ("rows written for it", "{:.0f}"),
     "add": ("s to serve one more", "{:.3f}"),
     "add_renders": ("bootstraps rendered for it", "{:.0f}"),
     "add_files": ("file operations for it", "{:.0f}"),
@@ -150,8 +159,12 @@ class Verdicts(logging.Handler):
 class Host:
     """A runner among fakes."""
 
-    def __init__(self, directory: Path, backend: MapBackend, size: int) -> None:
+    def __init__(
+        self, directory: Path, backend: MapBackend, dns: MapBackend, size: int
+    ) -> None:
         self.counts = Counts(directory)
+        self.dns_counts = Counts(directory)
+        self.dns_probe = FakeProbe()
         self.proxies = [Proxy(f"web-{n}-sidecar-proxy", "host1") for n in range(size)]
         self.workloads = FakeWorkloads(self.proxies)
         self.probe = FakeProbe()
@@ -167,9 +180,12 @@ class Host:
             Credentials(token_file=str(token)),
             proxies=cells.proxies,
         )
+        pool = ServerPool(FakeServerSource(SERVERS), self.probe)
+        names = ServerPool(pool, self.dns_probe, service=Service(DNS_NAME, 8600))
         self.runner = Runner(
             cells=cells,
-            pool=ServerPool(FakeServerSource(SERVERS), self.probe),
+            pool=pool,
+            dns=DnsService(names, Tables(dns, self.dns_counts), DNS_VIP),
             workloads=self.workloads,
             backend=Tables(backend, self.counts),
             renderer=Renderer(EnvoyBootstrap(token_file=files.token_path), self.counts),
@@ -217,6 +233,7 @@ async def measure(host: Host) -> dict[str, float]:
         found["idle"] = await idle()
         found["pss"] = pss()
         found |= await deaths(host, verdicts)
+        found |= await dns_deaths(host, verdicts)
         host.counts.clear()
         begun = time.perf_counter()
         host.workloads.set([*host.proxies, Proxy("one-more", "host1")])
@@ -261,6 +278,31 @@ async def deaths(host: Host, verdicts: Verdicts) -> dict[str, float]:
     }
 
 
+async def dns_deaths(host: Host, verdicts: Verdicts) -> dict[str, float]:
+    """Let servers' DNS die, one after the other, and be back."""
+    took, writes = [], 0
+    counts = host.dns_counts
+    for n in range(DEATHS):
+        server = SERVERS[n % len(SERVERS)].id
+        counts.clear()
+        verdicts.times.clear()
+        host.dns_probe.kill(server)
+        while not counts.applied:
+            await asyncio.sleep(0.1)
+        took.append(1000 * (counts.applied[0][0] - verdicts.times[0]))
+        await asyncio.sleep(1)
+        writes = max(writes, counts.writes)
+        counts.clear()
+        host.dns_probe.revive(server)
+        while not counts.applied:
+            await asyncio.sleep(0.1)
+    return {
+        "dns_death": statistics.median(took),
+        "dns_death_worst": max(took),
+        "dns_death_writes": writes,
+    }
+
+
 def pss() -> float:
     """Return this process's share of the memory, in MB."""
     rollup = Path("/proc/self/smaps_rollup").read_text()
@@ -270,25 +312,26 @@ def pss() -> float:
 
 
 @contextmanager
-def tables(kind: str) -> Iterator[MapBackend]:
-    """Open tables in memory, or in the kernel."""
+def tables(kind: str) -> Iterator[tuple[MapBackend, MapBackend]]:
+    """Open tables in memory, or in the kernel: the proxies', and those of DNS."""
     if kind == "memory":
-        yield MemoryMapBackend(capacity=65_537)
+        yield MemoryMapBackend(capacity=65_537), MemoryMapBackend(capacity=1)
         return
     with ExitStack() as stack:
         cgroup = stack.enter_context(scratch_cgroup())
         bpffs = stack.enter_context(scratch_bpffs())
-        yield stack.enter_context(
-            BccMapBackend.open(cgroup=str(cgroup), bpffs=str(bpffs), max_proxies=65_537)
-        )
+        at, below = str(cgroup), str(bpffs)
+        opened = BccMapBackend.open(cgroup=at, bpffs=below, max_proxies=65_537)
+        dns = BccMapBackend.open_dns(cgroup=at, bpffs=below, vip=DNS_VIP)
+        yield stack.enter_context(opened), stack.enter_context(dns)
 
 
 def one(kind: str, size: int) -> None:
     """Measure one size, and print it as JSON."""
     memory = Path("/dev/shm")
     where = memory if memory.is_dir() else None
-    with tables(kind) as backend, tempfile.TemporaryDirectory(dir=where) as directory:
-        host_of = Host(Path(directory), backend, size)
+    with tables(kind) as opened, tempfile.TemporaryDirectory(dir=where) as directory:
+        host_of = Host(Path(directory), *opened, size)
         print(json.dumps(asyncio.run(measure(host_of))))
 
 

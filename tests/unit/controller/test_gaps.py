@@ -75,3 +75,14 @@ async def test_fault_83_the_last_known_servers_serve_meanwhile(tmp_path: Path) -
         await asyncio.sleep(3)
         (line,) = host.told[-1].missing
         assert line.startswith("Consul has not answered yet: the last known servers")
+
+
+async def test_fault_152_dns_that_is_not_served_is_missing(tmp_path: Path) -> None:
+    """And the proxies are served."""
+    host = Host(tmp_path, WEB)
+    async with host.serving():
+        await host.until_served(WEB)
+        host.runner.cells.dns_missing.set("DNS is not served: the kernel is too old")
+        await asyncio.sleep(3)
+        said = host.told[-1].missing
+        assert said == ("DNS is not served: the kernel is too old",)
