@@ -19,6 +19,7 @@
 
 #define MAX_CGROUPS 16
 #define MAX_ASKERS 16384
+#define MAX_CONNECTED 16384
 
 /* A thread that asks. Its key is the address of its task_struct: the thread's number is
  * told at these hooks only since Linux 6.10. */
@@ -55,6 +56,9 @@ struct cgroup {
 
 PINNED_TABLE("array", u32, struct cgroup, cgroups, MAX_CGROUPS, 0, PIN_CGROUPS);
 PINNED_TABLE("lru_hash", u64, struct asker, askers, MAX_ASKERS, 0, PIN_ASKERS);
+/* The newest connected sockets, by cookie, and the slot each leads to: user space cuts
+ * those of a dead server. */
+PINNED_TABLE("lru_hash", u64, u64, connected, MAX_CONNECTED, 0, PIN_CONNECTED);
 
 /* BPF_SK_STORAGE with a pin path. */
 struct asked_table_t {
@@ -213,6 +217,14 @@ static __always_inline bool is_dns(struct bpf_sock_addr *ctx) {
   return ctx->type == SOCK_STREAM || ctx->protocol == IPPROTO_UDP;
 }
 
+static __always_inline void note_connected(struct bpf_sock_addr *ctx) {
+  struct asked *socket = asked.sk_storage_get(ctx->sk, 0, 0);
+  if (!socket)
+    return;
+  u64 cookie = bpf_get_socket_cookie(ctx), slot = socket->last;
+  connected.update(&cookie, &slot);
+}
+
 int connect4(struct bpf_sock_addr *ctx) {
   if (ctx->user_ip4 != VIP_ADDRESS || ctx->user_port != VIP_PORT || !is_dns(ctx))
     return ALLOW;
@@ -220,6 +232,7 @@ int connect4(struct bpf_sock_addr *ctx) {
   if (!server)
     return REFUSE; /* the VIP must never reach the wire */
   lead4(ctx, server);
+  note_connected(ctx);
   return ALLOW;
 }
 
@@ -231,6 +244,7 @@ int connect6(struct bpf_sock_addr *ctx) {
   if (!server)
     return REFUSE;
   lead6(ctx, server);
+  note_connected(ctx);
   return ALLOW;
 }
 

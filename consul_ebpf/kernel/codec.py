@@ -31,11 +31,13 @@ NO_SLOT = 0xFF
 RECENT = 4
 MAX_CGROUPS = 16
 MAX_ASKERS = 16384
+MAX_CONNECTED = 16384
 
 SERVER = struct.Struct("=16s4s2sBxII")  # struct server
 VIP_KEY = struct.Struct("=4s2sxx")  # struct vip_key
 VIP = struct.Struct(f"=QQQQ{RECENT}QQQII")  # struct vip
 CGROUP = struct.Struct("=QQ")  # struct cgroup: id, level
+CONNECTED = struct.Struct("=QQ")  # a socket's cookie, a slot
 ASKER = struct.Struct(f"={MAX_CHOICES}IBBBx")  # struct asker
 _QUERY = struct.Struct("=Q16s2sHI")  # struct query
 ASKED = struct.Struct(f"=4s2sH{MAX_CHOICES * _QUERY.size}s")  # struct asked

@@ -127,6 +127,9 @@ DNS = Program(
         "askers": TableShape(
             LRU_HASH, 8, codec.ASKER.size, codec.MAX_ASKERS, carried=False
         ),
+        "connected": TableShape(
+            LRU_HASH, 8, codec.CONNECTED.size - 8, codec.MAX_CONNECTED, carried=False
+        ),
         "asked": TableShape(
             SK_STORAGE, 4, codec.ASKED.size, 0, _NO_PREALLOC, carried=False
         ),

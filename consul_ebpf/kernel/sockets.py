@@ -1,4 +1,4 @@
-"""TCP sockets of this host, by cookie, in every network namespace: seen and destroyed.
+"""Sees and destroys this host's sockets, by cookie, in every network namespace.
 
 Namespaces this process may not enter are left out: without CAP_SYS_ADMIN and
 CAP_SYS_PTRACE that is all but its own.
@@ -45,11 +45,12 @@ _LARGEST_ANSWER = 65536  # bytes; the kernel sends at most 32 KiB at a time
 class Found:
     """A socket as sock_diag names it."""
 
-    __slots__ = ("family", "id")
+    __slots__ = ("family", "id", "protocol")
 
-    def __init__(self, family: int, identity: bytes) -> None:
-        """Take a family and a struct inet_diag_sockid."""
+    def __init__(self, family: int, protocol: int, identity: bytes) -> None:
+        """Take a family, a protocol and a struct inet_diag_sockid."""
         self.family = family
+        self.protocol = protocol
         self.id = identity
 
     @property
@@ -114,13 +115,16 @@ def destroy(doomed: "Mapping[int, frozenset[Peer]]", per_second: float) -> int:
     def work() -> int:
         count = 0
         for _ in _everywhere() if left else ():
-            # All of them first: a dump whose sockets go meanwhile passes others over.
-            for found in list(filter(is_doomed, _connections(_CONNECTED))):
-                pace.wait()
-                del left[found.cookie]
-                count += _destroy_one(found)
-            if not left:
-                break
+            for protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP):
+                # All of them first: a dump whose sockets go meanwhile passes over
+                # others.
+                there = _connections(_CONNECTED, protocol)
+                for found in list(filter(is_doomed, there)):
+                    pace.wait()
+                    del left[found.cookie]
+                    count += _destroy_one(found)
+                if not left:
+                    return count
         return count
 
     return in_a_thread(work)
@@ -182,14 +186,17 @@ def _everywhere() -> "Iterator[None]":
         yield
 
 
-def _connections(states: int) -> "Iterator[Found]":
-    """Yield the TCP sockets of this thread's namespace."""
+def _connections(states: int, protocol: int = socket.IPPROTO_TCP) -> "Iterator[Found]":
+    """Yield the sockets of this thread's namespace; a UDP one may be connected, too."""
     for family in (socket.AF_INET, socket.AF_INET6):
-        request = _REQUEST_HEAD.pack(family, socket.IPPROTO_TCP, states) + bytes(48)
+        request = _REQUEST_HEAD.pack(family, protocol, states) + bytes(48)
         with _ask(_SOCK_DIAG_BY_FAMILY, _DUMP, request) as netlink:
-            for kind, body in _messages(netlink):
-                if kind == _SOCK_DIAG_BY_FAMILY:
-                    yield Found(body[0], body[_ID])
+            try:
+                for kind, body in _messages(netlink):
+                    if kind == _SOCK_DIAG_BY_FAMILY:
+                        yield Found(body[0], protocol, body[_ID])
+            except FileNotFoundError:  # a kernel without diagnosis of this protocol
+                return
 
 
 def _messages(netlink: socket.socket) -> "Iterator[tuple[int, bytes]]":
@@ -208,7 +215,7 @@ def _messages(netlink: socket.socket) -> "Iterator[tuple[int, bytes]]":
 
 def _destroy_one(found: Found) -> bool:
     """Send SOCK_DESTROY; whether the socket was still there."""
-    head = _REQUEST_HEAD.pack(found.family, socket.IPPROTO_TCP, _CONNECTED)
+    head = _REQUEST_HEAD.pack(found.family, found.protocol, _CONNECTED)
     with _ask(_SOCK_DESTROY, _ACK, head + found.id) as netlink:
         try:
             _check(netlink.recv(_LARGEST_ANSWER))

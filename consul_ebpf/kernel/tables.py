@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from consul_ebpf.kernel import codec, libbpf
@@ -153,17 +154,22 @@ def slot_of(key: bytes) -> int:
 
 
 def rows_of(tables: Mapping[str, Map]) -> Rows:
-    """Read all rows of `CONNECT`'s opened tables; raises OSError."""
-    return {name: dict(tables[name].items()) for name in ("servers", "vips")}
+    """Read all rows of a program's opened tables that say something to us.
+
+    Raises:
+        OSError: the kernel refused it.
+    """
+    names = [name for name in ("servers", "vips", "connected") if name in tables]
+    return {name: dict(tables[name].items()) for name in names}
 
 
 def read_tables(tables: Mapping[str, Map]) -> KernelState:
-    """Read `CONNECT`'s opened tables, of whatever layout; raises OSError."""
+    """Read a program's opened tables, of whatever layout; raises OSError."""
     return decode_rows(rows_of(tables), tables["vips"].info.max_entries)
 
 
 def decode_rows(found: Rows, capacity: int) -> KernelState:
-    """Decode the rows of `CONNECT`'s tables."""
+    """Decode the rows of a program's tables; the sockets of DNS have their own."""
     rows, counts = {}, {}
     for key, row in found["servers"].items():
         slot, data = slot_of(key), codec.fit(row, codec.SERVER.size)
@@ -176,6 +182,11 @@ def decode_rows(found: Rows, capacity: int) -> KernelState:
         for key, row in found["vips"].items()
     ]
     bindings = {vip: codec.decode_binding(row) for vip, row in entries}
+    counters = {vip: codec.decode_vip_counters(row) for vip, row in entries}
+    if "connected" in found:
+        sockets = found["connected"].items()
+        noted = tuple(codec.CONNECTED.unpack(key + row) for key, row in sockets)
+        counters = {vip: replace(each, sockets=noted) for vip, each in counters.items()}
     return KernelState(
         table=Table(
             servers=rows,
@@ -183,6 +194,6 @@ def decode_rows(found: Rows, capacity: int) -> KernelState:
             bindings={vip: binding for vip, binding in bindings.items() if binding},
         ),
         servers=counts,
-        vips={vip: codec.decode_vip_counters(row) for vip, row in entries},
+        vips=counters,
         capacity=capacity,
     )

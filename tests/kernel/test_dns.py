@@ -1,5 +1,6 @@
 """What the DNS program does with queries, tried with real ones in a scratch cgroup."""
 
+import errno
 import os
 import socket
 import threading
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from consul_ebpf import BccMapBackend, Server, ServerState
+from consul_ebpf.kernel.namespaces import HelperNamespaces
 from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.program import DNS
+from consul_ebpf.planning.sockets import sockets_of
 from tests.kernel.clients import IPV4, IPV6, ONLY_IPV6, Peer, why_missing
 from tests.kernel.conftest import FAILING, Kernel, connect, endpoint
 from tests.kernel.conftest import table as connect_table
@@ -252,3 +255,57 @@ def test_a_server_that_fails_is_asked_no_more_after_one_write(
     assert len(kernel.call(partial(ask, 6))) == 3
     assert dns.apply(table(responders, state)).servers == 1
     assert kernel.call(partial(ask, 6)) == {"127.0.15.2", "127.0.15.3"}
+
+
+def test_fault_147_connected_sockets_of_a_dead_server_are_cut(
+    kernel: Kernel, dns: BccMapBackend, responders: list[Responder]
+) -> None:
+    """UDP and TCP, IPv4 and IPv6 sockets; none that asks the server itself, none of
+    another server."""
+    dead = responders[0]
+    dead.silent.set()
+    connected_there, cut = os.pipe(), os.pipe()
+
+    def wait() -> list[int]:
+        told = []
+        with ExitStack() as stack:
+            ways = [
+                (socket.AF_INET, socket.SOCK_DGRAM, ADDRESS),
+                (socket.AF_INET6, socket.SOCK_DGRAM, (f"::ffff:{ADDRESS[0]}", 53)),
+                (socket.AF_INET, socket.SOCK_STREAM, ADDRESS),
+                (socket.AF_INET, socket.SOCK_DGRAM, ("127.0.15.1", PORT)),
+                (socket.AF_INET, socket.SOCK_DGRAM, ("127.0.15.2", PORT)),
+            ]
+            sockets = []
+            for family, kind, where in ways:
+                sock = stack.enter_context(socket.socket(family, kind))
+                sock.connect(where)
+                sock.send(b"?")
+                sockets.append(sock)
+            os.write(connected_there[1], b".")
+            os.read(cut[0], 1)
+            for sock in sockets:
+                sock.setblocking(False)
+                told.append(refused(partial(receive, sock)))
+        return told
+
+    dns.apply(table([dead]))
+    answers: list[list[int]] = []
+    thread = threading.Thread(target=lambda: answers.append(kernel.call(wait)))
+    thread.start()
+    os.read(connected_there[0], 1)
+    state = dns.read()
+    sockets = sockets_of(state, state.vips)
+    assert {each.server.endpoint for each in sockets} == {dead.server.endpoint}
+    namespaces = HelperNamespaces.start()
+    try:
+        assert namespaces.destroy(sockets) == 3
+        assert namespaces.destroy(sockets) == 0
+    finally:
+        namespaces.close()
+    os.write(cut[1], b".")
+    thread.join()
+    for descriptor in (*connected_there, *cut):
+        os.close(descriptor)
+    aborted, waiting = errno.ECONNABORTED, errno.EAGAIN
+    assert answers == [[aborted, aborted, aborted, waiting, 0]]

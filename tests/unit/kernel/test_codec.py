@@ -159,7 +159,7 @@ def test_bounds_are_those_of_the_program() -> None:
     assert codec.NO_SLOT == 0xFF
     assert Path(CONNECT.source).is_file()
     text = DNS.source.read_text(encoding="utf-8")
-    for name in ("MAX_CGROUPS", "MAX_ASKERS"):
+    for name in ("MAX_CGROUPS", "MAX_ASKERS", "MAX_CONNECTED"):
         assert f"#define {name} {getattr(codec, name)}\n" in text
 
 
