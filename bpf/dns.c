@@ -84,18 +84,24 @@ static __always_inline bool may_ask(void) {
   return false;
 }
 
-/* Whether a server that was asked had the time to answer. After a while it is asked
- * again, though never by the query that follows the one it did not answer. */
-static __always_inline bool is_silent(u32 since, u32 now, bool was_last) {
-  return since && now - since >= QUIET && (was_last || now - since < FORGET);
+/* Jiffies for which a server has not answered; zero: it has, or was not asked. */
+static __always_inline u32 waited(u32 since, u32 now) {
+  return since ? now - since : 0;
 }
 
-/* Since when it is asked, when it is asked now. A single query finds out whether a
- * silent server is back: until it answers, the others go past it at once. */
+/* Whether a server that was asked had the time to answer. After a while it is asked
+ * again, though never by the query that follows the one it did not answer. */
+static __always_inline bool is_silent(u32 waited, bool was_last) {
+  return waited >= QUIET && (was_last || waited < FORGET);
+}
+
+/* Since when it is asked, when it is asked now. One that was silent stays so, as the one
+ * asked last: a single query finds out whether it is back, and the others go past it
+ * until it answers. */
 static __always_inline u32 asked_since(u32 since, u32 now) {
   if (!since)
     return now;
-  return now - since >= FORGET ? now - QUIET : since;
+  return now - since < QUIET ? since : now - QUIET;
 }
 
 /* An index by slot; the asm keeps clang from dropping the bound, which the verifier
@@ -115,13 +121,15 @@ static __always_inline void count_silent(struct vip *vip, struct server *server,
 }
 
 /* The next server in turn that was not silent to this thread or socket; where all were,
- * the next in turn. `chosen` becomes its slot. */
+ * the one asked longest ago: as many tries as there are servers reach each of them. By
+ * TCP nobody sees the replies, so it is simply the next in turn. `chosen` becomes its
+ * slot. */
 static __always_inline struct server *pick(struct vip *vip, struct asked *socket,
                                            struct asker *thread, bool from_ipv6,
-                                           u32 now, u32 *chosen) {
+                                           bool is_udp, u32 now, u32 *chosen) {
   u64 preference = *(volatile u64 *)&vip->preference;
   u64 turn = vip->cursor + 1; /* that of all who ask for the first time */
-  u32 last = NO_SLOT;
+  u32 last = NO_SLOT, longest = 0;
   struct server *found = NULL;
 
   if (socket->address)
@@ -141,14 +149,19 @@ static __always_inline struct server *pick(struct vip *vip, struct asked *socket
       continue;
 
     u32 place = place_of(slot);
-    bool silent = is_silent(socket->queries[place].since, now, slot == last) ||
-                  (thread && is_silent(thread->since[place], now, slot == last));
-    if (silent)
+    u32 one = waited(socket->queries[place].since, now);
+    u32 other = thread ? waited(thread->since[place], now) : 0;
+    bool silent = is_udp && (is_silent(one, slot == last) ||
+                             is_silent(other, slot == last));
+    u32 newest = !one || (other && other < one) ? other : one;
+    if (silent) {
       count_silent(vip, server, thread, place);
-    if (silent && found)
-      continue;
+      if (found && newest <= longest)
+        continue;
+    }
     found = server;
     *chosen = slot;
+    longest = newest;
     if (last == NO_SLOT)
       vip->cursor = turn % CHOICES;
     if (!silent)
@@ -171,15 +184,15 @@ static __always_inline struct server *ask(struct bpf_sock_addr *ctx, bool from_i
 
   u64 task = bpf_get_current_task();
   struct asker *thread = askers.lookup(&task);
+  bool is_udp = ctx->type != SOCK_STREAM;
   u32 now = (u32)bpf_jiffies64() | 1, slot = 0;
-  struct server *server = pick(vip, socket, thread, from_ipv6, now, &slot);
+  struct server *server = pick(vip, socket, thread, from_ipv6, is_udp, now, &slot);
   if (!server)
     return NULL;
   __sync_fetch_and_add(&server->connects, 1);
   __sync_fetch_and_add(&vip->connects, 1);
 
   u32 place = place_of(slot);
-  bool is_udp = ctx->type != SOCK_STREAM; /* nobody sees the replies by TCP */
   if (thread) {
     if (is_udp)
       thread->since[place] = asked_since(thread->since[place], now);

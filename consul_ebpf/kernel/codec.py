@@ -50,8 +50,9 @@ _STATE_OF = {number: state for state, number in _STATES.items()}
 
 QUIET_SECONDS = 0.2
 """Without a reply for so long, a DNS server is silent to whoever asked it."""
-FORGET_SECONDS = 10.0
-"""After which a silent one is tried again by a single query."""
+FORGET_SECONDS = 15.0
+"""After which a silent one is tried again by a single query. Longer than three tries of
+5 s, resolvers' default: they are to reach three servers."""
 
 EMPTY_SERVER = bytes(SERVER.size)
 UNBOUND = Binding()
