@@ -294,7 +294,7 @@ class Probe(Section, frozen=True):
     rise: int = 2
     """Successes in a row that make a failing server ready."""
     fall: int = 3
-    """Failures in a row that make a ready server failing."""
+    """Failures in a row that make a ready server failing; for its DNS, 2 are enough."""
 
 
 class Dns(Section, frozen=True):

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cached_property
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -36,6 +37,10 @@ from consul_ebpf.servers.sources.catalog import CatalogSource
 from consul_ebpf.servers.sources.static import StaticSource
 from consul_ebpf.tokens.keeper import TokenKeeper
 from consul_ebpf.tokens.memory import TokenMemory
+
+MAX_DNS_FALL = 2
+"""Failures in a row that make a server's DNS failing; `probe.fall` may say fewer. glibc
+sends its tries from one connected socket, which is to be cut before the third."""
 
 LOOK_TIMEOUT = 5.0
 """Seconds that a command which looks gives the source of servers."""
@@ -219,7 +224,9 @@ class Parts:
         return ServerPool(
             source,
             self.dns_probe(),
-            settings=self._pool_settings,
+            settings=replace(
+                self._pool_settings, fall=min(self._config.probe.fall, MAX_DNS_FALL)
+            ),
             known=known,
             service=service_of(self._config.dns),
         )

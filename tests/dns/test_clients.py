@@ -1,7 +1,7 @@
 """What asks by itself, with no resolver between: dig, the C libraries, ping."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,8 @@ from tests.lab.processes import wait_until
 from tests.lab.scratch import scratch_directory
 
 pytestmark = [pytest.mark.kernel, pytest.mark.consul, pytest.mark.resolvers]
+
+Page = Callable[[str], str]
 
 MAPPED = f"::ffff:{VIP}"
 WAYS = ["connected", "unconnected", "recvmsg", "tcp"]
@@ -47,6 +49,11 @@ def test_every_kind_of_socket_is_answered_by_the_vip(
     report = host.ask(way, "web.service.consul", vip=vip)
     assert (1, 1, []) == (report["answered"], report["tries"], report["strangers"])
     assert ["10.77.0.1"] == report["answers"]
+
+
+def test_the_page_has_the_resolv_conf_of_these_tests(page: Page) -> None:
+    """So that what is shown is what is tried here, and while servers hang."""
+    assert RESOLV_CONF == page("/etc/resolv.conf")
 
 
 @pytest.mark.parametrize("way", ["+notcp", "+tcp"])

@@ -117,8 +117,10 @@ def test_unbound(host: DnsHost, page: Page, directory: Path) -> None:
 
 
 @pytest.mark.coredns
-def test_coredns(host: DnsHost, page: Page, directory: Path) -> None:
-    """It keeps connected sockets for 10 s; it listens on every address itself."""
+def test_fault_157_coredns_listens_on_every_address_itself(
+    host: DnsHost, page: Page, directory: Path
+) -> None:
+    """Its own queries to the VIP do not come back to it; it keeps connected sockets."""
     configuration = directory / "Corefile"
     configuration.write_text(page("CoreDNS"))
     coredns = COREDNS.find()
