@@ -167,7 +167,8 @@ def run_pytest(
     command = ["python", "-m", "pytest", "--durations=15"]
     # Arguments such as `-k fault_12` may leave nothing in one of the two parts.
     codes = [0, 5] if session.posargs else [0]
-    every = {**required, **(env or {})}
+    # Hundreds of processes would each compile every module, where this is set.
+    every = {**required, "PYTHONDONTWRITEBYTECODE": "", **(env or {})}
     whole = [*command, *args, *session.posargs]
     try:
         session.run(*whole, env=every, success_codes=codes)
