@@ -60,19 +60,19 @@ class DnsServerStatus:
     slot: int
     state: str
     queries: int
-    """Queries sent here since the row was filled; of a connected socket the first."""
+    """Queries sent to it since the row was filled; of a connected socket, the first."""
     unanswered: int
     """Of these, those that were not answered in time, where that can be known."""
 
 
 @dataclass(frozen=True, slots=True)
 class DnsStatus:
-    """The VIP of DNS. All of it is there without a controller, too."""
+    """The VIP of DNS, and the servers it leads to."""
 
     vip: str
     """`address:port`; empty: the controller has not written it yet."""
     attached: bool
-    """All hooks are attached to a cgroup that exists."""
+    """Whether all hooks are attached to a cgroup that exists."""
     queries: int
     """Queries to the VIP."""
     moved: int
@@ -161,14 +161,14 @@ def _dns(account: ServiceAccount) -> DnsStatus:
         moved=sum(row.failures for row in vips),
         servers=[
             DnsServerStatus(
-                address=str(row.server.address),
-                port=row.server.port,
-                slot=slot,
-                state=row.state.value,
-                queries=tables.servers[slot].connects,
-                unanswered=tables.servers[slot].failures,
+                each.address,
+                each.port,
+                each.slot,
+                each.state,
+                queries=each.connects,
+                unanswered=each.failures,
             )
-            for slot, row in sorted(tables.table.servers.items())
+            for each in servers_of(account, frozenset())
         ],
     )
 
