@@ -155,7 +155,9 @@ class TokenKeeper:
         """Forget the tokens that are not kept any more, and retire their sessions."""
         before, self._kept = self._kept, dict(wanted)
         self._collector.drop(
-            key for key, how in before.items() if self._kept.get(key) != how
+            key
+            for key, how in before.items()
+            if not _make_same_token(how, self._kept.get(key))
         )
         await self._sessions.retire(
             [
@@ -223,3 +225,10 @@ class TokenKeeper:
                 await self._acl.logout(retired.secret, retired.how)
         logger.info("%s: an old ACL token is logged out", named(retired.key))
         await self._sessions.forget(retired)
+
+
+def _make_same_token(one: Credentials, other: Credentials | None) -> bool:
+    """Whether two credentials differ at most in a login's bearer token."""
+    if other is None or one.login is None or other.login is None:
+        return one == other
+    return same_login(one.login, other.login)

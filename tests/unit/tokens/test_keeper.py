@@ -463,6 +463,28 @@ async def test_another_login_for_the_same_proxy(tmp_path: Path) -> None:
         assert second
 
 
+async def test_a_newer_bearer_token_makes_no_other_token(tmp_path: Path) -> None:
+    """The one there is goes on, without a moment of none; the next login uses it."""
+    acl = FakeAcl(lifetime=3600)
+
+    def web(bearer: str) -> Proxy:
+        login = Login("jwt", bearer_token=bearer)
+        return Proxy("web", "host1", credentials=Credentials(login=login))
+
+    async with keeping(acl, tmp_path) as host:
+        host.want([web("one")])
+        first = await host.secret("web")
+        version = host.keeper.tokens.version
+        host.want([web("two")])
+        await asyncio.sleep(60)
+        assert host.keeper.tokens.version == version
+        assert not host.retired
+        acl.valid.discard(first)
+        host.doubt("web")
+        await host.secret("web", but=first)
+        assert [each.bearer_token for each in acl.logins] == ["one", "two"]
+
+
 async def test_another_login_of_the_host_after_a_restart(tmp_path: Path) -> None:
     """The old one's token is not taken for the new one's, even for a moment."""
     acl = FakeAcl(lifetime=3600)
