@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from consul_ebpf.controller.outcomes import Converged
     from consul_ebpf.controller.runner import Runner
+    from consul_ebpf.dns.probe import DnsProbe
     from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
     from consul_ebpf.envoy.files import BootstrapFiles
     from consul_ebpf.kernel.backend import BccMapBackend
@@ -85,6 +86,7 @@ __all__ = [  # noqa: RUF022  # grouped as a reader looks for them
     "BccMapBackend",
     "BootstrapFiles",
     "CatalogSource",
+    "DnsProbe",
     "EnvoyBootstrap",
     "GrpcProbe",
     "PoolSettings",
@@ -151,6 +153,7 @@ _PARTS = {
     "BootstrapFiles": "envoy.files",
     "CatalogSource": "servers.sources.catalog",
     "Converged": "controller.outcomes",
+    "DnsProbe": "dns.probe",
     "EnvoyBootstrap": "envoy.bootstrap",
     "GrpcProbe": "servers.probe",
     "PoolSettings": "servers.pool",

@@ -6,7 +6,6 @@ datagram, a connected socket, TCP) that fails where the others do not.
 """
 
 import asyncio
-import errno
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
@@ -57,9 +56,10 @@ async def try_dns(
         for server in servers
     ]
     vip = vip_of(config.dns)
-    findings += taken(vip, Path("/proc/net"))
+    free = Finding(f"port {vip.port}", f"no other process listens where {vip} is")
+    findings += list(taken(vip, Path("/proc/net"))) or [free]
     if _attached(config):
-        findings += [await _by_vip(vip, config.consul.domain, way) for way in WAYS]
+        findings += [await _by_vip(config, vip, way) for way in WAYS]
     else:
         text = f"not tried: nothing leads {vip} yet; run attaches the programs"
         findings.append(Finding("DNS by the VIP", text, warn=True))
@@ -128,28 +128,25 @@ def _attached(config: Config) -> bool:
     return account is not None and account.attached
 
 
-async def _by_vip(vip: Vip, domain: str, way: str) -> Finding:
+async def _by_vip(config: Config, vip: Vip, way: str) -> Finding:
     """Ask by the VIP one of the ways there are."""
     name = f"DNS by the VIP {vip} ({way})"
     try:
         async with asyncio.timeout(SECONDS):
-            answer = await WAYS[way](question(domain), vip)
+            answer = await WAYS[way](question(config.consul.domain), vip)
     except (TimeoutError, dns.exception.Timeout):
         return Finding.failed(name, f"no answer in {SECONDS:g} s")
+    except PermissionError:
+        if config.dns.cgroups:
+            text = "refused: doctor runs in none of dns.cgroups, or no server is ready"
+            return Finding(name, text, warn=True)
+        return Finding.failed(name, "refused by our program: no server's DNS is ready")
+    except ConnectionRefusedError:
+        text = "nothing leads it: the query never came to our program"
+        return Finding.failed(name, text)
     except Exception as error:  # noqa: BLE001  # whatever it is, it is this way's
-        return Finding.failed(name, _refused(error))
+        return Finding.failed(name, reason(error))
     return Finding(name, dns.rcode.to_text(answer.rcode()))
-
-
-def _refused(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno in {errno.EPERM, errno.EACCES}:
-        return (
-            "refused by our program: no server's DNS is ready, or this process is in"
-            " none of dns.cgroups"
-        )
-    if isinstance(error, ConnectionRefusedError):
-        return "nothing leads it: the connect never came to our program"
-    return reason(error)
 
 
 WAYS: dict[str, Ask] = {

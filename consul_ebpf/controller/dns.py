@@ -117,5 +117,5 @@ class DnsService:
         rows = self._kernel.table.servers.values()
         if any(row.state is ServerState.READY for row in rows):
             return ""
-        why = "DNS of no server answers" if rows else "no server is known"
+        why = "no server's DNS port answers" if rows else "no server is known"
         return f"DNS: {why}, so queries to {self._vip} fail"

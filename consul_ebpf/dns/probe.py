@@ -40,7 +40,7 @@ must not keep the controller busy."""
 
 def question(domain: str) -> dns.message.QueryMessage:
     """Make the question, with an id of its own, for servers of Consul's `domain`."""
-    return dns.message.make_query(f"consul.service.{domain.strip('.')}.", "A")
+    return dns.message.make_query(f"consul.service.{domain}".rstrip(".") + ".", "A")
 
 
 class DnsProbe:
@@ -69,8 +69,8 @@ class DnsProbe:
         Nor does anything else: whatever goes wrong, this server was not seen to work.
         """
         address = str(server.address), self._service.port or server.port
-        query = question(self._domain)
         try:
+            query = question(self._domain)
             async with asyncio.timeout(self._timeout):
                 answer = await ask(query, address)
         except TimeoutError:

@@ -5,12 +5,14 @@ from pathlib import Path
 from consul_ebpf import (
     BccMapBackend,
     BootstrapRenderer,
+    DnsProbe,
     EnvoyBootstrap,
     HealthProbe,
     MapBackend,
     Namespaces,
     ServerPool,
     ServerSource,
+    Service,
     WorkloadSource,
 )
 from consul_ebpf.kernel.namespaces import HelperNamespaces
@@ -34,7 +36,11 @@ sources: list[ServerSource] = [
     StaticSource(["10.0.0.1"]),
     FakeServerSource(),
 ]
-probes: list[HealthProbe] = [GrpcProbe(), FakeProbe()]
+probes: list[HealthProbe] = [
+    GrpcProbe(),
+    DnsProbe(Service("dns", 8600), "consul"),
+    FakeProbe(),
+]
 workloads: list[WorkloadSource] = [
     StaticWorkloads([]),
     DirectoryWorkloads(Path("/x")),

@@ -145,7 +145,7 @@ async def test_fault_149_without_any_dns_a_query_fails_at_once() -> None:
         await asyncio.sleep(5)
         assert at(a=FAILING, b=FAILING, c=FAILING) == host.rows
         assert host.backend.connect(VIP) is None
-        said = "DNS: DNS of no server answers, so queries to 127.64.0.53:53 fail"
+        said = "DNS: no server's DNS port answers, so queries to 127.64.0.53:53 fail"
         assert said == host.missing.value
         host.dns.revive(A.id)
         await asyncio.sleep(5)

@@ -101,6 +101,27 @@ async def test_the_question_is_one_that_consul_answers_itself() -> None:
     assert question == "consul.service.consul. IN A"
 
 
+@pytest.mark.parametrize(
+    ("domain", "name"),
+    [
+        ("consul", "consul.service.consul."),
+        ("corp.example.", "consul.service.corp.example."),
+        ("", "consul.service."),
+    ],
+)
+def test_the_name_is_in_consuls_domain(domain: str, name: str) -> None:
+    """However that is written."""
+    assert name == str(question(domain).question[0].name)
+
+
+async def test_a_domain_that_is_none_is_no_health() -> None:
+    """And no exception."""
+    probe = DnsProbe(Service("dns", 8600), "a..b", timeout=TIMEOUT)
+    verdict = await probe.check(A)
+    assert not verdict.alive
+    assert "EmptyLabel" in verdict.reason
+
+
 async def test_a_truncated_answer_is_an_answer() -> None:
     """Its flag says that there is more; the server works."""
     answer = saying(dns.rcode.NOERROR, flags=dns.flags.TC)
