@@ -79,7 +79,7 @@ class DnsService:
             ),
             "DNS server states": states.run,
             "DNS tables": self._program,
-            "DNS upkeep": Upkeep(self.tables).run,
+            "DNS upkeep": Upkeep(self.tables, prefix="DNS: ").run,
             "DNS cuts": cutter.run,
         }
 

@@ -15,10 +15,16 @@ UPKEEP_SECONDS = 2.0
 
 
 class Upkeep:
-    """Looks again and again, and says what it put back."""
+    """Looks again and again, and says what it put back.
 
-    def __init__(self, tables: Tables) -> None:
+    Args:
+        tables: what is looked at.
+        prefix: begins each line, where there are other tables, too.
+    """
+
+    def __init__(self, tables: Tables, *, prefix: str = "") -> None:
         self._tables = tables
+        self._prefix = prefix
 
     def __repr__(self) -> str:
         return f"<Upkeep {self._tables!r}>"
@@ -31,8 +37,8 @@ class Upkeep:
             try:
                 mended = await self._tables.mend()
             except KernelError as error:
-                reasons.report((str(error),))
+                reasons.report((f"{self._prefix}{error}",))
                 continue
             reasons.report(())
             for line in mended:
-                logger.warning("%s", line, extra=event("mended"))
+                logger.warning("%s%s", self._prefix, line, extra=event("mended"))

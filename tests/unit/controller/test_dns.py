@@ -214,9 +214,9 @@ async def test_fault_153_what_others_took_away_is_put_back_and_said(
     host = Host()
     async with host.serving():
         await asyncio.sleep(5)
-        host.backend.broken = ("DNS was detached; attached it again",)
+        host.backend.broken = ("connect4 was detached; attached it again",)
         await asyncio.sleep(2.1)
-    assert "DNS was detached; attached it again" in caplog.messages
+    assert "DNS: connect4 was detached; attached it again" in caplog.messages
 
 
 async def test_fault_153_what_cannot_go_on_does_not_end_the_others(
