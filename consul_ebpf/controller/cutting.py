@@ -78,12 +78,14 @@ class Cutter:
         due = 0.0
         changes = Changes(self._servers, self._rows)
         while True:
-            await changes.wait(max(0.0, due - loop.time()) if pending else None)
+            # A timer may come a moment too early: what it is for is due all the same.
+            patience = max(0.0, due - loop.time()) if pending else None
+            is_due = not await changes.wait(patience) or loop.time() >= due
             dead = dead_of(in_kernel(self._servers.value, self._rows.value))
             pending = {where: n for where, n in pending.items() if where in dead}
             new, known = dead - known, dead
             pending |= dict.fromkeys(new, 2)
-            if pending and (new or loop.time() >= due):
+            if pending and (new or is_due):
                 if await self._cut(pending):
                     pending = {where: n - 1 for where, n in pending.items() if n > 1}
                 due = loop.time() + AGAIN_SECONDS
