@@ -1,4 +1,4 @@
-"""Fill a cell from what is no cell: from an iterator, or by looking again and again."""
+"""Between cells and what is no cell: an iterator, a look, a function to be called."""
 
 import asyncio
 from collections.abc import AsyncIterable, Callable
@@ -33,3 +33,9 @@ async def fill_by(
         if found is not None:
             cell.set(found)
         await asyncio.sleep(seconds)
+
+
+async def call_for_each(cell: Latest[T], call: Callable[[T], None]) -> None:
+    """Call with the value there is and with each newer one, for ever."""
+    async for value in cell.changes():
+        call(value)

@@ -1,4 +1,4 @@
-"""Tasks that last: one for each key of a changing set, and one that starts again."""
+"""Tasks that last: one that starts again, some of them, one for each key of a set."""
 
 import asyncio
 import functools
@@ -10,6 +10,7 @@ from collections.abc import (
     Callable,
     Collection,
     Hashable,
+    Mapping,
 )
 from typing import TypeVar
 
@@ -30,9 +31,30 @@ STEADY_SECONDS = 60.0
 """A task that ran this long has recovered: its next failure is a first one."""
 
 
+Work = Callable[[], Awaitable[None]]
+"""What a task does: a part's `run`."""
+
+
+async def keep_all_running(
+    parts: Mapping[str, Work], *, fatal: tuple[type[BaseException], ...] = ()
+) -> None:
+    """Run all parts beside each other, each kept running under its name.
+
+    A part's fatal error ends them all and is raised.
+    """
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for name, part in parts.items():
+                running = keep_running(name, part, fatal=fatal)
+                tasks.create_task(running, name=name)
+    except BaseExceptionGroup as group:
+        # One part's failure cancelled the others: it is the one to tell.
+        raise group.exceptions[0] from group
+
+
 async def keep_running(
     name: str,
-    work: Callable[[], Awaitable[None]],
+    work: Work,
     *,
     fatal: tuple[type[BaseException], ...] = (),
 ) -> None:

@@ -11,13 +11,13 @@ import click
 
 from consul_ebpf.base.events import EventCounter, event
 from consul_ebpf.base.latest import Latest
+from consul_ebpf.base.tasks import Work
 from consul_ebpf.cli import logs
 from consul_ebpf.cli.notify import Notifier
 from consul_ebpf.cli.options import configured, consul_dataplanes
 from consul_ebpf.cli.output import say
 from consul_ebpf.config.schema import Config
 from consul_ebpf.controller.outcomes import Converged
-from consul_ebpf.controller.runner import Work
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.kernel import capabilities, privileges
 from consul_ebpf.kernel.backend import BccMapBackend

@@ -4,7 +4,6 @@ Its parts are those that serve the proxies, with cells of their own. Whatever ha
 one of them, the proxies are served all the same: it is started again.
 """
 
-import asyncio
 import logging
 
 from consul_ebpf.base.filling import fill_from
@@ -12,7 +11,7 @@ from consul_ebpf.base.latest import Changes, Latest
 from consul_ebpf.base.progress import Progress
 from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.base.retry import growing
-from consul_ebpf.base.tasks import keep_running
+from consul_ebpf.base.tasks import Work, keep_all_running
 from consul_ebpf.base.threads import finish
 from consul_ebpf.controller.cells import Cells
 from consul_ebpf.controller.cutting import Cutter
@@ -73,7 +72,7 @@ class DnsService:
             users="resolvers",
             instead="a resolver that keeps a connection has its own timeout",
         )
-        self._parts = {
+        self._parts: dict[str, Work] = {
             "DNS servers": lambda: fill_from(
                 pool, cells.pooled, name="the pool of DNS"
             ),
@@ -89,9 +88,7 @@ class DnsService:
     async def run(self) -> None:
         """Serve, until cancelled."""
         await finish(self._kernel.resume)
-        async with asyncio.TaskGroup() as tasks:
-            for name, part in self._parts.items():
-                tasks.create_task(keep_running(name, part), name=name)
+        await keep_all_running(self._parts)
 
     async def _program(self) -> None:
         """Write what a list or a state asks for that is more than a state."""

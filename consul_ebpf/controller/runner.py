@@ -1,15 +1,12 @@
 """`Runner`: makes the cells and the parts of a controller, and starts them."""
 
-import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TypeVar
 
-from consul_ebpf.base.filling import fill_by, fill_from
-from consul_ebpf.base.latest import Latest
+from consul_ebpf.base.filling import call_for_each, fill_by, fill_from
 from consul_ebpf.base.progress import Progress
-from consul_ebpf.base.tasks import keep_running
+from consul_ebpf.base.tasks import Work, keep_all_running
 from consul_ebpf.base.threads import finish
 from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.controller.cells import Cells
@@ -52,11 +49,6 @@ FILES_LOOK_SECONDS = 2.0
 
 CANNOT_GO_ON = (AlreadyRunningError, UnsupportedError)
 """Errors of the kernel's side after which there is nothing left to do but to end."""
-
-Work = Callable[[], Awaitable[None]]
-"""A part's `run`."""
-
-T = TypeVar("T")
 
 
 class Runner:
@@ -154,8 +146,6 @@ class Runner:
             "cuts": Cutter(tables, cells.servers, cells.rows, cuts).run,
             "watchdog": Watchdog(progress, cells.alive).run,
         }
-        if dns is not None:
-            self._parts["DNS"] = dns.run
         if tls is not None:
             look = functools.partial(fill_by, tls, cells.tls, seconds=TLS_LOOK_SECONDS)
             self._parts["TLS files"] = look
@@ -188,32 +178,24 @@ class Runner:
                 whatever is known by then.
             on_upkeep: called every other second while work gets done: not while the
                 kernel, a disk or this loop is stuck.
-            parts: more to run beside, by name; each is started again when it fails.
+            parts: more to run beside, by name; each is started again whatever it
+                raises.
 
         Raises:
             ConsulEbpfError: the kernel's side cannot go on; what is programmed stays.
         """
         if known := await finish(self._converger.resume):
             self.cells.pooled.set(known)
-        work = {**self._parts, **parts}
+        beside = dict(parts)
+        if self.dns is not None:
+            beside["DNS"] = self.dns.run
         if on_converged is not None:
-            tell = functools.partial(_call, on_converged, self.cells.outcome)
-            work["on_converged"] = tell
+            tell = functools.partial(call_for_each, self.cells.outcome, on_converged)
+            beside["on_converged"] = tell
         if on_upkeep is not None:
-            ping = functools.partial(_call, lambda _: on_upkeep(), self.cells.alive)
-            work["on_upkeep"] = ping
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for name, part in work.items():
-                    tasks.create_task(
-                        keep_running(name, part, fatal=CANNOT_GO_ON), name=name
-                    )
-        except BaseExceptionGroup as group:
-            # One part's failure cancelled the others: it is the one to tell.
-            raise group.exceptions[0] from group
-
-
-async def _call(call: Callable[[T], None], cell: Latest[T]) -> None:
-    """Call for each value."""
-    async for value in cell.changes():
-        call(value)
+            ping = functools.partial(
+                call_for_each, self.cells.alive, lambda _: on_upkeep()
+            )
+            beside["on_upkeep"] = ping
+        others = functools.partial(keep_all_running, beside)
+        await keep_all_running({**self._parts, "others": others}, fatal=CANNOT_GO_ON)

@@ -5,8 +5,9 @@ import resource
 from pathlib import Path
 
 from consul_ebpf.base.events import EventCounter
+from consul_ebpf.base.tasks import Work
 from consul_ebpf.config.schema import Config
-from consul_ebpf.controller.runner import Runner, Work
+from consul_ebpf.controller.runner import Runner
 from consul_ebpf.kernel.sockets import established_here
 from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.seams import Namespaces

@@ -8,7 +8,7 @@ from collections.abc import Collection
 import pytest
 
 from consul_ebpf.base.latest import Latest
-from consul_ebpf.base.tasks import for_each, keep_running
+from consul_ebpf.base.tasks import for_each, keep_all_running, keep_running
 from consul_ebpf.model.errors import ConsulError, PrivilegeError
 
 pytestmark = pytest.mark.looptime
@@ -129,3 +129,25 @@ async def test_what_is_between_comes_after_the_old_and_before_the_new() -> None:
         "('a', 2) ends",
         "between []",
     ]
+
+
+@pytest.mark.looptime
+async def test_parts_are_kept_running_beside_each_other() -> None:
+    """One that fails is started again; a fatal error ends them all and is raised."""
+    ticks = {"good": 0, "bad": 0}
+
+    async def good() -> None:
+        while True:
+            await asyncio.sleep(1)
+            ticks["good"] += 1
+
+    async def bad() -> None:
+        ticks["bad"] += 1
+        if ticks["bad"] > 3:
+            raise KeyError("fatal")
+        raise ZeroDivisionError
+
+    with pytest.raises(KeyError, match="fatal"):
+        await keep_all_running({"good": good, "bad": bad}, fatal=(KeyError,))
+    assert ticks["good"] >= 3
+    assert asyncio.all_tasks() == {asyncio.current_task()}
