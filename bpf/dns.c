@@ -9,8 +9,8 @@
  * thread and by socket, which servers were asked and did not answer yet; the next query
  * goes past those that had the time to, to the next server in turn.
  *
- * The loader defines VIP_ADDRESS, VIP_PORT and SERVER_PORT (network byte order), QUIET
- * and FORGET (jiffies, even), and LIMITED: whether only some cgroups may ask.
+ * The loader defines VIP_ADDRESS, VIP_PORT and SERVER_PORT (network byte order), QUIET,
+ * PROBE and FORGET (jiffies, even), and LIMITED: whether only some cgroups may ask.
  */
 #include "redirect.h"
 
@@ -48,6 +48,12 @@ struct asked {
   struct query queries[CHOICES]; /* by slot % CHOICES */
 };
 
+/* What all of this host know of a server. */
+struct heard {
+  u32 replied; /* jiffies at the newest reply to anybody */
+  u32 probed;  /* jiffies when it was last found silent, or asked although it was */
+};
+
 /* A cgroup: what is in or below it may ask. */
 struct cgroup {
   u64 id; /* zero: none */
@@ -55,6 +61,7 @@ struct cgroup {
 };
 
 PINNED_TABLE("array", u32, struct cgroup, cgroups, MAX_CGROUPS, 0, PIN_CGROUPS);
+PINNED_TABLE("array", u32, struct heard, heard, SLOTS, 0, PIN_HEARD);
 PINNED_TABLE("lru_hash", u64, struct asker, askers, MAX_ASKERS, 0, PIN_ASKERS);
 /* The newest connected sockets, by cookie, and the slot each leads to: user space cuts
  * those of a dead server. */
@@ -89,15 +96,17 @@ static __always_inline u32 waited(u32 since, u32 now) {
   return since ? now - since : 0;
 }
 
-/* Whether a server that was asked had the time to answer. After a while it is asked
- * again, though never by the query that follows the one it did not answer. */
-static __always_inline bool is_silent(u32 waited, bool was_last) {
-  return waited >= QUIET && (was_last || waited < FORGET);
+/* Whether a server that was asked had the time to answer, and has answered nobody since.
+ * After a while it is asked again, though never by the query that follows the one it did
+ * not answer. */
+static __always_inline bool is_silent(u32 waited, u32 unheard, bool was_last) {
+  if (waited < QUIET)
+    return false;
+  return was_last || (waited < FORGET && unheard >= waited);
 }
 
 /* Since when it is asked, when it is asked now. One that was silent stays so, as the one
- * asked last: a single query finds out whether it is back, and the others go past it
- * until it answers. */
+ * asked last: the other queries go past it until it answers. */
 static __always_inline u32 asked_since(u32 since, u32 now) {
   if (!since)
     return now;
@@ -111,19 +120,21 @@ static __always_inline u32 place_of(u32 slot) {
   return slot & (CHOICES - 1);
 }
 
-static __always_inline void count_silent(struct vip *vip, struct server *server,
-                                         struct asker *thread, u32 place) {
-  __sync_fetch_and_add(&vip->failures, 1);
+/* Only of threads whose replies are seen: of others nothing is known. */
+static __always_inline void note_silent(struct server *server, struct heard *all,
+                                        struct asker *thread, u32 place, u32 now) {
   if (thread && thread->sees && !(thread->counted & (1 << place))) {
     thread->counted |= 1 << place;
+    all->probed = now;
     __sync_fetch_and_add(&server->failures, 1);
   }
 }
 
 /* The next server in turn that was not silent to this thread or socket; where all were,
- * the one asked longest ago: as many tries as there are servers reach each of them. By
- * TCP nobody sees the replies, so it is simply the next in turn. `chosen` becomes its
- * slot. */
+ * the one asked longest ago: as many tries as there are servers reach each of them. Now
+ * and then one query, whose asker has just been answered, finds out for all whether a
+ * silent one is back. By TCP nobody sees the replies, so it is simply the next in turn.
+ * `chosen` becomes its slot. */
 static __always_inline struct server *pick(struct vip *vip, struct asked *socket,
                                            struct asker *thread, bool from_ipv6,
                                            bool is_udp, u32 now, u32 *chosen) {
@@ -131,11 +142,15 @@ static __always_inline struct server *pick(struct vip *vip, struct asked *socket
   u64 turn = vip->cursor + 1; /* that of all who ask for the first time */
   u32 last = NO_SLOT, longest = 0;
   struct server *found = NULL;
+  bool passed = false, answered = false;
 
-  if (socket->address)
+  if (socket->address) {
     last = socket->last;
-  else if (thread)
+    answered = !socket->queries[place_of(last)].since;
+  } else if (thread) {
     last = thread->last;
+    answered = thread->sees && !thread->since[place_of(last)];
+  }
 #pragma unroll
   for (int i = 0; i < CHOICES; i++)
     if (last != NO_SLOT && ((preference >> (i * 8)) & 0xff) == last)
@@ -145,17 +160,24 @@ static __always_inline struct server *pick(struct vip *vip, struct asked *socket
   for (int i = 0; i < CHOICES; i++, turn++) {
     u32 slot = (preference >> ((turn % CHOICES) * 8)) & 0xff;
     struct server *server = servers.lookup(&slot);
-    if (!server || !reachable(server, from_ipv6)) /* NO_SLOT's row is never READY */
+    struct heard *all = heard.lookup(&slot);
+    if (!server || !all || !reachable(server, from_ipv6)) /* NO_SLOT's is never READY */
       continue;
 
-    u32 place = place_of(slot);
+    u32 place = place_of(slot), unheard = now - all->replied;
     u32 one = waited(socket->queries[place].since, now);
     u32 other = thread ? waited(thread->since[place], now) : 0;
-    bool silent = is_udp && (is_silent(one, slot == last) ||
-                             is_silent(other, slot == last));
+    bool silent = is_udp && (is_silent(one, unheard, slot == last) ||
+                             is_silent(other, unheard, slot == last));
     u32 newest = !one || (other && other < one) ? other : one;
+    if (silent)
+      note_silent(server, all, thread, place, now);
+    if (silent && answered && now - all->probed >= PROBE) {
+      all->probed = now;
+      silent = false;
+    }
     if (silent) {
-      count_silent(vip, server, thread, place);
+      passed = true;
       if (found && newest <= longest)
         continue;
     }
@@ -164,8 +186,11 @@ static __always_inline struct server *pick(struct vip *vip, struct asked *socket
     longest = newest;
     if (last == NO_SLOT)
       vip->cursor = turn % CHOICES;
-    if (!silent)
+    if (!silent) {
+      if (passed && thread && thread->sees)
+        __sync_fetch_and_add(&vip->failures, 1); /* a query led past a silent server */
       break;
+    }
   }
   return found;
 }
@@ -303,6 +328,10 @@ static __always_inline void note_reply(struct asked *socket, u32 at) {
   u32 place = place_of(at);
   struct query *query = &socket->queries[place];
   query->since = 0;
+  u32 slot = query->slot;
+  struct heard *all = heard.lookup(&slot);
+  if (all)
+    all->replied = (u32)bpf_jiffies64() | 1;
   u64 task = query->thread;
   struct asker *thread = askers.lookup(&task);
   if (thread) {

@@ -37,6 +37,7 @@ SERVER = struct.Struct("=16s4s2sBxII")  # struct server
 VIP_KEY = struct.Struct("=4s2sxx")  # struct vip_key
 VIP = struct.Struct(f"=QQQQ{RECENT}QQQII")  # struct vip
 CGROUP = struct.Struct("=QQ")  # struct cgroup: id, level
+HEARD = struct.Struct("=II")  # struct heard
 CONNECTED = struct.Struct("=QQ")  # a socket's cookie, a slot
 ASKER = struct.Struct(f"={MAX_CHOICES}IBBBx")  # struct asker
 _QUERY = struct.Struct("=Q16s2sHI")  # struct query
@@ -50,9 +51,11 @@ _STATE_OF = {number: state for state, number in _STATES.items()}
 
 QUIET_SECONDS = 0.2
 """Without a reply for so long, a DNS server is silent to whoever asked it."""
+PROBE_SECONDS = 5.0
+"""Between two queries of this host that find out whether a silent server is back."""
 FORGET_SECONDS = 15.0
-"""After which a silent one is tried again by a single query. Longer than three tries of
-5 s, resolvers' default: they are to reach three servers."""
+"""After which each asker forgets that one was silent. Longer than three tries of 5 s,
+resolvers' default: they are to reach three servers."""
 
 EMPTY_SERVER = bytes(SERVER.size)
 UNBOUND = Binding()
@@ -103,6 +106,7 @@ def dns_defines(vip: Vip, server_port: int, *, limited: bool) -> dict[str, int]:
         "MAPPED_PREFIX": _word(_MAPPED_PREFIX),
         # Even: what is subtracted from an odd moment leaves an odd one, never zero.
         "QUIET": _jiffies(QUIET_SECONDS) // 2 * 2,
+        "PROBE": _jiffies(PROBE_SECONDS) // 2 * 2,
         "FORGET": _jiffies(FORGET_SECONDS) // 2 * 2,
         "LIMITED": int(limited),
         "MAX_VIPS": 1,

@@ -124,6 +124,7 @@ DNS = Program(
         "cgroups": TableShape(
             ARRAY, 4, codec.CGROUP.size, codec.MAX_CGROUPS, carried=False
         ),
+        "heard": TableShape(ARRAY, 4, codec.HEARD.size, codec.SLOTS, carried=False),
         "askers": TableShape(
             LRU_HASH, 8, codec.ASKER.size, codec.MAX_ASKERS, carried=False
         ),
