@@ -8,8 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf import PooledServer, Server, ServerState, SlottedServer, Table
-from consul_ebpf.servers.known import SERVERS_FILE, KnownServers, cluster_key
+from consul_ebpf import (
+    PooledServer,
+    Server,
+    ServerState,
+    Service,
+    SlottedServer,
+    Table,
+)
+from consul_ebpf.servers.known import (
+    SERVERS_FILE,
+    KnownServers,
+    cluster_key,
+    known_by,
+)
 
 READY, FAILING, DRAINING = ServerState.READY, ServerState.FAILING, ServerState.DRAINING
 ONE = Server.at("10.0.0.1", 8502, name="server-1")
@@ -147,3 +159,12 @@ def test_fault_64_a_file_that_cannot_be_written_is_told_once(
     blocked.unlink()
     file.save([PooledServer(ONE, READY)])
     assert known(blocked).load() == (ONE,)
+
+
+def test_another_service_is_known_by_its_own_table() -> None:
+    """In the states of its rows; of a server that has none there it is not known."""
+    dns = Service("dns", 8600)
+    servers = [PooledServer(ONE, READY), PooledServer(TWO, READY)]
+    row = SlottedServer(3, Server("slot 3", 8600, ONE.ipv4), FAILING)
+    found = known_by(servers, dns, Table({3: row}))
+    assert found == (PooledServer(ONE, FAILING, service=dns),)

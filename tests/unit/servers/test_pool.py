@@ -501,3 +501,13 @@ async def test_a_failure_beyond_doubt_is_enough() -> None:
         probe.denied = B.id
         await asyncio.sleep(60)
         assert {A.id: FAILING, B.id: READY} == states(pool.servers)
+
+
+async def test_known_servers_are_listed_before_there_is_a_list() -> None:
+    """So the pool that follows serves them while the source does not answer."""
+    known = [PooledServer(A, READY), PooledServer(B, FAILING)]
+    pool = ServerPool(FakeServerSource(), FakeProbe(), known=known)
+    names = ServerPool(pool, FakeProbe(), service=DNS)
+    async with names:
+        await until(names, {A.id: READY, B.id: READY})
+        assert not pool.answered
