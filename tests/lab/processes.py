@@ -24,21 +24,25 @@ class LabError(Exception):
 def wait_until(look: Callable[[], T], what: str, timeout: float = 30.0) -> T:
     """Return the first true answer of `look`; OSErrors count as "not yet".
 
+    A look that takes long, such as a command, is given as long a pause.
+
     Raises:
         LabError: `what` did not happen within `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
     last: OSError | None = None
     while True:
+        begun = time.monotonic()
         try:
             if answer := look():
                 return answer
         except OSError as error:
             last = error
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             because = f" (last error: {last})" if last else ""
             raise LabError(f"{what}: not within {timeout:g} s{because}")
-        time.sleep(POLL)
+        time.sleep(max(POLL, now - begun))
 
 
 def inotify_instances(pid: int) -> int:
