@@ -27,8 +27,7 @@ DEBIAN = {
 
 # What pytest takes of tests/, apart from tests/hunt.
 UNIT = ["-m", "not kernel and not consul and not envoy", "--ignore=tests/hunt"]
-REAL = ["-m", "(kernel or consul or envoy) and not alone", "--ignore=tests/hunt"]
-ALONE = ["-m", "alone", "--ignore=tests/hunt"]
+REAL = "kernel or consul or envoy"
 
 # Tests on real parts mostly wait for them, so some run side by side on each core. Each
 # file is one worker's: its cluster is started once.
@@ -49,7 +48,7 @@ def tests(session: nox.Session) -> None:
     get_resolvers(session, needed=IN_CI)
     run_unit(session)
     run_pytest(session, "tests/hunt", "-n", "auto")
-    run_real(session)
+    run_real(session, "tests")
 
 
 @nox.session(python=PYTHON, venv_params=VENV)
@@ -61,7 +60,7 @@ def long(session: nox.Session) -> None:
     get_resolvers(session)
     env = {"CONSUL_EBPF_LONG": "1"}
     run_pytest(session, "tests/hunt", "-n", "auto", env=env)
-    run_real(session, env)
+    run_real(session, "tests", env=env)
 
 
 @nox.session(python=PYTHON, venv_params=VENV)
@@ -107,9 +106,7 @@ def kernel(session: nox.Session) -> None:
     """Tests of the kernel's side, with real connects in a scratch cgroup."""
     require_debian(session)
     install(session, "tests")
-    only = "kernel and not consul and not envoy"
-    run_pytest(session, "tests", "-m", f"{only} and not alone", *BESIDE)
-    run_pytest(session, "tests", "-m", f"{only} and alone")
+    run_real(session, "tests", only="kernel and not consul and not envoy")
 
 
 @nox.session(python=PYTHON, venv_params=VENV)
@@ -127,7 +124,7 @@ def e2e(session: nox.Session) -> None:
     install(session, "tests")
     build_consul(session)
     get_resolvers(session)
-    run_pytest(session, "tests/e2e", "tests/dns", *BESIDE)
+    run_real(session, "tests/e2e", "tests/dns")
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -153,10 +150,16 @@ def run_unit(session: nox.Session) -> None:
     run_pytest(session, "tests", *UNIT, "-n", "auto")
 
 
-def run_real(session: nox.Session, env: Mapping[str, str] | None = None) -> None:
+def run_real(
+    session: nox.Session,
+    *paths: str,
+    only: str = REAL,
+    env: Mapping[str, str] | None = None,
+) -> None:
     """Run what needs real parts: side by side, then what measures, alone."""
-    run_pytest(session, "tests", *REAL, *BESIDE, env=env)
-    run_pytest(session, "tests", *ALONE, env=env)
+    where = (*paths, "--ignore=tests/hunt")
+    run_pytest(session, *where, "-m", f"({only}) and not alone", *BESIDE, env=env)
+    run_pytest(session, *where, "-m", f"({only}) and alone", env=env)
 
 
 def run_pytest(
