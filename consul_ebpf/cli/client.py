@@ -1,7 +1,9 @@
 """Ask a running controller's endpoint, over its unix socket."""
 
+import contextlib
 import http.client
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,9 @@ from urllib.parse import quote, urlencode
 
 from consul_ebpf.base.boundary import reason
 from consul_ebpf.base.lines import one_line
+from consul_ebpf.config.schema import Config
 from consul_ebpf.model.errors import ConsulEbpfError
+from consul_ebpf.wiring.files import api_socket, bootstrap_left_for
 
 LARGEST = 1 << 20
 """Bytes of an answer about one proxy: some hundred."""
@@ -52,6 +56,20 @@ def proxy(
         ) from error
     finally:
         connection.close()
+
+
+def find_bootstrap(config: Config, proxy_id: str) -> Path:
+    """Return where a proxy's bootstrap is, or where one may come to be.
+
+    The files that the controller left say so. Where they do not, or another user may
+    not read them, it is asked.
+    """
+    path = bootstrap_left_for(config, proxy_id)
+    if not os.path.lexists(path):
+        with contextlib.suppress(OSError, ConsulEbpfError):
+            _, answer = proxy(api_socket(config), proxy_id)
+            return Path(str(answer.get("bootstrap") or path))
+    return path
 
 
 def _object(body: bytes) -> dict[str, Any]:

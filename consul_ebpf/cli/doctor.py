@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -17,7 +18,8 @@ from consul_ebpf.cli.limits import find_limit
 from consul_ebpf.cli.options import configured
 from consul_ebpf.cli.output import say
 from consul_ebpf.cli.whole_way import try_whole_way
-from consul_ebpf.config.schema import Config
+from consul_ebpf.client.token import TokenFile
+from consul_ebpf.config.schema import Config, Credentials
 from consul_ebpf.kernel import capabilities, host, privileges, unprivileged
 from consul_ebpf.kernel.loader import bcc_version
 from consul_ebpf.model.errors import (
@@ -53,6 +55,7 @@ def doctor(config: Config) -> None:
         *_capabilities(config),
         _find("BCC", _bcc),
         *_host(config),
+        *_token_files(config.consul.credentials),
         *asyncio.run(_consul(config)),
     ]
     for finding in findings:
@@ -175,6 +178,18 @@ def _bcc() -> str:
             f"BCC {version} is too old: {_dotted(MINIMUM_BCC)} or newer is needed"
         )
     return version
+
+
+def _token_files(credentials: Credentials) -> Iterator[Finding]:
+    """Read the token's file, or a login's: no source but the catalog does it here."""
+    for key in ("token_file", "bearer_token_file"):
+        if path := getattr(credentials, key):
+            yield _find(f"consul.credentials.{key}", functools.partial(_token_in, path))
+
+
+def _token_in(path: str) -> str:
+    TokenFile(path)()
+    return f"{path} holds a token"
 
 
 async def _consul(config: Config) -> list[Finding]:

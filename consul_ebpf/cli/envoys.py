@@ -13,11 +13,9 @@ from consul_ebpf.cli import client
 from consul_ebpf.cli.options import configured, consul_dataplanes, for_proxy
 from consul_ebpf.cli.output import say
 from consul_ebpf.config.schema import Config
-from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.model.errors import ConsulEbpfError
-from consul_ebpf.model.values import Proxy
 from consul_ebpf.views.proxies import Condition, left_behind
-from consul_ebpf.wiring.files import api_socket, gatherer
+from consul_ebpf.wiring.files import api_socket, bootstrap_left_for, gatherer
 
 SAY_EVERY = 5.0
 """Seconds between lines that say what is waited for."""
@@ -44,9 +42,10 @@ def envoy(
 
     Waits for the bootstrap, and says what for.
     """
-    bootstrap = _bootstrap(config, proxy_id)
+    bootstrap = client.find_bootstrap(config, proxy_id)
     if not _is_there(bootstrap):
         _wait(config, proxy_id, Condition.BOOTSTRAP, seconds)
+        bootstrap = client.find_bootstrap(config, proxy_id)
     executable = config.envoy.executable
     argv = [executable, "-c", str(bootstrap), *options(config, arguments), *arguments]
     if config.consul.tls.cert and tells_keys(argv):
@@ -171,17 +170,12 @@ def _look(
 def _left_behind(config: Config, proxy_id: str, condition: Condition) -> bool:
     """Whether the condition holds by the kernel's tables and the files."""
     if condition is Condition.BOOTSTRAP:
-        return _is_there(_bootstrap(config, proxy_id))
+        return _is_there(bootstrap_left_for(config, proxy_id))
     try:
         seen = left_behind(gatherer(config).take(), proxy_id)
     except ConsulEbpfError:
         return False
     return seen is not None and seen.holds(condition)
-
-
-def _bootstrap(config: Config, proxy_id: str) -> Path:
-    files = BootstrapFiles(Path(config.bootstrap.directory))
-    return files.bootstrap_path(Proxy(id=proxy_id, node=""))
 
 
 def _is_there(bootstrap: Path) -> bool:

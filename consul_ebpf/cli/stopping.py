@@ -5,20 +5,19 @@ import json
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
 from consul_ebpf.base.boundary import boundary
 from consul_ebpf.base.reading import FileError, read_file
+from consul_ebpf.cli import client
 from consul_ebpf.cli.options import configured, consul_dataplanes, for_proxy
 from consul_ebpf.cli.output import say, say_json_text
 from consul_ebpf.config.schema import Config
-from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.errors import ConsulEbpfError
-from consul_ebpf.model.values import Proxy, host_port
+from consul_ebpf.model.values import host_port
 
 TIMEOUT = 10.0
 """Seconds for an answer of Envoy's; a configuration may have megabytes."""
@@ -95,8 +94,7 @@ class _Admin:
 
 def _admin_of(config: Config, proxy_id: str) -> tuple[str, int]:
     """Return the admin address of the bootstrap that its Envoy was started from."""
-    files = BootstrapFiles(Path(config.bootstrap.directory))
-    path = files.bootstrap_path(Proxy(id=proxy_id, node=""))
+    path = client.find_bootstrap(config, proxy_id)
     try:
         text = read_file(path, LARGEST).data
     except FileError as error:

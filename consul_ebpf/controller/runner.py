@@ -168,7 +168,6 @@ class Runner:
     async def run(
         self,
         on_converged: Callable[[Converged], None] | None = None,
-        on_upkeep: Callable[[], None] | None = None,
         parts: Mapping[str, Work] = MappingProxyType({}),
     ) -> None:
         """Serve until cancelled.
@@ -176,8 +175,6 @@ class Runner:
         Args:
             on_converged: hears of each outcome; first within `READY_SECONDS`, with
                 whatever is known by then.
-            on_upkeep: called every other second while work gets done: not while the
-                kernel, a disk or this loop is stuck.
             parts: more to run beside, by name; each is started again whatever it
                 raises.
 
@@ -192,10 +189,5 @@ class Runner:
         if on_converged is not None:
             tell = functools.partial(call_for_each, self.cells.outcome, on_converged)
             beside["on_converged"] = tell
-        if on_upkeep is not None:
-            ping = functools.partial(
-                call_for_each, self.cells.alive, lambda _: on_upkeep()
-            )
-            beside["on_upkeep"] = ping
         others = functools.partial(keep_all_running, beside)
         await keep_all_running({**self._parts, "others": others}, fatal=CANNOT_GO_ON)

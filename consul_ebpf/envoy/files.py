@@ -94,6 +94,10 @@ class BootstrapFiles:
         """Where `write` puts the proxy's bootstrap."""
         return self._places.of(proxy) / BOOTSTRAP
 
+    def bootstrap_left_for(self, key: str) -> Path:
+        """Where the controller left a proxy's bootstrap; it may not be there."""
+        return self._places.left_for(key) / BOOTSTRAP
+
     def token_path(self, proxy: Proxy) -> Path:
         """Where `write_token` puts the proxy's token: `EnvoyBootstrap`'s token_file."""
         return self._places.of(proxy) / TOKEN

@@ -107,6 +107,25 @@ class Places:
         if gone:
             self._file.save(dict(elsewhere))
 
+    def left_for(self, key: str) -> Path:
+        """Return where a proxy's files are, for a command that changes nothing.
+
+        If they are in several places, it is where they were written last; if in none,
+        one where they may come to be.
+        """
+        try:
+            others = self._file.read() or {}
+        except (ValueError, RecursionError):
+            others = {}
+        places = [Path(place) for place, whose in others.items() if whose == key]
+        return max([*places, self._top / key], key=self._written)
+
+    def _written(self, directory: Path) -> float:
+        try:
+            return (directory / self._needed).stat().st_mtime
+        except OSError:
+            return 0.0
+
     def _check(self, proxy: Proxy, directory: Path) -> None:
         top = os.path.realpath(self._top)
         if Path(os.path.realpath(directory)).is_relative_to(top):

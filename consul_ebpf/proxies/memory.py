@@ -81,6 +81,11 @@ class VipMemory:
         except (ValueError, RecursionError):
             return {}
 
+    def key_of(self, name: str) -> str:
+        """Return the key of the proxy of this id; a name that is no id is a key."""
+        ids = self.read_ids()
+        return next((key for key, id_ in ids.items() if id_ == name), name)
+
     def save_ids(self, proxies: Iterable[Proxy]) -> None:
         """Write the ids that differ from their proxies' keys, for other commands.
 

@@ -20,6 +20,7 @@ from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.names import shown
 from consul_ebpf.model.seams import BootstrapRenderer
 from consul_ebpf.model.values import Proxy
+from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.servers.known import KnownServers, cluster_key
 from consul_ebpf.views.gatherer import Established, Gatherer
 
@@ -100,6 +101,16 @@ def known_servers(config: Config) -> KnownServers:
         ),
         IPv4Network(config.kernel.vip_cidr),
     )
+
+
+def bootstrap_left_for(config: Config, proxy_id: str) -> Path:
+    """Return where the controller left a proxy's bootstrap; it may not be there.
+
+    To see where the files of each proxy are takes the controller's privileges.
+    """
+    directory = Path(config.bootstrap.directory)
+    key = VipMemory(directory).key_of(proxy_id)
+    return BootstrapFiles(directory).bootstrap_left_for(key)
 
 
 def event_counts(config: Config) -> EventCounts:

@@ -94,8 +94,9 @@ class Host:
             ),
         )
 
-    def ping(self) -> None:
-        self.pings += 1
+    async def count_pings(self) -> None:
+        async for _ in self.runner.cells.alive.changes():
+            self.pings += 1
 
     def tell(self, done: Converged) -> None:
         self.told.append(done)
@@ -103,7 +104,9 @@ class Host:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["Host"]:
-        self.task = asyncio.create_task(self.runner.run(self.tell, self.ping))
+        self.task = asyncio.create_task(
+            self.runner.run(self.tell, {"pings": self.count_pings})
+        )
         try:
             yield self
         finally:

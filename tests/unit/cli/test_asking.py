@@ -171,6 +171,21 @@ def test_stop_tells_what_is_no_bootstrap(tmp_path: Path, bootstrap: str) -> None
     assert 1 == len(result.stderr.splitlines())
 
 
+def test_stop_asks_where_the_bootstrap_is(tmp_path: Path) -> None:
+    """Where the files do not say it, or this user may not read them."""
+    elsewhere = tmp_path / "volume" / "bootstrap.json"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(admin("127.0.0.1", 1))
+    file = tmp_path / "config.toml"
+    file.write_text(f"[bootstrap]\ndirectory = '{tmp_path}/run'\n")
+    said = json.dumps({"bootstrap": str(elsewhere)}).encode()
+    with endpoint(tmp_path, http(said)):
+        arguments = ["--config", str(file), "--proxy", "web"]
+        result = CliRunner().invoke(main, ["stop", *arguments])
+    assert 1 == result.exit_code
+    assert "Envoy of proxy web at 127.0.0.1:1 does not answer" in result.stderr
+
+
 @pytest.mark.parametrize("said", [b"\0\r\n", http(b"no", "503 x"), b""])
 def test_stop_tells_what_is_no_envoy(tmp_path: Path, said: bytes) -> None:
     """In one line."""

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from click.testing import CliRunner, Result
 
 import consul_ebpf
 from consul_ebpf.cli import main
+from consul_ebpf.envoy.files import BootstrapFiles
+from consul_ebpf.model.values import PlacedProxy, Proxy, ProxyFiles, Vip
+from consul_ebpf.proxies.memory import VipMemory
 
 
 def run(*args: str, env: dict[str, str] | None = None) -> Result:
@@ -208,6 +212,29 @@ def test_envoy_is_executed_with_the_bootstrap(tmp_path: Path) -> None:
     ours = "--concurrency 2 --drain-time-s 30 --drain-strategy immediate"
     ours += " --disable-hot-restart"
     assert done.stdout == f"-c {bootstrap} {ours} --log-level warning\n"
+
+
+def test_the_bootstrap_of_a_proxy_whose_files_are_elsewhere(tmp_path: Path) -> None:
+    """`envoy`, `stop` and `wait` find it, by the proxy's id and by its key."""
+    file = config(tmp_path, "[envoy]\nexecutable = 'echo'\n")
+    proxy = Proxy("web", "h", key="pod-1", files=ProxyFiles(str(tmp_path / "volume")))
+    placed = PlacedProxy(proxy, Vip(IPv4Address("127.64.0.1"), 8502))
+    where = {"socket_address": {"address": "127.0.0.1", "port_value": 1}}
+    bootstrap = {"admin": {"address": where}}
+    path = BootstrapFiles(tmp_path / "run").write(placed, bootstrap)
+    VipMemory(tmp_path / "run").save_ids([proxy])
+    assert path == tmp_path / "volume" / "bootstrap.json"
+    for name in ("web", "pod-1"):
+        command = [sys.executable, "-m", "consul_ebpf", "envoy", "--config", file]
+        done = subprocess.run(
+            [*command, "--proxy", name], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.startswith(f"-c {path} ")
+        assert said_once(
+            run("stop", "--proxy", name, "--config", file), "127.0.0.1:1", "refused"
+        )
+        arguments = ["--proxy", name, "--for", "bootstrap", "--timeout", "0"]
+        assert 0 == run("wait", *arguments, "--config", file).exit_code
 
 
 def test_stop_without_an_envoy_says_whom_it_asked(tmp_path: Path) -> None:
