@@ -112,7 +112,7 @@ def consul_dataplanes(name: str) -> Callable[[Callable[..., Any]], Callable[...,
             if name not in row.commands:
                 continue
             kind: dict[str, Any] = {}
-            if row.boolean:
+            if row.kind == "switch":
                 kind = {"is_flag": False, "flag_value": "true"}
             elif flag == dataplane.META:
                 kind = {"multiple": True}
@@ -120,8 +120,8 @@ def consul_dataplanes(name: str) -> Callable[[Callable[..., Any]], Callable[...,
                 f"--{flag}",
                 f"-{flag}",
                 DATAPLANE_NAMES[flag],
-                metavar="BOOL" if row.boolean else "VALUE",
-                help=f"As consul-dataplane's: {row.ours.replace('`', '')}.",
+                metavar="BOOL" if row.kind == "switch" else "VALUE",
+                help=f"As consul-dataplane's: {row.named.replace('`', '')}.",
                 **kind,
             )(command)
         return command

@@ -1,10 +1,17 @@
-"""What consul-dataplane's flags and variables mean here, where they mean the same."""
+"""What consul-dataplane's flags and variables mean here, where they mean the same.
+
+They are in dataplane.toml, and in a table of docs/coming-from-consul-dataplane.md:
+`python -m consul_ebpf.config.dataplane docs/coming-from-consul-dataplane.md` renews it.
+"""
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
-from consul_ebpf.config.dataplane_table import OF_ONE_PROXY, ROWS
+import msgspec
+
 from consul_ebpf.config.seeds import Command, Name, parse_seed
 from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.values import host_port
@@ -13,62 +20,51 @@ Keys = dict[str, Any]
 """Our configuration's keys to values."""
 
 
+class Flag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of consul-dataplane's; see dataplane.toml."""
+
+    env: str = ""
+    json: str = ""
+    key: str = ""
+    kind: Literal["text", "number", "switch"] = "text"
+    ours: str = ""
+    note: str = ""
+    commands: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> str:
+        """What ours are called, in backticks; empty: there is none."""
+        return self.ours or (self.key and f"`{self.key}`")
+
+
+FLAGS = msgspec.toml.decode(
+    Path(__file__).with_name("dataplane.toml").read_bytes(), type=dict[str, Flag]
+)
+"""All of them, without their dash."""
+
+OF_ONE_PROXY = ("envoy", "wait", "stop", "render")
+"""Commands that are told of which proxy."""
+
 ACCEPTED = {
-    row.flag: row for row in ROWS if row.commands and row.commands != OF_ONE_PROXY
+    name: flag
+    for name, flag in FLAGS.items()
+    if flag.commands and flag.commands != OF_ONE_PROXY
 }
-"""By flag; their variables are taken, too."""
+"""Those that we carry out; their variables are taken, too."""
 
 META = "login-meta"
 LEVELS = {"trace": "debug", "warn": "warning", "off": "error", "critical": "error"}
 
-_PLAIN = {
-    "grpc-port": "consul.grpc_port",
-    "credential-type": "consul.credentials.type",
-    "static-token": "consul.credentials.token",
-    "login-auth-method": "consul.credentials.auth_method",
-    "login-namespace": "consul.credentials.namespace",
-    "login-partition": "consul.credentials.partition",
-    "login-datacenter": "consul.credentials.datacenter",
-    "login-bearer-token": "consul.credentials.bearer_token",
-    "login-bearer-token-path": "consul.credentials.bearer_token_file",
-    "tls-disabled": "consul.tls.disabled",
-    "ca-certs": "consul.tls.ca_certs",
-    "tls-cert": "consul.tls.cert",
-    "tls-key": "consul.tls.key",
-    "tls-server-name": "consul.tls.server_name",
-    "tls-insecure-skip-verify": "consul.tls.insecure_skip_verify",
-    "envoy-concurrency": "envoy.concurrency",
-    "envoy-drain-time-seconds": "envoy.drain_time",
-    "envoy-drain-strategy": "envoy.drain_strategy",
-    "envoy-executable-path": "envoy.executable",
-    "shutdown-drain-listeners": "envoy.shutdown_drain_listeners",
-    "shutdown-grace-period-seconds": "envoy.shutdown_grace_period",
-    "dump-envoy-config-on-exit": "envoy.dump_config_on_exit",
-    "telemetry-use-central-config": "telemetry.use_central_config",
-    "telemetry-prom-ca-certs-path": "telemetry.prometheus.ca_certs",
-    "telemetry-prom-cert-file": "telemetry.prometheus.cert",
-    "telemetry-prom-key-file": "telemetry.prometheus.key",
-    "telemetry-prom-scrape-path": "telemetry.prometheus.scrape_path",
-}
-"""Flags whose value goes to one key as it is."""
-
-_NUMBERS = {
-    "grpc-port",
-    "envoy-concurrency",
-    "envoy-drain-time-seconds",
-    "shutdown-grace-period-seconds",
-}
-
 
 def refused(words: Iterable[str]) -> str:
     """Say why the first of consul-dataplane's flags that is not taken is not."""
-    rows = {row.flag: row for row in ROWS if not row.commands}
     for word in words:
-        row = rows.get(word.lstrip("-").partition("=")[0])
-        if row is not None and word.startswith("-"):
-            ours = f"here that is {row.ours.replace('`', '')}" if row.ours else ""
-            note = row.note.replace("`", "")
-            return f"-{row.flag}: {'; '.join(filter(None, (ours, note)))}"
+        name = word.lstrip("-").partition("=")[0]
+        flag = FLAGS.get(name)
+        if flag is not None and not flag.commands and word.startswith("-"):
+            ours = f"here that is {flag.named}" if flag.named else ""
+            why = "; ".join(filter(None, (ours, flag.note)))
+            return f"-{name}: {why.replace('`', '')}"
     return ""
 
 
@@ -79,13 +75,13 @@ def from_env(env: Mapping[str, str]) -> Keys:
         ConfigError: a value is none; named, and not repeated.
     """
     given: dict[str, str | list[str]] = {}
-    for row in ACCEPTED.values():
-        if row.flag == META:
-            names = [f"{row.env}{n}" for n in range(1, 10)]
-            if pairs := [env[name] for name in names if env.get(name)]:
+    for name, flag in ACCEPTED.items():
+        if name == META:
+            variables = [f"{flag.env}{n}" for n in range(1, 10)]
+            if pairs := [env[each] for each in variables if env.get(each)]:
                 given[META] = pairs
-        elif value := env.get(row.env):
-            given[row.flag] = value
+        elif value := env.get(flag.env):
+            given[name] = value
     return to_keys(given, lambda flag: ACCEPTED[flag].env)
 
 
@@ -103,9 +99,9 @@ def to_keys(
     """
     keys: Keys = {}
     texts = {flag: str(value) for flag, value in given.items() if flag != META}
-    for flag, text in texts.items():
-        if flag in _PLAIN:
-            keys[_PLAIN[flag]] = _value(flag, text, named(flag))
+    for name, text in texts.items():
+        if key := ACCEPTED[name].key:
+            keys[key] = _value(ACCEPTED[name], text, named(name))
     if META in given:
         keys["consul.credentials.meta"] = _pairs(given[META], named(META))
     if "log-level" in texts:
@@ -132,10 +128,10 @@ def _bound(texts: Mapping[str, str], what: str) -> tuple[str, str]:
     return host, port
 
 
-def _value(flag: str, text: str, named: str) -> Any:
-    if ACCEPTED[flag].boolean:
+def _value(flag: Flag, text: str, named: str) -> Any:
+    if flag.kind == "switch":
         return _boolean(text, named)
-    if flag in _NUMBERS:
+    if flag.kind == "number":
         if not re.fullmatch("[0-9]{1,9}", text):
             raise ConfigError(f"{named}: must be a number")
         return int(text)
@@ -171,25 +167,18 @@ def _source(address: str) -> str:
     return "dns" if isinstance(seed, Name) else "static"
 
 
-def document() -> str:
-    """Return docs/coming-from-consul-dataplane.md."""
-    # Imported here: a page of text that only this needs.
-    from consul_ebpf.config.coming import INTRODUCTION  # noqa: PLC0415
+def document(page: str) -> str:
+    """Return a page whose last table, that of the flags, is renewed."""
+    text, ruler, _ = page.rpartition("\n|---|---|---|---|\n")
+    return text + ruler + "".join(f"{_row(*each)}\n" for each in FLAGS.items())
 
-    lines = [INTRODUCTION]
-    for row in ROWS:
-        names = [f"`-{row.flag}`"]
-        if row.env:
-            names.append(f"`{row.env}`")
-        if row.json:
-            names.append(f"`{row.json}`")
-        taken = ", ".join(f"`{command}`" for command in row.commands)
-        ours = row.ours or "none"
-        lines.append(f"| {'<br>'.join(names)} | {ours} | {taken} | {row.note} |")
-    return "\n".join(lines) + "\n"
+
+def _row(name: str, flag: Flag) -> str:
+    theirs = [f"`{each}`" for each in (f"-{name}", flag.env, flag.json) if each]
+    taken = ", ".join(f"`{command}`" for command in flag.commands)
+    return f"| {'<br>'.join(theirs)} | {flag.named or 'none'} | {taken} | {flag.note} |"
 
 
 if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(document())
+    path = Path(sys.argv[1])
+    path.write_text(document(path.read_text()))

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from consul_ebpf.cli import COMMAND_MODULES, main
 from consul_ebpf.config import dataplane
-from consul_ebpf.config.dataplane_table import ROWS
+from consul_ebpf.config.dataplane import FLAGS
 from consul_ebpf.config.load import load
 from consul_ebpf.config.schema import Config, ProxyEntry
 from consul_ebpf.model.errors import ConfigError
@@ -21,15 +21,16 @@ DATAPLANE = os.environ.get("CONSUL_DATAPLANE_BIN", "")
 BASE = {"consul.tls.disabled": True}
 
 
-def test_the_document_is_generated() -> None:
-    """By `python -m consul_ebpf.config.dataplane`; see its second line."""
-    assert DOCUMENT.read_text() == dataplane.document()
+def test_the_table_of_the_page_is_generated() -> None:
+    """By `python -m consul_ebpf.config.dataplane docs/coming-from-…md`."""
+    assert DOCUMENT.read_text() == dataplane.document(DOCUMENT.read_text())
+    assert DOCUMENT.read_text().count("<br>`DP_") >= 50
 
 
-def test_every_row_has_ours_or_a_reason() -> None:
-    """And no flag comes twice."""
-    assert [row.flag for row in ROWS if not (row.ours or row.note)] == []
-    assert len({row.flag for row in ROWS}) == len(ROWS)
+def test_every_flag_has_ours_or_a_reason() -> None:
+    """One that is carried out has a variable, too."""
+    assert [name for name, flag in FLAGS.items() if not (flag.named or flag.note)] == []
+    assert all(flag.env for flag in dataplane.ACCEPTED.values())
 
 
 def test_our_keys_exist() -> None:
@@ -39,8 +40,8 @@ def test_our_keys_exist() -> None:
         for command in ([], *([name] for name in COMMAND_MODULES))
     )
     helps += " ".join(f" {name} " for name in COMMAND_MODULES)
-    for row in ROWS:
-        for name in re.findall(r"`([^`]+)`", row.ours):
+    for flag in FLAGS.values():
+        for name in re.findall(r"`([^`]+)`", flag.named):
             if name.startswith("$"):
                 assert name == "$CONSUL_EBPF_CONFIG"
             elif re.fullmatch(r"[a-z_.\[\]]+", name):
@@ -63,9 +64,9 @@ def exists(path: str) -> None:
 def test_the_flags_are_in_the_help_of_the_commands_named(command: str) -> None:
     """With one dash, as consul-dataplane's own, and with two; and in no other's."""
     text = CliRunner().invoke(main, [command, "--help"]).output
-    for row in ROWS:
-        shown = re.search(rf" -{row.flag},( --proxy,)? --{row.flag} ", text)
-        assert bool(shown) == (command in row.commands), row.flag
+    for name, flag in FLAGS.items():
+        shown = re.search(rf" -{name},( --proxy,)? --{name} ", text)
+        assert bool(shown) == (command in flag.commands), name
 
 
 def test_a_flag_of_theirs_does_what_it_says(tmp_path: Path) -> None:
@@ -227,4 +228,4 @@ def test_the_table_is_its_help() -> None:
     )
     text = answer.stderr + answer.stdout
     flags = set(re.findall(r"(?m)^\s+-([a-z0-9-]+)", text))
-    assert flags - {row.flag for row in ROWS} == set()
+    assert flags <= FLAGS.keys()
