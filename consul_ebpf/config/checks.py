@@ -4,7 +4,6 @@ Each error is one line: key, value, what to do.
 """
 
 import contextlib
-import math
 import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
@@ -73,7 +72,6 @@ def _checks(config: Config) -> Problems:
     yield from _tls(config)
     yield from _kernel(config.kernel, _server_addresses(config.consul))
     yield from _paths(config)
-    yield from _numbers(config)
     yield from api.problems(config.api, config.bootstrap.directory)
     yield from dns.problems(config)
     yield from _endpoint("envoy.admin", config.envoy.admin, 'like "127.0.0.1:19000"')
@@ -83,10 +81,6 @@ def _checks(config: Config) -> Problems:
     files = [prometheus.ca_certs, prometheus.cert, prometheus.key]
     if any(files) and not all(files):
         yield "telemetry.prometheus", "needs ca_certs, cert and key, or none of them"
-    if not 0 <= prometheus.backend_port <= 65535:
-        yield "telemetry.prometheus.backend_port", "is not 0 to 65535"
-    if not 0 <= config.envoy.shutdown_grace_period <= 3600:
-        yield "envoy.shutdown_grace_period", "is not 0 to 3600 seconds"
     if not config.envoy.executable:
         yield "envoy.executable", 'is empty; write executable = "envoy"'
     for proxy_id, admin in config.workloads.admins.items():
@@ -100,7 +94,6 @@ def _checks(config: Config) -> Problems:
 
 
 def _consul(consul: Consul) -> Problems:
-    yield from _port("consul.grpc_port", consul.grpc_port, 8502)
     if consul.source != "catalog" and not consul.addresses:
         example = EXAMPLES[consul.source]
         yield (
@@ -151,7 +144,6 @@ def _is_address(key: str, text: str) -> bool:
 
 
 def _kernel(kernel: Kernel, consul: dict[IPv4Address, str]) -> Problems:
-    yield from _port("kernel.vip_port", kernel.vip_port, 8502)
     key = "kernel.vip_cidr"
     try:
         network = IPv4Network(kernel.vip_cidr, strict=False)
@@ -204,29 +196,6 @@ def _paths(config: Config) -> Problems:
         yield "bootstrap.owner", f"{shown(owner)} is not user or user:group"
 
 
-def _numbers(config: Config) -> Problems:
-    seconds = {
-        "kernel.retry_window": config.kernel.retry_window,
-        "bootstrap.patience": config.bootstrap.patience,
-        "bootstrap.refresh": config.bootstrap.refresh,
-        "consul.refresh": config.consul.refresh,
-        "envoy.wait": config.envoy.wait,
-        "probe.interval": config.probe.interval,
-        "probe.timeout": config.probe.timeout,
-    }
-    for key, value in seconds.items():
-        if not (math.isfinite(value) and 0.01 <= value <= 3600):
-            yield key, f"{value:g} is not 0.01 to 3600 seconds"
-    counts = {
-        "probe.rise": (config.probe.rise, 1000),
-        "probe.fall": (config.probe.fall, 1000),
-        "kernel.max_proxies": (config.kernel.max_proxies, 1 << 20),
-    }
-    for key, (number, most) in counts.items():
-        if not 1 <= number <= most:
-            yield key, f"is not 1 to {most}"
-
-
 def _not_served(config: Config) -> Problems:
     consul = config.consul
     tls = consul.tls
@@ -249,8 +218,3 @@ def _endpoint(
         parse_endpoint(text, default_port)
     except ValueError as error:
         yield key, f"{shown(text)}: {error}; write it {example}"
-
-
-def _port(key: str, port: int, usual: int) -> Problems:
-    if not 1 <= port <= 65535:
-        yield key, f"is not 1 to 65535; the usual one is {usual}"

@@ -107,6 +107,9 @@ def _reason(message: str, info: inspect.Type) -> str:
     if field is not None and message.startswith("Invalid enum value"):
         values = getattr(field.type, "values", ())
         return f"{path}: must be one of {', '.join(map(json.dumps, values))}"
+    if field is not None and re.match("Expected `[a-z]+` [<>]=", message):
+        usual = f"the usual one is {field.default:g}"
+        return f"{path}: is not {bounds_of(field.type)}; {usual}"
     if wrong := re.fullmatch(r"Expected `([^`]+)`, got `([^`]+)`", message):
         expected, got = (WORDS.get(word, word) for word in wrong.groups())
         example = EXAMPLES.get(wrong[1], "")
@@ -117,6 +120,13 @@ def _reason(message: str, info: inspect.Type) -> str:
             advice = f"; write {field.encode_name} = {example}"
         return f"{path}: expected {expected}, got {got}{advice}"
     return f"{path}: {message}"
+
+
+def bounds_of(type_: inspect.Type) -> str:
+    """Return what a number may be, like "1 to 65535"; empty: any, or it is none."""
+    if not isinstance(type_, inspect.IntType | inspect.FloatType) or type_.le is None:
+        return ""
+    return f"{type_.ge} to {type_.le}"
 
 
 def _field(type_: inspect.Type, path: str) -> inspect.Field | None:

@@ -15,12 +15,6 @@ Problems = Iterator[tuple[str, str]]
 def problems(config: Config) -> Problems:
     """Yield each problem; the VIP's only where it is used, for its range may differ."""
     dns = config.dns
-    for key, port, usual in (
-        ("dns.port", dns.port, 53),
-        ("dns.server_port", dns.server_port, 8600),
-    ):
-        if not 1 <= port <= 65535:
-            yield key, f"is not 1 to 65535; the usual one is {usual}"
     for index, path in enumerate(dns.cgroups):
         if not (PurePath(path).is_absolute() and path.isprintable()):
             wrong = f"{shown(path)} is not an absolute path; begin it with /"

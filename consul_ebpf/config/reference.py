@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from consul_ebpf.config import schema
+from consul_ebpf.config.decoding import bounds_of
 from consul_ebpf.config.load import load
 from consul_ebpf.config.schema import Config, ProxyEntry, Section
 
@@ -80,7 +81,9 @@ def _keys(
         elif isinstance(inner := getattr(value, field.name), Section):
             yield from _keys(type(inner), inner, f"{name}.", meanings)
         else:
-            yield Key(name, f"`{json.dumps(inner)}`", meaning)
+            bounds = bounds_of(msgspec.inspect.type_info(field.type))
+            written = f"`{json.dumps(inner)}`"
+            yield Key(name, f"{written}; {bounds}" if bounds else written, meaning)
 
 
 def _docstrings() -> dict[tuple[str, str], str]:

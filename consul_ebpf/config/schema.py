@@ -1,11 +1,15 @@
-"""The TOML contract as values: every key, its default, its unit and its reason.
+"""The TOML contract as values: every key, its default, bounds, unit and reason.
 
 `load.py` fills these from the file, the environment and flags, and checks them.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Seconds = Annotated[float, Meta(ge=0.01, le=3600)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,14 +93,14 @@ class Consul(Section, frozen=True):
     addresses: list[str] = []
     """For `static`: the servers' gRPC ports, `ip` or `ip:port`; for the others but
     `catalog` also names and `exec=command`: see [Servers](servers.md)."""
-    grpc_port: int = 8502
+    grpc_port: Port = 8502
     """Where the source gives no port."""
     datacenter: str = ""
     """Empty: that of the agent that answers."""
     domain: str = "consul"
     """The cluster's DNS domain, for the name in the servers' certificates, and for the
     name that the probe of their DNS asks for."""
-    refresh: float = 60.0
+    refresh: Seconds = 60.0
     """Seconds after which `exec` is run again, and a name that came without a TTL (from
     /etc/hosts) is looked up again."""
     tls: Tls = Tls()
@@ -128,15 +132,15 @@ class Kernel(Section, frozen=True):
     """A BPF file system; our directory in it is `consul-ebpf`."""
     vip_cidr: str = "127.64.0.0/10"
     """The VIPs' range, within 127.0.0.0/8."""
-    vip_port: int = 8502
+    vip_port: Port = 8502
     """The VIPs' port; without TLS rather one below 1024: see
     [`detach`](../README.md#when-something-ends)."""
-    retry_window: float = 35.0
+    retry_window: Seconds = 35.0
     """Seconds; a connect this soon after the proxy's last one is counted as a failure
     of the server it leaves."""
     # Longer than Envoy may need to give up on a server that accepts and never answers:
     # keepalive (20 + 5 s), connect timeout (1 s), back-off (2 s).
-    max_proxies: int = 65536
+    max_proxies: Annotated[int, Meta(ge=1, le=1 << 20)] = 65536
     """How many proxies the VIP table holds."""
 
     destroy_sockets: bool = True
@@ -152,10 +156,10 @@ class Bootstrap(Section, frozen=True):
     owner: str = ""
     """`user` or `user:group` that owns them; another user needs `CAP_CHOWN`; empty: the
     controller's own."""
-    patience: float = 5.0
+    patience: Seconds = 5.0
     """Seconds that a first bootstrap waits for what Consul says of the proxy (central
     configuration); then it is written without, and again once that is known."""
-    refresh: float = 60.0
+    refresh: Seconds = 60.0
     """Seconds from one question to Consul about a proxy's bootstrap (central
     configuration) to the next."""
 
@@ -231,11 +235,11 @@ class Envoy(Section, frozen=True):
     """Seconds."""
     drain_strategy: Literal["immediate", "gradual"] = "immediate"
     """`immediate` or `gradual`."""
-    wait: float = 60.0
+    wait: Seconds = 60.0
     """Seconds that `consul-ebpf envoy` and `wait` wait."""
     shutdown_drain_listeners: bool = False
     """`stop` has Envoy drain its inbound listeners during the grace period."""
-    shutdown_grace_period: float = 0.0
+    shutdown_grace_period: Annotated[float, Meta(ge=0, le=3600)] = 0.0
     """Seconds that `stop` leaves Envoy running, so that the service can finish."""
     dump_config_on_exit: bool = False
     """`stop` prints Envoy's configuration first."""
@@ -249,7 +253,7 @@ class Prometheus(Section, frozen=True):
 
     scrape_path: str = "/metrics"
     """Path on the listener that `envoy_prometheus_bind_addr` asks for."""
-    backend_port: int = 0
+    backend_port: Annotated[int, Meta(ge=0, le=65535)] = 0
     """Port on 127.0.0.1 scraped through it; 0: Envoy's own admin."""
     ca_certs: str = ""
     """PEM file to verify scrapers by that show a certificate; with the next two or not
@@ -287,13 +291,13 @@ class Api(Section, frozen=True):
 class Probe(Section, frozen=True):
     """`[probe]`: the health probe of the servers' gRPC port. Seconds."""
 
-    interval: float = 1.0
+    interval: Seconds = 1.0
     """Seconds from one probe of a server to the next."""
-    timeout: float = 1.0
+    timeout: Seconds = 1.0
     """Seconds until a server that does not answer has failed."""
-    rise: int = 2
+    rise: Annotated[int, Meta(ge=1, le=1000)] = 2
     """Successes in a row that make a failing server ready."""
-    fall: int = 3
+    fall: Annotated[int, Meta(ge=1, le=1000)] = 3
     """Failures in a row that make a ready server failing; for its DNS, 2 are enough."""
 
 
@@ -308,9 +312,9 @@ class Dns(Section, frozen=True):
     vip: str = "127.64.0.53"
     """An IPv4 address in `kernel.vip_cidr` that is no proxy's; resolvers that speak
     IPv6 may use it as `::ffff:127.64.0.53`."""
-    port: int = 53
+    port: Port = 53
     """The VIP's port, for UDP and TCP; not `kernel.vip_port`."""
-    server_port: int = 8600
+    server_port: Port = 8600
     """The servers' DNS port (`ports.dns`), the same at every server."""
     cgroups: list[str] = []
     """Cgroup v2 directories, at most 16: only processes in these and below may ask;
