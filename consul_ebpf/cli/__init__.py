@@ -19,7 +19,7 @@ COMMAND_MODULES = {
     "detach": "detaching",
     "doctor": "doctor",
     "envoy": "envoys",
-    "render": "show",
+    "render": "rendering",
     "run": "serve",
     "status": "show",
     "stop": "stopping",

@@ -60,7 +60,6 @@ class Parts:
         self.cells = Cells()
         """What flows between these parts and the runner's."""
         self.tls = _tls_files(config.consul.tls)
-        self.pool: ServerPool | None = None
 
     def __repr__(self) -> str:
         return f"<Parts {self._config.consul.source}>"
@@ -199,13 +198,12 @@ class Parts:
 
     def server_pool(self, known: Iterable[PooledServer] = ()) -> ServerPool:
         """Make the pool: the configured source, probed over gRPC."""
-        self.pool = ServerPool(
+        return ServerPool(
             self.server_source(self.keeper.host_token),
             self.probe(),
             settings=self._pool_settings,
             known=known,
         )
-        return self.pool
 
     def dns_probe(self) -> HealthProbe:
         """Make the probe of the servers' DNS port."""
@@ -254,7 +252,7 @@ class Parts:
         )
 
     def _ready(self) -> list[Server]:
-        servers = self.pool.servers if self.pool else ()
+        servers = self.cells.pooled.value or ()
         return [each.server for each in servers if each.state is ServerState.READY]
 
 

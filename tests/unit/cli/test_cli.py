@@ -298,6 +298,7 @@ def test_importing_the_package_imports_no_dependency() -> None:
         ("envoys", {"grpc", "aiohttp", "consul", "dns", "rich", "prometheus_client"}),
         ("stopping", {"grpc", "aiohttp", "consul", "dns", "rich", "prometheus_client"}),
         ("detaching", {"grpc", "aiohttp", "consul", "dns", "rich"}),
+        ("show", {"grpc", "aiohttp", "consul", "dns", "prometheus_client"}),
         ("serve", {"bcc", "dns", "rich"}),  # dnspython: 2 MB that most do without
     ],
 )
