@@ -70,7 +70,8 @@ class _Left:
         """Whether the attached program uses the pinned tables; true if unknown."""
         if self.live is None or self.tables is None:
             return True
-        return all(self.live[n].info.id == t.info.id for n, t in self.tables.items())
+        both = self.live.keys() & self.tables.keys()
+        return all(self.live[n].info.id == self.tables[n].info.id for n in both)
 
 
 def install(pins: Pins, cgroup: Path, defines: Mapping[str, int]) -> Installed:

@@ -41,6 +41,8 @@ def make_tables(
 def open_tables(program: Program, directory: Path) -> Tables:
     """Open pinned tables, of this layout or another.
 
+    Of those whose rows are not carried one may be missing: another version had none.
+
     Raises:
         OSError: a pin is missing or cannot be opened.
         ValueError: a pin is not that table; in words.
@@ -48,6 +50,8 @@ def open_tables(program: Program, directory: Path) -> Tables:
     tables: Tables = {}
     try:
         for name, shape in program.tables.items():
+            if not shape.carried and not (directory / name).exists():
+                continue
             tables[name] = Map.pinned(directory / name)
             _check(name, shape, tables[name].info)
     except BaseException:
@@ -73,7 +77,10 @@ def _check(name: str, shape: TableShape, info: libbpf.MapInfo) -> None:
 
 def fit_program(program: Program, tables: Mapping[str, Map]) -> bool:
     """Whether they are what this version of the program uses, of the same size."""
-    return all(shape.fits(tables[n].info) for n, shape in program.tables.items())
+    shapes = program.tables
+    return all(
+        name in tables and shapes[name].fits(tables[name].info) for name in shapes
+    )
 
 
 def of_this_layout(program: Program, tables: Mapping[str, Map]) -> bool:
@@ -99,7 +106,8 @@ def tables_of(program: Program, loaded: int) -> Tables | None:
             opened = Map(libbpf.map_fd(number))
             tables[opened.info.name] = opened
         for name, shape in program.tables.items():
-            _check(name, shape, tables[name].info)
+            if shape.carried or name in tables:
+                _check(name, shape, tables[name].info)
     except (OSError, KeyError, ValueError):
         close_tables(tables)
         return None

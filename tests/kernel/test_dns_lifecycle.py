@@ -86,8 +86,9 @@ def waiting(kernel: Kernel, responder: Responder) -> Iterator[Callable[[], Answe
         {},
         {"layout": DNS.layout + 1},
         {"tables": {**DNS.tables, "vips": replace(DNS.tables["vips"], entries=9)}},
+        {"tables": {**DNS.tables, "one_more": replace(DNS.tables["cgroups"])}},
     ],
-    ids=["restart", "layout", "size"],
+    ids=["restart", "layout", "size", "table"],
 )
 def test_a_query_under_way_is_answered_over_an_upgrade_and_a_downgrade(
     kernel: Kernel, responders: list[Responder], change: dict[str, object]
