@@ -176,6 +176,12 @@ static __always_inline struct server *pick(struct vip *vip, struct asked *socket
       all->probed = now;
       silent = false;
     }
+    /* It may have refused, which nobody sees: the next try goes elsewhere, be it to one
+     * that was silent. */
+    bool pending = is_udp && slot == last &&
+                   (socket->queries[place].since || (thread && thread->since[place]));
+    if (pending && found)
+      continue;
     if (silent) {
       passed = true;
       if (found && newest <= longest)

@@ -121,7 +121,7 @@ def share(ask: Try, queries: int) -> Counter[str]:
 def answers(ask: Try) -> bool:
     try:
         return bool(ask())
-    except TimeoutError:
+    except (TimeoutError, ConnectionRefusedError):
         return False
 
 
@@ -185,6 +185,40 @@ def test_fault_142_as_many_tries_as_servers_reach_each_of_them(
         for descriptor in (go, send_go, gone, send_gone):
             os.close(descriptor)
         assert max(tries) <= 3
+
+
+def test_fault_159_a_refused_try_goes_elsewhere_though_all_others_were_silent(
+    kernel: Kernel, dns: BccMapBackend, responders: list[Responder]
+) -> None:
+    """A server that answered is killed, and the others are back since a moment: a
+    refusal comes at once, before the server can count as silent."""
+    others = responders[:2]
+    (go, send_go), (gone, send_gone) = os.pipe(), os.pipe()
+
+    def work(killed: Responder) -> list[bool]:
+        killed._datagrams.close()  # this process has it, too
+        for _ in range(9):  # finds out which are silent
+            answers(by_a_new_connected_socket)
+        os.write(send_gone, b".")
+        os.read(go, 1)
+        return [answers(by_a_new_connected_socket) for _ in range(2)]
+
+    tries: list[list[bool]] = []
+    for each in others:
+        each.silent.set()
+    with responding("127.0.15.4", PORT) as killed:
+        dns.apply(table([*others, killed]))
+        child = partial(work, killed)
+        thread = threading.Thread(target=lambda: tries.append(kernel.call(child)))
+        thread.start()
+        os.read(gone, 1)
+    for each in others:
+        each.silent.clear()
+    os.write(send_go, b".")
+    thread.join()
+    for descriptor in (go, send_go, gone, send_gone):
+        os.close(descriptor)
+    assert tries == [[False, True]]
 
 
 def test_fault_142_two_queries_at_once_are_each_answered_by_the_second_try(
