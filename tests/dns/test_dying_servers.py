@@ -106,6 +106,20 @@ def _is_up_to_date(host: DnsHost, server: int) -> bool:
     return said == [EXPECTED] * 3
 
 
+@pytest.mark.slow
+def test_fault_158_glibc_keeps_all_tries_on_one_socket(own: DnsHost) -> None:
+    """With the VIP once in resolv.conf: it is cut in time for the third try."""
+    with own.asking(["glibc-once"] * 4, 10, NAME, EXPECTED) as reports:
+        for server in range(2):
+            own.cluster.freeze(server)
+            time.sleep(7)
+            own.cluster.thaw(server)
+            time.sleep(3)  # until it is used again
+    must_be_good(reports)
+    assert max(each["longest"] for each in reports) > 2, "it was never met"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("controller", ["alive", "dead"])
 def test_fault_154_servers_die_hang_and_come_back(
     own: DnsHost, controller: str
@@ -120,7 +134,7 @@ def test_fault_154_servers_die_hang_and_come_back(
     try:
         with own.asking(KINDS, 20, NAME, EXPECTED) as reports:
             behind = trouble(
-                own, random.Random(f"{SEED} {controller}"), seconds(40, 600)
+                own, random.Random(f"{SEED} {controller}"), seconds(25, 600)
             )
     finally:
         if controller == "dead":
@@ -128,6 +142,7 @@ def test_fault_154_servers_die_hang_and_come_back(
     must_be_good(reports, behind if controller == "dead" else ())
 
 
+@pytest.mark.alone
 def test_nothing_is_lost_at_2000_queries_a_second(own: DnsHost) -> None:
     """From five processes, while nothing fails: each is answered at its first try."""
     kinds = ["connected", "connected", "unconnected", "kept", "recvmsg"]
@@ -139,7 +154,7 @@ def test_nothing_is_lost_at_2000_queries_a_second(own: DnsHost) -> None:
     asked = sum(each["asked"] for each in reports)
     print(f"{asked / lasted:.0f} a second")
     assert asked == sum(each["tries"] for each in reports)
-    assert asked / lasted > 1600  # of a busy machine
+    assert asked / lasted > 1000  # of a busy machine
 
 
 def test_fault_156_the_controller_ends_and_starts(own: DnsHost) -> None:
