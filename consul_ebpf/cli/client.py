@@ -15,7 +15,7 @@ from consul_ebpf.config.schema import Config
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.wiring.files import api_socket, bootstrap_left_for
 
-LARGEST = 1 << 20
+LARGEST_BYTES = 1 << 20
 """Bytes of an answer about one proxy: some hundred."""
 
 
@@ -44,8 +44,8 @@ def proxy(
     try:
         connection.request("GET", f"/v1/proxies/{quote(proxy_id, safe='')}?{query}")
         answer = connection.getresponse()
-        body = answer.read(LARGEST + 1)
-        if len(body) <= LARGEST and answer.length:
+        body = answer.read(LARGEST_BYTES + 1)
+        if len(body) <= LARGEST_BYTES and answer.length:
             raise ConnectionResetError("it ended within its answer")  # noqa: TRY301
         return answer.status, _object(body)
     except OSError:  # a connection that ended before the answer is one, too
@@ -73,8 +73,8 @@ def find_bootstrap(config: Config, proxy_id: str) -> Path:
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    if len(body) > LARGEST:
-        raise ValueError(f"more than {LARGEST} bytes")
+    if len(body) > LARGEST_BYTES:
+        raise ValueError(f"more than {LARGEST_BYTES} bytes")
     data = json.loads(body)
     if not isinstance(data, dict):
         raise TypeError("no JSON object")

@@ -17,10 +17,10 @@ from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.views.proxies import Condition, left_behind
 from consul_ebpf.wiring.files import api_socket, bootstrap_left_for, gatherer
 
-SAY_EVERY = 5.0
+SAY_SECONDS = 5.0
 """Seconds between lines that say what is waited for."""
 
-LOOK_EVERY = 0.2
+LOOK_SECONDS = 0.2
 """Seconds between looks where no controller answers."""
 
 
@@ -144,7 +144,7 @@ def _wait(
                 f"proxy {proxy_id} is not there after {patience:g} s ({condition}):"
                 f" {why}"
             )
-        if time.monotonic() - said >= SAY_EVERY:
+        if time.monotonic() - said >= SAY_SECONDS:
             said = time.monotonic()
             say(f"consul-ebpf: waiting for proxy {proxy_id}: {why}", err=True)
 
@@ -157,13 +157,13 @@ def _look(
     try:
         status, answer = client.proxy(path, proxy_id, condition, seconds)
     except OSError as error:
-        time.sleep(min(seconds, LOOK_EVERY))
+        time.sleep(min(seconds, LOOK_SECONDS))
         why = f"no controller answers at {path} ({error.strerror or error})"
         return _left_behind(config, proxy_id, condition), why
     if status == 200 and answer.get(condition):
         return True, ""
     if status != 504:  # it answered at once: too many ask, or it is just starting
-        time.sleep(min(seconds, LOOK_EVERY))
+        time.sleep(min(seconds, LOOK_SECONDS))
     return False, one_line(answer.get("error", f"HTTP {status} at {path}"))
 
 

@@ -108,20 +108,20 @@ def consul_dataplanes(name: str) -> Callable[[Callable[..., Any]], Callable[...,
     """Give the command `name` those of consul-dataplane's flags that it carries out."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for flag, row in reversed(dataplane.ACCEPTED.items()):
-            if name not in row.commands:
+        for theirs, flag in reversed(dataplane.ACCEPTED.items()):
+            if name not in flag.commands:
                 continue
             kind: dict[str, Any] = {}
-            if row.kind == "switch":
+            if flag.kind == "switch":
                 kind = {"is_flag": False, "flag_value": "true"}
-            elif flag == dataplane.META:
+            elif theirs == dataplane.META:
                 kind = {"multiple": True}
             command = click.option(
-                f"--{flag}",
-                f"-{flag}",
-                DATAPLANE_NAMES[flag],
-                metavar="BOOL" if row.kind == "switch" else "VALUE",
-                help=f"As consul-dataplane's: {row.named.replace('`', '')}.",
+                f"--{theirs}",
+                f"-{theirs}",
+                DATAPLANE_NAMES[theirs],
+                metavar="BOOL" if flag.kind == "switch" else "VALUE",
+                help=f"As consul-dataplane's: {flag.named.replace('`', '')}.",
                 **kind,
             )(command)
         return command

@@ -19,13 +19,13 @@ from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.values import host_port
 
-TIMEOUT = 10.0
+ANSWER_SECONDS = 10.0
 """Seconds for an answer of Envoy's; a configuration may have megabytes."""
 
-LARGEST = 256 << 20
+LARGEST_BYTES = 256 << 20
 """Bytes of one, and of a bootstrap: more is neither."""
 
-END = 5.0
+END_SECONDS = 5.0
 """Seconds that Envoy has to end once it was told to."""
 
 DUMP = "/config_dump?include_eds"
@@ -51,11 +51,12 @@ def stop(config: Config, proxy_id: str) -> None:
         _or_warn(lambda: envoy.ask("POST", DRAIN))
     time.sleep(config.envoy.shutdown_grace_period)
     envoy.ask("POST", QUIT)
-    deadline = time.monotonic() + END
+    deadline = time.monotonic() + END_SECONDS
     while envoy.listens():
         if time.monotonic() > deadline:
             raise ConsulEbpfError(
-                f"Envoy of proxy {proxy_id} runs on, {END:g} s after it was told to end"
+                f"Envoy of proxy {proxy_id} runs on, {END_SECONDS:g} s after it was"
+                " told to end"
             )
         time.sleep(0.05)
 
@@ -69,24 +70,26 @@ class _Admin:
 
     def ask(self, method: str, path: str) -> bytes:
         """Raise ConsulEbpfError where it does not answer, or refuses."""
-        connection = http.client.HTTPConnection(*self._where, timeout=TIMEOUT)
+        connection = http.client.HTTPConnection(*self._where, timeout=ANSWER_SECONDS)
         try:
             with boundary(ConsulEbpfError, f"{self._named} does not answer"):
                 connection.request(method, path)
                 answer = connection.getresponse()
-                body = answer.read(LARGEST + 1)
+                body = answer.read(LARGEST_BYTES + 1)
         finally:
             connection.close()
         if answer.status != 200:
             raise ConsulEbpfError(f"{self._named}: {path}: HTTP {answer.status}")
-        if len(body) > LARGEST:
-            raise ConsulEbpfError(f"{self._named}: {path}: more than {LARGEST} bytes")
+        if len(body) > LARGEST_BYTES:
+            raise ConsulEbpfError(
+                f"{self._named}: {path}: more than {LARGEST_BYTES} bytes"
+            )
         return body
 
     def listens(self) -> bool:
         """Whether it is there at all."""
         try:
-            socket.create_connection(self._where, timeout=TIMEOUT).close()
+            socket.create_connection(self._where, timeout=ANSWER_SECONDS).close()
         except OSError:
             return False
         return True
@@ -96,7 +99,7 @@ def _admin_of(config: Config, proxy_id: str) -> tuple[str, int]:
     """Return the admin address of the bootstrap that its Envoy was started from."""
     path = client.find_bootstrap(config, proxy_id)
     try:
-        text = read_file(path, LARGEST).data
+        text = read_file(path, LARGEST_BYTES).data
     except FileError as error:
         raise ConsulEbpfError(
             f"proxy {proxy_id}: {error}: where its Envoy's admin interface is, is not"

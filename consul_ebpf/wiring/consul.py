@@ -42,7 +42,7 @@ MAX_DNS_FALL = 2
 """Failures in a row that make a server's DNS failing; `probe.fall` may say fewer. glibc
 sends its tries from one connected socket, which is to be cut before the third."""
 
-LOOK_TIMEOUT = 5.0
+LOOK_SECONDS = 5.0
 """Seconds that a command which looks gives the source of servers."""
 
 
@@ -146,7 +146,7 @@ class Parts:
             ConsulError: nobody says, or it is refused.
             TimeoutError: the source of servers does not answer.
         """
-        async with asyncio.timeout(LOOK_TIMEOUT):
+        async with asyncio.timeout(LOOK_SECONDS):
             servers = await anext(aiter(self.server_source(self.kept_token).watch()))
         calls = ServerCalls(lambda: servers, *self.channels)
         try:
