@@ -106,10 +106,8 @@ class BccMapBackend:
             bpffs: likewise.
 
         Raises:
-            UnsupportedError: a subclass says which privilege, mount or feature is
-                missing: Linux before 5.8 cannot do it.
-            AlreadyRunningError: another controller holds the host.
-            KernelError: other programs are in the way; they are named.
+            ConsulEbpfError: as `open`; UnsupportedError also where Linux is older than
+                5.8.
         """
         defines = codec.dns_defines(vip, server_port, limited=bool(cgroups))
         return cls._install(DNS, cgroup, bpffs, defines, cgroups)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from consul_ebpf.base.events import event
-from consul_ebpf.kernel import libbpf
+from consul_ebpf.kernel import libbpf, objects
 from consul_ebpf.kernel.installed import Installed
 from consul_ebpf.kernel.links import attach
 from consul_ebpf.kernel.loader import load_program
@@ -140,7 +140,7 @@ def _live(program: Program, links: dict[str, int]) -> Tables | None:
     """Open the tables in use by the program that is attached."""
     for link in links.values():
         try:
-            loaded = libbpf.program_fd(libbpf.link_info(link).program_id)
+            loaded = objects.program_fd(objects.link_info(link).program_id)
         except OSError:
             continue
         try:
@@ -207,7 +207,7 @@ def _links(
     try:
         for name, loaded in programs.items():
             link = left.links.get(name)
-            if link is not None and libbpf.link_info(link).cgroup_id == wanted:
+            if link is not None and objects.link_info(link).cgroup_id == wanted:
                 links[name] = left.links.pop(name)
             else:
                 links[name] = attach(loaded, name, program.hooks[name], cgroup)
@@ -225,10 +225,10 @@ def _place(pins: Pins, left: _Left, links: dict[str, int]) -> None:
         pins.publish(keep_old=left.damaged)
         return
     there = pins.open_links(pins.current)
-    ids = {name: libbpf.link_info(fd).id for name, fd in there.items()}
+    ids = {name: objects.link_info(fd).id for name, fd in there.items()}
     _close(there)
     for name, link in links.items():
-        if ids.get(name) != libbpf.link_info(link).id:
+        if ids.get(name) != objects.link_info(link).id:
             pins.replace(name, link)
 
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from consul_ebpf.kernel import host, libbpf
+from consul_ebpf.kernel import host, libbpf, objects
 from consul_ebpf.model.errors import ConsulEbpfError, KernelError, KernelFeatureError
 
 _ALLOW_MULTI = 2  # BPF_F_ALLOW_MULTI; links attach with it
@@ -53,7 +53,7 @@ def _explain(error: OSError, hook: str, kind: int, cgroup: Path) -> ConsulEbpfEr
     if error.errno == errno.E2BIG:
         there = _programs(kind, cgroup)[0]
         return KernelError(
-            f"{refused}: {len(there) or libbpf.MAX_PROGRAMS} programs are attached "
+            f"{refused}: {len(there) or objects.MAX_PROGRAMS} programs are attached "
             f"there, as many as the kernel allows ({', '.join(there[:3])}, ...): "
             "detach one that is not needed, or set kernel.cgroup to another cgroup"
         )
@@ -89,7 +89,7 @@ def _programs(kind: int, cgroup: Path) -> tuple[list[str], int]:
     except OSError:
         return [], 0
     try:
-        ids, flags = libbpf.programs_at(fd, kind)
+        ids, flags = objects.programs_at(fd, kind)
     except OSError:  # without CAP_NET_ADMIN
         return [], 0
     finally:
@@ -99,10 +99,10 @@ def _programs(kind: int, cgroup: Path) -> tuple[list[str], int]:
 
 def _named(number: int) -> str:
     try:
-        fd = libbpf.program_fd(number)
+        fd = objects.program_fd(number)
     except OSError:
         return f"program {number}"
     try:
-        return f"program {number} {libbpf.program_info(fd).name!r}"
+        return f"program {number} {objects.program_info(fd).name!r}"
     finally:
         os.close(fd)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Self
 
 from consul_ebpf.base.steps import step
-from consul_ebpf.kernel.libbpf import checked, lib, map_info, obj_get
+from consul_ebpf.kernel.libbpf import checked, lib, obj_get
+from consul_ebpf.kernel.objects import map_info
 
 _BATCH = 4096
 _NO_WALK = 524  # the kernel's ENOTSUPP: a map whose keys are sockets

@@ -21,7 +21,7 @@ from typing import Self
 
 from consul_ebpf.base.boundary import boundary
 from consul_ebpf.base.steps import step
-from consul_ebpf.kernel import host, libbpf
+from consul_ebpf.kernel import host, libbpf, objects
 from consul_ebpf.kernel.maps import Map
 from consul_ebpf.kernel.ownership import check_owner, close_to_others
 from consul_ebpf.kernel.program import CONNECT, Program
@@ -217,11 +217,11 @@ class Pins:
         return directory
 
     @boundary(KernelError, "the pinned links cannot be looked at")
-    def links(self) -> Mapping[str, libbpf.LinkInfo]:
+    def links(self) -> Mapping[str, objects.LinkInfo]:
         """Return what the pinned links say of themselves, by hook."""
         infos = {}
         for name, fd in self.open_links(self.found()).items():
-            infos[name] = libbpf.link_info(fd)
+            infos[name] = objects.link_info(fd)
             os.close(fd)
         return infos
 

@@ -17,9 +17,9 @@ from consul_ebpf.kernel.libbpf import (
     HASH,
     LRU_HASH,
     SK_STORAGE,
-    MapInfo,
     MapShape,
 )
+from consul_ebpf.kernel.objects import MapInfo
 
 _NO_PREALLOC = 1  # memory as it is used, not for all VIPs at once
 

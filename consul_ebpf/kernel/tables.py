@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from consul_ebpf.kernel import codec, libbpf
+from consul_ebpf.kernel import codec, libbpf, objects
 from consul_ebpf.kernel.maps import Map
 from consul_ebpf.kernel.program import Program, TableShape
 from consul_ebpf.model.errors import ConfigError
@@ -60,7 +60,7 @@ def open_tables(program: Program, directory: Path) -> Tables:
     return tables
 
 
-def _check(name: str, shape: TableShape, info: libbpf.MapInfo) -> None:
+def _check(name: str, shape: TableShape, info: objects.MapInfo) -> None:
     """Raise ValueError if a map is not that table."""
     wrong = ""
     if info.type != shape.kind:
@@ -102,8 +102,8 @@ def tables_of(program: Program, loaded: int) -> Tables | None:
     """
     tables: Tables = {}
     try:
-        for number in libbpf.program_info(loaded).maps:
-            opened = Map(libbpf.map_fd(number))
+        for number in objects.program_info(loaded).maps:
+            opened = Map(objects.map_fd(number))
             tables[opened.info.name] = opened
         for name, shape in program.tables.items():
             if shape.carried or name in tables:

@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_address
 from pathlib import Path
 
 from consul_ebpf.base.boundary import boundary
-from consul_ebpf.kernel import codec, host, libbpf, sockets
+from consul_ebpf.kernel import codec, host, objects, sockets
 from consul_ebpf.kernel.install import load
 from consul_ebpf.kernel.links import attach, programs_at
 from consul_ebpf.kernel.pins import Pins
@@ -225,7 +225,7 @@ def _own(stack: ExitStack, place: Place, servers: Sequence[Server]) -> Trial:
     for hook, descriptor in programs.items():
         link = attach(descriptor, hook, program.hooks[hook], place.cgroup)
         stack.callback(os.close, link)
-    ids = {libbpf.program_info(descriptor).id for descriptor in programs.values()}
+    ids = {objects.program_info(descriptor).id for descriptor in programs.values()}
     return Trial(tables, place, place.cgroup, ids)
 
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from consul_ebpf.kernel import host, libbpf
+from consul_ebpf.kernel import host, libbpf, objects
 from consul_ebpf.kernel.installed import Installed
 from consul_ebpf.kernel.links import attach
 from consul_ebpf.kernel.maps import Map
@@ -48,14 +48,14 @@ def _attached(pins: Pins, installed: Installed) -> Iterator[str]:
             "nothing is redirected there; attached again when it is back"
         ) from error
     for hook, link in list(installed.links.items()):
-        info = libbpf.link_info(link)
+        info = objects.link_info(link)
         program = installed.programs[hook]
         if info.cgroup_id != wanted:
             kind = pins.program.hooks[hook]
             installed.links[hook] = attach(program, hook, kind, cgroup)
             os.close(link)
             yield f"{hook} was no longer attached at {cgroup}: attached it again"
-        elif info.program_id != libbpf.program_info(program).id:
+        elif info.program_id != objects.program_info(program).id:
             libbpf.link_update(link, program)
             yield f"{hook} had another program (id {info.program_id}): put ours back"
 
@@ -76,7 +76,7 @@ def _pinned(pins: Pins, installed: Installed) -> Iterator[str]:
             pins.replace(name, table.fd)
             yield f"the pin of {name} was gone from {pins.current}: pinned it again"
     for hook, link in installed.links.items():
-        if _link_id(pins.current / hook) != libbpf.link_info(link).id:
+        if _link_id(pins.current / hook) != objects.link_info(link).id:
             pins.replace(hook, link)
             yield f"the pin of {hook} was not our link's: pinned it again"
 
@@ -98,7 +98,7 @@ def _link_id(path: Path) -> int | None:
         _unless_gone(error)
         return None
     try:
-        return libbpf.link_info(fd).id
+        return objects.link_info(fd).id
     finally:
         os.close(fd)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from consul_ebpf.kernel import capabilities, libbpf
+from consul_ebpf.kernel import capabilities, libbpf, objects
 from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.program import CONNECT
 from tests.kernel.conftest import Kernel, connect
@@ -277,7 +277,7 @@ def test_fault_38_no_place_for_pins_is_refused_before_anything_is_attached(
     assert len(said.splitlines()) == 1
     cgroup = os.open(kernel.cgroup, os.O_RDONLY)
     for hook in CONNECT.hooks.values():
-        assert libbpf.programs_at(cgroup, hook) == ([], 0)
+        assert objects.programs_at(cgroup, hook) == ([], 0)
     os.close(cgroup)
 
 

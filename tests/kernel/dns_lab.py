@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from consul_ebpf import BccMapBackend, ServerState, Service, SlottedServer, Table, Vip
-from consul_ebpf.kernel import libbpf
+from consul_ebpf.kernel import objects
 from consul_ebpf.kernel.program import DNS
 from tests.kernel.conftest import READY, Kernel
 from tests.kernel.resolving import Responder
@@ -42,7 +42,7 @@ def programs(kernel: Kernel) -> dict[str, int]:
     directory = os.open(kernel.cgroup, os.O_RDONLY)
     try:
         return {
-            hook: len(libbpf.programs_at(directory, kind)[0])
+            hook: len(objects.programs_at(directory, kind)[0])
             for hook, kind in DNS.hooks.items()
         }
     finally:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from consul_ebpf import Server, Table, Vip
-from consul_ebpf.kernel import libbpf
+from consul_ebpf.kernel import libbpf, objects
 from consul_ebpf.kernel.links import attach
 from consul_ebpf.kernel.loader import load_program
 from consul_ebpf.kernel.pins import Pins
@@ -131,16 +131,16 @@ class Measured:
     def mean_ns(self) -> float:
         """Return the mean over some calls, in ns."""
         link = Pins(self.kernel.bpffs, self.program).links()[self.hook]
-        program = libbpf.program_fd(link.program_id)
+        program = objects.program_fd(link.program_id)
 
         def calls() -> float:
             call = self.call()
             for n in range(CALLS):
                 if n == CALLS // 4:  # what came before warmed the caches
-                    before = libbpf.program_info(program)
+                    before = objects.program_info(program)
                 with suppress(BlockingIOError):
                     call(n)
-            after = libbpf.program_info(program)
+            after = objects.program_info(program)
             time_ns = after.run_time_ns - before.run_time_ns
             return time_ns / (after.runs - before.runs)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf.kernel import libbpf
+from consul_ebpf.kernel import objects
 from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.program import CONNECT
 from tests.kernel import scenario
@@ -70,7 +70,7 @@ def attached(kernel: Kernel) -> list[int]:
     cgroup = os.open(kernel.cgroup, os.O_RDONLY)
     try:
         return [
-            len(libbpf.programs_at(cgroup, kind)[0]) for kind in CONNECT.hooks.values()
+            len(objects.programs_at(cgroup, kind)[0]) for kind in CONNECT.hooks.values()
         ]
     finally:
         os.close(cgroup)

@@ -25,7 +25,7 @@ from consul_ebpf import (
     Table,
     Vip,
 )
-from consul_ebpf.kernel import codec, libbpf
+from consul_ebpf.kernel import codec, libbpf, objects
 from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.pods import cgroup_of
 from consul_ebpf.kernel.program import CONNECT
@@ -131,7 +131,7 @@ def test_a_link_that_was_never_published_is_let_go(
     with kernel.open() as backend:
         backend.apply(table(servers))
     left = Pins(kernel.bpffs).current / "connect4-new"
-    program = libbpf.program_fd(Pins(kernel.bpffs).links()["connect4"].program_id)
+    program = objects.program_fd(Pins(kernel.bpffs).links()["connect4"].program_id)
     cgroup = os.open(kernel.cgroup, os.O_RDONLY)
     link = libbpf.link_create(program, cgroup, CONNECT.hooks["connect4"])
     libbpf.obj_pin(link, left)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from consul_ebpf import KernelError, Server
-from consul_ebpf.kernel import libbpf
+from consul_ebpf.kernel import libbpf, objects
 from consul_ebpf.kernel.loader import load_program
 from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.program import CONNECT
@@ -59,7 +59,7 @@ def there(cgroup: Path) -> list[int]:
     """Return the ids of what is attached at connect4."""
     directory = os.open(cgroup, os.O_RDONLY)
     try:
-        return libbpf.programs_at(directory, CONNECT.hooks["connect4"])[0]
+        return objects.programs_at(directory, CONNECT.hooks["connect4"])[0]
     finally:
         os.close(directory)
 
@@ -68,7 +68,7 @@ def test_fault_76_programs_before_and_after_ours_go_on(
     kernel: Kernel, servers: list[Server], others: dict[str, int]
 ) -> None:
     """Each sees the connect; ours redirects, restarts and leaves without them."""
-    other = libbpf.program_info(others["connect4"]).id
+    other = objects.program_info(others["connect4"]).id
     with ExitStack() as stack:
         stack.enter_context(attached(others["connect4"], kernel.cgroup, MULTI))
         with kernel.open() as backend:
@@ -101,7 +101,7 @@ def test_fault_34_a_program_that_wants_to_be_alone_is_named(
     """Attached with flags 0, here or above: its id, name and place; nothing is left."""
     pod = kernel.cgroup / "pod"
     pod.mkdir()
-    number = libbpf.program_info(others["connect4"]).id
+    number = objects.program_info(others["connect4"]).id
     where = kernel.cgroup if above else pod
     with attached(others["connect4"], where, EXCLUSIVE):
         with pytest.raises(KernelError) as refused:
@@ -122,14 +122,14 @@ def test_fault_35_sixty_four_programs_are_as_many_as_fit(
         directory = os_directory(stack, kernel.cgroup)
         links = [
             libbpf.link_create(others["connect4"], directory, CONNECT.hooks["connect4"])
-            for _ in range(libbpf.MAX_PROGRAMS)
+            for _ in range(objects.MAX_PROGRAMS)
         ]
         with pytest.raises(KernelError, match=r"64 programs are attached.*'connect4'"):
             kernel.open()
         assert list(Pins(kernel.bpffs).root.iterdir()) == []
         os.close(links.pop())
         with kernel.open():
-            assert len(there(kernel.cgroup)) == libbpf.MAX_PROGRAMS
+            assert len(there(kernel.cgroup)) == objects.MAX_PROGRAMS
         for link in links:
             os.close(link)
 

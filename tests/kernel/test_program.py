@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from consul_ebpf import Server
-from consul_ebpf.kernel import libbpf
+from consul_ebpf.kernel import libbpf, objects
 from consul_ebpf.kernel.install import install
 from consul_ebpf.kernel.installed import Installed
 from consul_ebpf.kernel.pins import Pins
@@ -64,7 +64,7 @@ def counts(kernel: Kernel) -> dict[str, int]:
     directory = os.open(kernel.cgroup, os.O_RDONLY)
     try:
         return {
-            hook: len(libbpf.programs_at(directory, kind)[0])
+            hook: len(objects.programs_at(directory, kind)[0])
             for hook, kind in {**CONNECT.hooks, **HOOKS}.items()
         }
     finally:
