@@ -137,7 +137,8 @@ static __always_inline void note_silent(struct server *server, struct heard *all
  * `chosen` becomes its slot. */
 static __always_inline struct server *pick(struct vip *vip, struct asked *socket,
                                            struct asker *thread, bool from_ipv6,
-                                           bool is_udp, u32 now, u32 *chosen) {
+                                           bool is_udp, bool connects, u32 now,
+                                           u32 *chosen) {
   u64 preference = *(volatile u64 *)&vip->preference;
   u64 turn = vip->cursor + 1; /* that of all who ask for the first time */
   u32 last = NO_SLOT, longest = 0;
@@ -176,9 +177,9 @@ static __always_inline struct server *pick(struct vip *vip, struct asked *socket
       all->probed = now;
       silent = false;
     }
-    /* It may have refused, which nobody sees: the next try goes elsewhere, be it to one
-     * that was silent. */
-    bool pending = is_udp && slot == last &&
+    /* It may have refused a connected socket, which nobody sees: the next try goes
+     * elsewhere, be it to one that was silent. */
+    bool pending = is_udp && connects && slot == last &&
                    (socket->queries[place].since || (thread && thread->since[place]));
     if (pending && found)
       continue;
@@ -203,7 +204,8 @@ static __always_inline struct server *pick(struct vip *vip, struct asked *socket
 
 /* The server to lead this socket to, noted with the thread and the socket; NULL: none,
  * or the caller may not ask. */
-static __always_inline struct server *ask(struct bpf_sock_addr *ctx, bool from_ipv6) {
+static __always_inline struct server *ask(struct bpf_sock_addr *ctx, bool from_ipv6,
+                                          bool connects) {
   struct vip_key key = {.address = VIP_ADDRESS, .port = VIP_PORT};
   struct vip *vip = vips.lookup(&key);
   if (!vip || !may_ask())
@@ -217,7 +219,8 @@ static __always_inline struct server *ask(struct bpf_sock_addr *ctx, bool from_i
   struct asker *thread = askers.lookup(&task);
   bool is_udp = ctx->type != SOCK_STREAM;
   u32 now = (u32)bpf_jiffies64() | 1, slot = 0;
-  struct server *server = pick(vip, socket, thread, from_ipv6, is_udp, now, &slot);
+  struct server *server =
+      pick(vip, socket, thread, from_ipv6, is_udp, connects, now, &slot);
   if (!server)
     return NULL;
   __sync_fetch_and_add(&server->connects, 1);
@@ -272,7 +275,7 @@ static __always_inline void note_connected(struct bpf_sock_addr *ctx) {
 int connect4(struct bpf_sock_addr *ctx) {
   if (ctx->user_ip4 != VIP_ADDRESS || ctx->user_port != VIP_PORT || !is_dns(ctx))
     return ALLOW;
-  struct server *server = ask(ctx, false);
+  struct server *server = ask(ctx, false, true);
   if (!server)
     return REFUSE; /* the VIP must never reach the wire */
   lead4(ctx, server);
@@ -284,7 +287,7 @@ int connect6(struct bpf_sock_addr *ctx) {
   if (ctx->user_ip6[3] != VIP_ADDRESS || ctx->user_port != VIP_PORT ||
       !is_mapped(ctx) || !is_dns(ctx))
     return ALLOW;
-  struct server *server = ask(ctx, true);
+  struct server *server = ask(ctx, true, true);
   if (!server)
     return REFUSE;
   lead6(ctx, server);
@@ -303,7 +306,7 @@ int sendmsg4(struct bpf_sock_addr *ctx) {
     ctx->user_port = peer_port;
     return ALLOW;
   }
-  struct server *server = ask(ctx, false);
+  struct server *server = ask(ctx, false, false);
   if (!server)
     return REFUSE;
   lead4(ctx, server);

@@ -244,6 +244,10 @@ def test_fault_142_two_queries_at_once_are_each_answered_by_the_second_try(
 
     assert kernel.call(pairs) == [0] * 6
     assert responders[0].asked["udp"] == 1
+    # Where one is left it gets both, for an unconnected socket is not told of refusals.
+    responders[1].silent.set()
+    assert kernel.call(pairs)[2:] == [0] * 4
+    assert sum(each.asked["udp"] for each in responders[:2]) <= 8
 
 
 def test_fault_142_threads_and_forks_do_not_disturb_each_other(
