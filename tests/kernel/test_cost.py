@@ -28,7 +28,7 @@ from tests.kernel.dns_lab import table as dns_table
 from tests.kernel.resolving import responding
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.alone]
 
 BYSTANDER = 1.15
 REDIRECTED = 4.5

@@ -32,7 +32,7 @@ Try = Callable[[], str]
 @pytest.fixture
 def responders() -> Iterator[list[Responder]]:
     with ExitStack() as stack:
-        every = [responding(f"127.0.15.{n}", PORT) for n in (1, 2, 3)]
+        every = [responding(f"127.0.23.{n}", PORT) for n in (1, 2, 3)]
         yield [stack.enter_context(each) for each in every]
 
 
