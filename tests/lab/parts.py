@@ -62,7 +62,7 @@ COREDNS = GoProgram(
     ".",  # its main.go takes few of the plugins
     Path(__file__).with_name("coredns-binary"),
     "COREDNS_BIN",
-    "1 minute",
+    "2 minutes",
 )
 
 
