@@ -246,8 +246,9 @@ def test_fault_142_two_queries_at_once_are_each_answered_by_the_second_try(
     assert responders[0].asked["udp"] == 1
     # Where one is left it gets both, for an unconnected socket is not told of refusals.
     responders[1].silent.set()
+    before = sum(each.asked["udp"] for each in responders[:2])
     assert kernel.call(pairs)[2:] == [0] * 4
-    assert sum(each.asked["udp"] for each in responders[:2]) <= 8
+    assert sum(each.asked["udp"] for each in responders[:2]) <= before + 4
 
 
 def test_fault_142_threads_and_forks_do_not_disturb_each_other(
