@@ -13,10 +13,9 @@ from typing import Any
 
 import msgspec
 
-from consul_ebpf.config import schema
 from consul_ebpf.config.decoding import bounds_of
 from consul_ebpf.config.load import load
-from consul_ebpf.config.schema import Config, ProxyEntry, Section
+from consul_ebpf.config.schema import Config, ProxyEntry, Section, consul, host, proxies
 
 INTRODUCTION = """\
 # Configuration
@@ -24,7 +23,7 @@ INTRODUCTION = """\
 One TOML file: `--config`, or `$CONSUL_EBPF_CONFIG`. `--set KEY=VALUE` and Consul's own
 variables override it. An unknown key is an error that names the nearest known one.
 
-This page is made from `consul_ebpf/config/schema.py`; a test compares them.
+This page is made from `consul_ebpf/config/schema/`; a test compares them.
 """
 
 HEADER = ("| key | default | meaning |", "|---|---|---|")
@@ -87,9 +86,10 @@ def _keys(
 
 
 def _docstrings() -> dict[tuple[str, str], str]:
-    """Return what the schema says below each field, by class and field, in one line."""
+    """Return the docstring of each field as one line, by class and field."""
     found = {}
-    for node in ast.parse(inspect.getsource(schema)).body:
+    sources = [inspect.getsource(module) for module in (consul, proxies, host)]
+    for node in ast.parse("\n".join(sources)).body:
         if not isinstance(node, ast.ClassDef):
             continue
         for field, said in zip(node.body, node.body[1:], strict=False):
