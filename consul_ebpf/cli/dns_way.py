@@ -20,6 +20,8 @@ from consul_ebpf.cli.findings import Finding
 from consul_ebpf.config.dns import service_of, vip_of
 from consul_ebpf.config.schema import Config
 from consul_ebpf.dns.probe import ask, question
+from consul_ebpf.kernel import host
+from consul_ebpf.kernel.trial import inside
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.seams import Health
 from consul_ebpf.model.values import Server, Vip
@@ -58,8 +60,9 @@ async def try_dns(
     vip = vip_of(config.dns)
     free = Finding(f"port {vip.port}", f"no other process listens where {vip} is")
     findings += list(taken(vip, Path("/proc/net"))) or [free]
+    findings += absent(config.dns.cgroups)
     if _attached(config):
-        findings += [await _by_vip(config, vip, way) for way in WAYS]
+        findings += await _by_vip_in_cgroup(config, vip)
     else:
         text = f"not tried: nothing leads {vip} yet; run attaches the programs"
         findings.append(Finding("DNS by the VIP", text, warn=True))
@@ -126,6 +129,29 @@ def _attached(config: Config) -> bool:
     except ConsulEbpfError:
         return False
     return account is not None and account.attached
+
+
+def absent(cgroups: Sequence[str]) -> Iterator[Finding]:
+    """Say which cgroups that may ask are not there."""
+    for path in cgroups:
+        if not Path(path).is_dir():
+            text = f"{path} is not there: until it is, nothing in it can ask"
+            yield Finding("dns.cgroups", text, warn=True)
+
+
+def _asking(config: Config) -> Path:
+    """Return a cgroup that may ask."""
+    there = [Path(path).resolve() for path in config.dns.cgroups if Path(path).is_dir()]
+    return there[0] if there else host.find_cgroup(config.kernel.cgroup)
+
+
+async def _by_vip_in_cgroup(config: Config, vip: Vip) -> list[Finding]:
+    """Ask by the VIP each way, from where the program leads queries."""
+    try:
+        with inside(_asking(config)):
+            return [await _by_vip(config, vip, way) for way in WAYS]
+    except (ConsulEbpfError, OSError) as error:
+        return [Finding("DNS by the VIP", f"not tried: {reason(error)}", warn=True)]
 
 
 async def _by_vip(config: Config, vip: Vip, way: str) -> Finding:

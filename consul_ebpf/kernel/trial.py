@@ -170,7 +170,7 @@ def trial(place: Place, servers: Sequence[Server]) -> Iterator[Trial]:
             _sweep(place)
             made = _live(stack, place) or _own(stack, place, servers)
             stack.callback(made.remove)
-            stack.enter_context(_inside(made.cgroup))
+            stack.enter_context(inside(made.cgroup))
         yield made
 
 
@@ -241,8 +241,12 @@ def _free(tables: Tables, place: Place) -> Iterator[Vip]:
 
 
 @contextmanager
-def _inside(cgroup: Path) -> Iterator[None]:
-    """Be in or below a cgroup: as it is, or in one of our own for this moment."""
+def inside(cgroup: Path) -> Iterator[None]:
+    """Be in or below a cgroup: as it is, or in one of our own for this moment.
+
+    Raises:
+        KernelError, OSError: this process cannot be moved there.
+    """
     ours = own_cgroup()
     if ours is not None and ours.is_relative_to(cgroup):
         yield

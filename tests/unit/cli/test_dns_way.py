@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf.cli.dns_way import judged, listening, taken
+from consul_ebpf.cli.dns_way import absent, judged, listening, taken
 from consul_ebpf.model.seams import Health
 from consul_ebpf.model.values import Vip
 
@@ -69,3 +69,9 @@ def test_a_stub_resolver_on_all_addresses_is_named(tmp_path: Path) -> None:
     (tmp_path / "tcp").write_text(HEAD + line("3500007F:0035", "0A"))
     (found,) = taken(VIP, tmp_path)
     assert str(found).startswith("warn UDP port 53: a process listens at 0.0.0.0, a ")
+
+
+def test_a_cgroup_that_may_ask_and_is_not_there_is_named(tmp_path: Path) -> None:
+    """It may come later, so it is a warning; one that is there is not spoken of."""
+    (found,) = absent([str(tmp_path), str(tmp_path / "later")])
+    assert str(found).startswith(f"warn dns.cgroups: {tmp_path}/later is not there: ")
