@@ -1,4 +1,4 @@
-"""Which cgroups' processes may ask the DNS VIP: kept in the program's table."""
+"""Keeps the DNS program's table of the cgroups whose processes may ask the VIP."""
 
 import logging
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ _NONE = bytes(codec.CGROUP.size)
 
 
 class Askers:
-    """Follows directories of cgroups, which come, go, and come again as others."""
+    """Follows directories of cgroups: one may go, and come back with another id."""
 
     def __init__(self, table: Map, directories: Sequence[str]) -> None:
-        """Take the program's opened table; see `update`.
+        """Keep this table, which the program uses; nothing is written before `update`.
 
         Raises:
             ConfigError: there are more directories than rows.
@@ -37,7 +37,7 @@ class Askers:
         return f"<Askers {self._directories}>"
 
     def update(self) -> None:
-        """Write the rows of those that are others than at the last look."""
+        """Look at each directory, and write the rows that have changed."""
         for number in range(codec.MAX_CGROUPS):
             row, key = self._row(number), slot_key(number)
             if self._table.lookup(key) != row:
@@ -53,7 +53,7 @@ class Askers:
         except (OSError, CgroupError) as error:
             if directory not in self._missing:
                 logger.warning(
-                    "dns.cgroups: %s is no cgroup now: what is in it cannot ask (%s)",
+                    "dns.cgroups: %s is no cgroup now: no process in it can ask (%s)",
                     directory,
                     error,
                     extra=event("asker_missing"),

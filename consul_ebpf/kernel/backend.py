@@ -1,4 +1,4 @@
-"""`BccMapBackend`: the tables in the kernel, by pins, without BCC in this process."""
+"""`BccMapBackend`: reads and writes the kernel's tables. BCC is not in this process."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -32,14 +32,14 @@ _WRITING = "writing the tables failed; trying again"
 class BccMapBackend:
     """The kernel's tables. Make one with `open`; close it, or use it with `with`.
 
-    What it pinned and attached stays when it is closed; `detach` removes that. Once
-    open, it needs no capability but `capabilities_to_keep`, on old kernels.
+    Its pins and links stay when it is closed; `detach` removes them. Once open, it
+    needs only the capabilities that `capabilities_to_keep` returns, on old kernels.
     """
 
     def __init__(
         self, pins: Pins, installed: Installed, askers: Askers | None = None
     ) -> None:
-        """Take over locked pins and what was installed; see `open`."""
+        """Own these locked pins, and what was installed there; use `open`."""
         self._pins = pins
         self._installed = installed
         self._servers = installed.tables["servers"]
@@ -47,7 +47,7 @@ class BccMapBackend:
         self._askers = askers
         self._have: Table | None = None
         self._read: tuple[Rows, KernelState] | None = None
-        """What was read last, and what that means."""
+        """The rows that were read last, and what they were decoded to."""
 
     def __repr__(self) -> str:
         return f"<BccMapBackend {self._pins.current} capacity={self.capacity}>"
@@ -73,7 +73,7 @@ class BccMapBackend:
         Raises:
             UnsupportedError: a subclass says which privilege, mount or feature is
                 missing.
-            AlreadyRunningError: another controller holds the host.
+            AlreadyRunningError: another controller runs on this host.
             ConfigError: more proxies are in the table than `max_proxies`.
             KernelError: other programs are in the way; they are named.
         """
@@ -92,18 +92,18 @@ class BccMapBackend:
         cgroup: str = "auto",
         bpffs: str = "/sys/fs/bpf",
     ) -> Self:
-        """Likewise for the program of DNS, which has pins and tables of its own.
+        """Load and attach the DNS program, which has pins and tables of its own.
 
-        A table to `apply` has the one VIP, and servers whose `service` has
+        The tables given to `apply` have this one VIP, and servers whose `service` has
         `server_port`.
 
         Args:
-            vip: what is asked; UDP and TCP.
-            server_port: the servers' DNS port, the same at each.
-            cgroups: directories; only processes in or below one of them may ask,
-                whether it is there now or comes later. Empty: every process.
-            cgroup: where to attach, as `open` has it.
-            bpffs: likewise.
+            vip: the address that is asked, by UDP or TCP.
+            server_port: the DNS port of every server.
+            cgroups: cgroup v2 directories; only processes in or below one of them may
+                ask. A directory may be made later. Empty: every process may ask.
+            cgroup: as for `open`.
+            bpffs: as for `open`.
 
         Raises:
             ConsulEbpfError: as `open`; UnsupportedError also where Linux is older than
@@ -147,7 +147,7 @@ class BccMapBackend:
         return self._vips.info.max_entries
 
     def capabilities_to_keep(self) -> Mapping[str, str]:
-        """Return what this needs to go on, by name, with the reason; mostly nothing."""
+        """Return the capabilities this still needs, with reasons; mostly none."""
         return unprivileged.to_keep(self._servers.fd)
 
     def apply(self, table: Table) -> Applied:
@@ -159,7 +159,7 @@ class BccMapBackend:
             )
         have = self._have if self._have is not None else self.read().table
         changes = diff(have, table)
-        self._have = None  # a failure leaves us not knowing: the next apply reads
+        self._have = None  # unknown after a failure: the next apply reads the tables
         with boundary(KernelError, _WRITING):
             self._write(changes, have, table)
         self._have = table
@@ -183,10 +183,10 @@ class BccMapBackend:
     def _put_vips(
         self, put: Mapping[Vip, Preference], have: Table, want: Table
     ) -> None:
-        """Write VIPs' rows: new ones in batches, each other one just after its look.
+        """Write VIPs' rows: new ones in batches, each other one right after reading it.
 
-        The program notes a connect's socket in the row; one that comes between the
-        look and the write is not noted, so there is nothing else between these two.
+        The program notes a connect's socket in the row. If it does so between the read
+        and the write, the note is lost, so nothing else is done between these two.
         """
         fresh = []
         for vip, preference in put.items():
@@ -216,7 +216,7 @@ class BccMapBackend:
         return known[1]
 
     def stay(self, vips: Iterable[Vip]) -> None:
-        """Let the next connects go where the last went; see `MapBackend.stay`."""
+        """Send each VIP's next connect where its last went; see `MapBackend.stay`."""
         with boundary(KernelError, _WRITING):
             for vip in vips:
                 key = codec.encode_key(vip)
@@ -225,7 +225,7 @@ class BccMapBackend:
                     self._vips.update(key, codec.staying(row))
 
     def mend(self) -> tuple[str, ...]:
-        """Look whether all is still in place; see `MapBackend.mend`."""
+        """Put back links and pins that are missing; see `MapBackend.mend`."""
         with boundary(KernelError, f"{self._pins.root} cannot be looked at"):
             if self._askers is not None:
                 self._askers.update()

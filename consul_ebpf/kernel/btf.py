@@ -1,6 +1,7 @@
-"""The types (BTF) that the kernel wants to be told for some kinds of maps.
+"""The types (BTF) without which the kernel does not make some kinds of maps.
 
-It only compares sizes, so a value is an array of words, whatever struct it is.
+The kernel only compares sizes, so a value is described as an array of words, whatever
+struct it is.
 """
 
 import struct
@@ -17,7 +18,7 @@ _NAMES = b"\0word\0"
 
 
 def types_of(size: int) -> bytes:
-    """Return the types of a map whose values have `size` bytes, a multiple of four."""
+    """Return the BTF of a map whose values have `size` bytes, a multiple of four."""
     integer = _TYPE.pack(1, _KIND_INT, _WORD_BYTES) + struct.pack("=I", _WORD_BITS)
     array = _TYPE.pack(0, _KIND_ARRAY, 0)
     array += struct.pack("=III", INT, INT, size // _WORD_BYTES)

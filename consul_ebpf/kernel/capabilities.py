@@ -1,7 +1,7 @@
-"""This process's capabilities: which it has, and giving them up for good.
+"""Reads this process's capabilities, and gives them up for good.
 
-By prctl and capset: of the libraries, python-prctl and pylibcap must be compiled, and
-this is two calls. Only the standard library is imported: a child needs it, too.
+It makes the two system calls itself: python-prctl and pylibcap would have to be
+compiled. Only the standard library is imported, because the helper uses this, too.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ NUMBERS = {
     "sys_admin": 21,
     "bpf": 39,
 }
-"""Those we know a use for, by name without CAP_ and lower case."""
+"""The capabilities that we use; names are in lower case and without CAP_."""
 
 _VERSION_3 = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
@@ -32,7 +32,7 @@ def _read(path: str) -> str:
 
 
 def effective() -> frozenset[str]:
-    """Return which of those in `NUMBERS` this thread has in effect."""
+    """Return the names in `NUMBERS` whose capabilities this thread has in effect."""
     status = _read("/proc/thread-self/status")
     line = next(line for line in status.splitlines() if line.startswith("CapEff:"))
     bits = int(line.split()[1], 16)
@@ -40,12 +40,15 @@ def effective() -> frozenset[str]:
 
 
 def keep_only(names: Collection[str]) -> frozenset[str]:
-    """Give up all capabilities but these, now and for whatever this thread execs.
+    """Give up all capabilities but these, now and for programs this thread executes.
 
-    Capabilities are a thread's own: call it before there is another one.
+    Each thread has its own capabilities: call it while there is only one thread.
 
     Returns:
-        Those of `names` that there were to keep.
+        Those of `names` that this thread had.
+
+    Raises:
+        OSError: the kernel refused it.
     """
     kept = effective() & frozenset(names)
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,8 +1,9 @@
-"""`ClosedFiles`: other users' files, by the helper that may read them.
+"""`ClosedFiles`: reads files that the controller may not read, through the helper.
 
-A token's file may be closed to the controller, which has given up its privileges: a
-workload's own JWT is. Whoever writes the path, be it in the configuration, a drop-in or
-a registration, need not know. The rules are `base.reading`'s in both processes.
+The controller has given up its privileges, so it may not be able to read a token's
+file, such as a workload's own JWT. It then asks the helper. This is the same for a path
+in the configuration, in a drop-in and in a registration. Both processes follow the
+rules of `base.reading`.
 """
 
 import base64
@@ -21,20 +22,20 @@ from consul_ebpf.base.reading import (
 from consul_ebpf.model.errors import KernelError
 
 SECONDS = 5.0
-"""That the helper has for one file."""
+"""How long the helper may take for one file."""
 
 LOOK_SECONDS = 10.0
-"""Between looks at a file in a closed directory: each costs a process."""
+"""How often a file in a closed directory is looked at: each look costs a process."""
 
 NEEDED = "CAP_DAC_READ_SEARCH, or leave the file to the controller's user"
-"""What the helper lacks that may not read a file either."""
+"""What to grant if the helper may not read a file either."""
 
 MAX_SEEN = 4096
-"""Files whose last look is remembered."""
+"""Files whose last fingerprint is remembered."""
 
 
 class Asks(Protocol):
-    """What asks the helper: `Helper`."""
+    """The part of `Helper` that is needed here."""
 
     def ask(self, name: str, *arguments: Any, seconds: float) -> dict[str, Any]:
         """Ask for one of the helper's requests."""
@@ -42,7 +43,7 @@ class Asks(Protocol):
 
 
 class ClosedFiles:
-    """A `Reader` that tries itself first, and asks the helper where it may not.
+    """A `Reader` that reads files itself, and asks the helper for those it may not.
 
     Safe for several threads.
     """
@@ -57,7 +58,11 @@ class ClosedFiles:
         return f"<ClosedFiles by {self._helper!r}>"
 
     def fingerprint(self, path: str | Path) -> Fingerprint:
-        """Return a file's fingerprint, of a closed directory's as it lately was."""
+        """Return a file's fingerprint; in a closed directory, from the last look.
+
+        Raises:
+            FileError: the file cannot be looked at.
+        """
         try:
             return fingerprint(path)
         except FileError as error:

@@ -24,7 +24,7 @@ from consul_ebpf.model.values import (
 LAYOUT = 2
 """Raised with every change of a struct in bpf/tables.h; part of the pins' path."""
 DNS_LAYOUT = 1
-"""Likewise for the DNS program: of a struct in bpf/dns.c, or in bpf/tables.h."""
+"""The DNS program's: raised with a change of a struct in bpf/dns.c or bpf/tables.h."""
 
 SLOTS = 256
 NO_SLOT = 0xFF
@@ -50,29 +50,29 @@ _STATES = {ServerState.READY: 1, ServerState.FAILING: 2, ServerState.DRAINING: 3
 _STATE_OF = {number: state for state, number in _STATES.items()}
 
 QUIET_SECONDS = 0.2
-"""Without a reply for so long, a DNS server is silent to whoever asked it."""
+"""If a DNS server has not replied for so long, whoever asked it takes it for silent."""
 PROBE_SECONDS = 5.0
-"""Between two queries of this host that find out whether a silent server is back."""
+"""How often one query of this host tests whether a silent server answers again."""
 FORGET_SECONDS = 15.0
-"""After which each asker forgets that one was silent. Longer than three tries of 5 s,
-resolvers' default: they are to reach three servers."""
+"""After so long, whoever asked a silent server asks it again. It is longer than three
+tries of 5 s, resolvers' default, so that three tries reach three servers."""
 
 EMPTY_SERVER = bytes(SERVER.size)
 UNBOUND = Binding()
 
 
 def fit(row: bytes, size: int) -> bytes:
-    """Make a row of another layout one of `size` bytes: rows grow only at their end."""
+    """Cut or fill a row of another layout to `size` bytes; rows grow at their end."""
     return row[:size].ljust(size, b"\0")
 
 
 def _word(network_order: bytes) -> int:
-    """Four bytes of an address, as the number C code reads them as."""
+    """Return four bytes of an address as the number that C code reads."""
     return int.from_bytes(network_order, sys.byteorder)
 
 
 def _short(port: int) -> int:
-    """Return a port as the number C code reads it as."""
+    """Return a port as the number that C code reads."""
     return int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
 
 
@@ -83,7 +83,7 @@ def _jiffies(seconds: float) -> int:
 def defines(
     network: IPv4Network, port: int, retry_window: float, max_vips: int
 ) -> dict[str, int]:
-    """Constants that bpf/connect.c is compiled with. `retry_window` is in seconds."""
+    """Return the constants for bpf/connect.c. `retry_window` is in seconds."""
     return {
         "VIP_NETWORK": _word(network.network_address.packed),
         "VIP_MASK": _word(network.netmask.packed),
@@ -95,7 +95,7 @@ def defines(
 
 
 def dns_defines(vip: Vip, server_port: int, *, limited: bool) -> dict[str, int]:
-    """Constants that bpf/dns.c is compiled with.
+    """Return the constants for bpf/dns.c.
 
     `limited`: only processes in the cgroups of the `cgroups` table may ask.
     """
@@ -104,7 +104,7 @@ def dns_defines(vip: Vip, server_port: int, *, limited: bool) -> dict[str, int]:
         "VIP_PORT": _short(vip.port),
         "SERVER_PORT": _short(server_port),
         "MAPPED_PREFIX": _word(_MAPPED_PREFIX),
-        # Even: what is subtracted from an odd moment leaves an odd one, never zero.
+        # Even: an odd moment minus an even number is odd, and never zero.
         "QUIET": _jiffies(QUIET_SECONDS) // 2 * 2,
         "PROBE": _jiffies(PROBE_SECONDS) // 2 * 2,
         "FORGET": _jiffies(FORGET_SECONDS) // 2 * 2,
@@ -116,9 +116,9 @@ def dns_defines(vip: Vip, server_port: int, *, limited: bool) -> dict[str, int]:
 def encode_server(
     entry: SlottedServer, have: bytes | None = None, *, empty: bool = False
 ) -> bytes:
-    """Encode a row, keeping the counters of the one there is.
+    """Encode a server's row, with the counters of the row `have` that it replaces.
 
-    `empty` keeps the address and says the row is not in use yet.
+    `empty`: the row has the address, but is not in use yet.
     """
     ipv4, ipv6, port = entry.endpoint
     counters = SERVER.unpack(have)[4:] if have else (0, 0)
@@ -132,7 +132,7 @@ def encode_server(
 
 
 def decode_server(slot: int, data: bytes) -> SlottedServer | None:
-    """Decode a row; None if it is not in use. It knows neither id nor service."""
+    """Decode a row; None if it is not in use. It holds neither id nor service."""
     ipv6, ipv4, port, number, _connects, _failures = SERVER.unpack(data)
     state = _STATE_OF.get(number)
     if state is None or (ipv6 == _NO_IPV6 and ipv4 == _NO_IPV4):
@@ -165,10 +165,10 @@ def decode_key(data: bytes) -> Vip:
 def encode_vip(
     preference: Preference, have: bytes | None = None, binding: Binding = UNBOUND
 ) -> bytes:
-    """Encode a VIP's entry, keeping the counts of the one there is.
+    """Encode a VIP's row, with the counters of the row `have` that it replaces.
 
-    The cursor stays with the server in use, unless the first choice is a new one:
-    then the next connect goes there.
+    The cursor stays at the server in use. If the first choice has changed, the next
+    connect goes to the new one instead.
     """
     padded = bytes([*preference, *[NO_SLOT] * (MAX_CHOICES - len(preference))])
     packed = int.from_bytes(padded, "little")
@@ -186,19 +186,19 @@ def encode_vip(
 
 
 def staying(data: bytes) -> bytes:
-    """Encode a VIP's entry anew: as if nothing was tried, the cursor stays."""
+    """Return a VIP's row whose next connect goes to the cursor, and not behind it."""
     preference, _last, *more = VIP.unpack(data)
     return VIP.pack(preference, 0, *more)
 
 
 def decode_preference(data: bytes) -> Preference:
-    """Decode the preference of a VIP's entry."""
+    """Decode the preference in a VIP's row."""
     slots = VIP.unpack(data)[0].to_bytes(MAX_CHOICES, "little")
     return tuple(slot for slot in slots if slot != NO_SLOT)
 
 
 def decode_binding(data: bytes) -> Binding:
-    """Decode whose VIP it is."""
+    """Decode the namespace and cgroup that a VIP's row is bound to."""
     return Binding(*VIP.unpack(data)[4 + RECENT : -1])
 
 

@@ -1,9 +1,9 @@
-"""PURE: what the tables hold, what is wanted -> what to write, in order.
+"""Decides what to write so that the tables become as wanted, and in which order. Pure.
 
-The order makes every moment in between consistent: a server's address is written
-before its state says it is in use, and a row is taken out of use only when the new
-preferences are there and nobody still follows an old one (`grace`). VIPs go before
-others come, so that a full table has room.
+The order keeps the tables consistent after each write: a server's address is written
+before its state says that it is in use, and a row is taken out of use only after the
+new preferences are written and no program run follows an old one (`grace`). VIPs are
+removed before others are added, so that a full table has room.
 """
 
 from collections.abc import Mapping
@@ -30,12 +30,12 @@ class Changes:
 
     @property
     def grace(self) -> bool:
-        """Whether readers of old preferences must end before the last two fields."""
+        """Whether runs by old preferences must end before the last two are written."""
         return bool(self.vips_put and (self.servers_unready or self.servers_empty))
 
     @property
     def applied(self) -> Applied:
-        """Count them, as `MapBackend.apply` returns it."""
+        """Return the number of writes, as `MapBackend.apply` returns it."""
         servers = (
             self.servers_fill,
             self.servers_ready,
@@ -50,7 +50,7 @@ class Changes:
 
 
 def diff(have: Table, want: Table) -> Changes:
-    """Compute the changes; everything equal is left out."""
+    """Return the changes from `have` to `want`."""
     fill: list[SlottedServer] = []
     ready: list[SlottedServer] = []
     unready: list[SlottedServer] = []
@@ -60,7 +60,7 @@ def diff(have: Table, want: Table) -> Changes:
             fill.append(entry)
         elif old.state is not entry.state:
             (ready if entry.state is ServerState.READY else unready).append(entry)
-    # The same objects: nothing to look through, however many proxies there are.
+    # The same objects are equal: there may be 65,536 proxies to compare.
     same = have.vips is want.vips and have.bindings is want.bindings
     return Changes(
         servers_fill=tuple(fill),

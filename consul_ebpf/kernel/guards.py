@@ -1,4 +1,4 @@
-"""The controller's view of one of the helper's guards; see `helper.py`."""
+"""The controller's side of one of the helper's guards; see `helper.py`."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from consul_ebpf.model.errors import KernelError
 
 
 class HelperError(KernelError):
-    """The helper did not answer: it was too late, or its process has ended."""
+    """The helper did not answer in time, or its process has ended."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Guard:
     pid: int
 
     def has_ended(self) -> bool:
-        """Whether its end of the socket is closed."""
+        """Whether the guard's end of the socket is closed."""
         try:
             return not self.control.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -32,22 +32,22 @@ class Guard:
             return True
 
     def send(self, kind: bytes, descriptor: socket.socket) -> None:
-        """Give it a message; raises OSError where it is dead, or its queue full."""
+        """Send a message; raises OSError if the guard is dead or its queue is full."""
         socket.send_fds(self.control, [kind], [descriptor.fileno()])
 
     def end(self) -> None:
-        """End it, and close what is kept of it."""
+        """End the guard's process, and close the descriptors of it."""
         self.control.close()
         end_process(self.process)
-        with suppress(ChildProcessError):  # it is our child where we are the first
+        with suppress(ChildProcessError):  # only the first guard is our child
             os.waitpid(self.pid, os.WNOHANG)
 
 
 def process_of(ours: socket.socket, seconds: float) -> tuple[int, int]:
-    """Receive what a process says as it begins: a descriptor of itself, its pid.
+    """Receive a new process's first message: a descriptor of itself, and its pid.
 
     Raises:
-        HelperError: it does not begin.
+        HelperError: the process sent none within `seconds`, or has ended.
         OSError: this process has no free descriptor.
     """
     ours.settimeout(seconds)
@@ -57,7 +57,7 @@ def process_of(ours: socket.socket, seconds: float) -> tuple[int, int]:
         )
     except OSError as error:
         raise HelperError(f"nothing within {seconds:g} s ({error})") from error
-    if flags & socket.MSG_CTRUNC:  # that is our trouble, not the guard's
+    if flags & socket.MSG_CTRUNC:  # the fault is here, not the guard's
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     if not descriptors:
         raise HelperError("its process ended")
@@ -66,6 +66,6 @@ def process_of(ours: socket.socket, seconds: float) -> tuple[int, int]:
 
 
 def end_process(process: int) -> None:
-    """End a process by its descriptor, if it still runs, and close that."""
+    """End a process by its descriptor, if it still runs; close the descriptor."""
     kill(process)
     os.close(process)

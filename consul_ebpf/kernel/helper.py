@@ -1,9 +1,9 @@
-"""`Helper`: asks the small privileged process, each request with a deadline.
+"""`Helper`: asks small privileged processes, and gives each request a deadline.
 
-Each request has a process of its own, forked by a guard (`namespaces_child.py`), so one
-that hangs or takes long keeps no other waiting, and is ended when its time is up. There
-are two guards: when one is dead or stuck it is replaced by a fork of the other, for
-this process has no privileges left to start one.
+A guard (`namespaces_child.py`) forks a process for each request. So a request that
+hangs or takes long delays no other one, and its process is ended when its time is up.
+There are two guards: if one is dead or stuck, the other forks a new one, because this
+process has no privileges left to start one.
 """
 
 import json
@@ -31,26 +31,26 @@ _ROOT = str(Path(__file__).parents[2])
 GUARDS = 2
 
 BEGIN_SECONDS = 3.0
-"""Until a request must have begun: a guard that takes longer to fork is stuck."""
+"""How long a guard may take to fork; a guard that takes longer is stuck."""
 
 SPARE_SECONDS = 0.5
-"""After a request's own deadline, until its process is ended from here."""
+"""From a request's own deadline until its process is ended from here."""
 
 CAPABILITIES = frozenset({"net_admin", "sys_admin", "sys_ptrace"})
-"""What cutting connections and entering network namespaces takes."""
+"""Needed to cut connections and to enter network namespaces."""
 
 
 class Helper:
     """The privileged processes of this controller. Safe for several threads."""
 
     def __init__(self, first: subprocess.Popen[bytes], guard: Guard) -> None:
-        """Take over the guard that was started first; see `start`."""
+        """Own the first guard, and let it fork the other one; use `start`."""
         self._first = first
         self._guards = [guard]
         self._lock = threading.Lock()
         self._closed = False
         self._complete = False
-        """Whether all were there once: one that comes later takes another's place."""
+        """Whether all guards have been started; a later one replaces another."""
         self._replenish()
         self._complete = True
 
@@ -76,7 +76,7 @@ class Helper:
         with theirs, boundary(KernelError, "the privileged helper cannot be started"):
             child = subprocess.Popen(
                 [
-                    # Without `site`, whose imports are a third of what it weighs.
+                    # Without `site`, whose imports are a third of its memory.
                     *(sys.executable, "-S", "-m"),
                     "consul_ebpf.kernel.namespaces_child",
                     ",".join(sorted(capabilities)),
@@ -85,7 +85,7 @@ class Helper:
                 stdout=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": path},
                 cwd="/",
-                start_new_session=True,  # Ctrl-C is for us
+                start_new_session=True,  # so that Ctrl-C ends only the controller
             )
         try:
             return cls(child, Guard(ours, *process_of(ours, 10 * BEGIN_SECONDS)))
@@ -102,7 +102,7 @@ class Helper:
             Its `answer`, or the `errno` and `message` of what went wrong.
 
         Raises:
-            HelperError: it did not answer within these seconds, or its process ended.
+            HelperError: there was no answer within `seconds`, or its process ended.
         """
         with boundary(HelperError, "the privileged helper cannot be asked"):
             return self._ask([name, arguments, seconds], seconds)
@@ -124,7 +124,7 @@ class Helper:
                     return _asked(ours, request, seconds)
                 finally:
                     end_process(process)  # if it has not ended by itself
-        raise HelperError(f"the privileged helper does not begin: {error}") from error
+        raise HelperError(f"the privileged helper does not start: {error}") from error
 
     def close(self) -> None:
         """End the guards, and with them whatever they forked."""
@@ -136,7 +136,7 @@ class Helper:
         self._first.wait()
 
     def _send(self, kind: bytes, descriptor: socket.socket) -> Guard:
-        """Give a guard a message; return which of them took it."""
+        """Send a guard a message; return the guard that took it."""
         with self._lock:
             self._replenish()
             for guard in list(self._guards):
@@ -145,7 +145,7 @@ class Helper:
                 except OSError:
                     self._forget(guard)
                 else:
-                    # The other is next: a guard that is stuck is soon found.
+                    # The guards take turns, so that a stuck one is soon found.
                     self._guards.remove(guard)
                     self._guards.append(guard)
                     return guard
@@ -155,14 +155,14 @@ class Helper:
         )
 
     def _replace(self, guard: Guard) -> None:
-        """End a guard that does not do its work, and have the other fork one."""
+        """End a guard that does not fork, and let the other fork a new one."""
         with self._lock:
             if guard in self._guards and len(self._guards) > 1:
                 self._forget(guard)
             self._replenish()
 
     def _replenish(self) -> None:
-        """Have as many guards as there should be, if one is left to fork them."""
+        """Let a guard that is left fork others until there are `GUARDS`."""
         for guard in [each for each in self._guards if each.has_ended()]:
             self._forget(guard)
         for guard in list(self._guards):
@@ -170,7 +170,7 @@ class Helper:
                 return
             try:
                 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            except OSError:  # no free descriptor: later
+            except OSError:  # no free descriptor: the next request tries it again
                 return
             try:
                 with theirs:
@@ -185,7 +185,7 @@ class Helper:
                 if self._complete:
                     logger.warning(
                         "a process of the privileged helper was dead or stuck:"
-                        " there is another one (pid %d)",
+                        " another one was started (pid %d)",
                         self._guards[-1].pid,
                         extra=event("mended"),
                     )
@@ -198,7 +198,7 @@ class Helper:
 
 
 def _asked(ours: socket.socket, request: list[Any], seconds: float) -> dict[str, Any]:
-    """Send a request to its process, and wait for the answer."""
+    """Send a request to the process made for it, and wait for the answer."""
     until = time.monotonic() + seconds + SPARE_SECONDS
     parts: list[bytes] = []
     what = f"the privileged helper, asked for {request[0]}"

@@ -1,7 +1,7 @@
-"""What this host offers: the cgroup v2 root, bpffs, capabilities.
+"""Looks at this host: its mounts, cgroup v2, bpffs, and who has locked a file.
 
-Looks and never changes anything but for `ensure_bpffs`, which mounts the BPF file
-system at the one place meant for it.
+Only `ensure_bpffs` changes something: it mounts the BPF file system at its standard
+place.
 """
 
 import errno
@@ -16,7 +16,7 @@ from consul_ebpf.model.errors import BpffsError, CgroupError, KernelError
 
 STANDARD_BPFFS = Path("/sys/fs/bpf")
 TRUE_ROOT_INODE = 1
-"""Of the directory of cgroup v2's root; a cgroup namespace shows another directory."""
+"""Inode of cgroup v2's root. A cgroup namespace shows another directory as its root."""
 
 _FIRST_CGROUP_NAMESPACE = "cgroup:[4026531835]"  # the kernel's own number for it
 _OCTAL = re.compile(rb"\\([0-7]{3})")  # how spaces and line ends are written
@@ -34,7 +34,7 @@ class Mount:
 def parse_mounts(mountinfo: bytes) -> list[Mount]:
     """Parse /proc/self/mountinfo, in mount order; malformed lines are skipped.
 
-    A path is bytes to the kernel; what is no UTF-8 in it comes through as it is.
+    Bytes of a path that are not UTF-8 are kept, as `os.fsdecode` does it.
     """
     mounts = []
     for line in mountinfo.split(b"\n"):
@@ -58,7 +58,7 @@ def mounts() -> list[Mount]:
 
 
 def mount_of(path: Path, among: list[Mount]) -> Mount | None:
-    """Return the mount a path is on; None if none is known."""
+    """Return the mount, of these, that a path is on; None if it is on none of them."""
     found = None
     for mount in among:
         depth = len(found.point.parts) if found else 0
@@ -68,7 +68,7 @@ def mount_of(path: Path, among: list[Mount]) -> Mount | None:
 
 
 def kind_at(path: Path, among: list[Mount]) -> str:
-    """Name the file system a path is on; empty if none is known."""
+    """Return the kind of file system a path is on; empty if it is on no such mount."""
     mount = mount_of(path, among)
     return mount.kind if mount else ""
 
@@ -81,14 +81,14 @@ def mount_point(path: Path) -> Path:
 
 @boundary(CgroupError, "kernel.cgroup cannot be used")
 def find_cgroup(configured: str) -> Path:
-    """Return the cgroup v2 directory to attach at, its links followed.
+    """Return the cgroup v2 directory to attach at, symbolic links resolved.
 
     Args:
         configured: a path, or `auto` for the true root.
 
     Raises:
-        CgroupError: there is none, it is not cgroup v2, or only a cgroup namespace's
-            false root is to be seen.
+        CgroupError: there is none, it is not cgroup v2, or only the root of a cgroup
+            namespace can be seen.
     """
     seen = mounts()
     if configured != "auto":
@@ -121,7 +121,7 @@ def find_cgroup(configured: str) -> Path:
     )
 
 
-@boundary(CgroupError, "the cgroup's depth cannot be told")
+@boundary(CgroupError, "the cgroup's depth cannot be read")
 def cgroup_level(directory: Path) -> int:
     """Return how deep a cgroup v2 directory is below the host's root, which is 0.
 
@@ -129,8 +129,8 @@ def cgroup_level(directory: Path) -> int:
         directory: its path, without links or `..`.
 
     Raises:
-        CgroupError: it is not below a cgroup v2 mount, or is seen from within a cgroup
-            namespace, which hides how deep itself is.
+        CgroupError: it is not below a cgroup v2 mount, or this process is in a cgroup
+            namespace, which hides the depth of its own root.
     """
     mount = mount_of(directory, mounts())
     if mount is None or mount.kind != "cgroup2":
@@ -139,7 +139,7 @@ def cgroup_level(directory: Path) -> int:
     if mount.point.stat().st_ino == TRUE_ROOT_INODE:
         return below
     above = Path(mount.root).parts[1:]
-    # As os.readlink has it: a namespace's link is no path.
+    # By os.readlink, because the target of a namespace's link is not a path.
     if os.readlink("/proc/self/ns/cgroup") != _FIRST_CGROUP_NAMESPACE or ".." in above:  # noqa: PTH115
         raise CgroupError(
             f"how deep {directory} is cannot be seen from within a cgroup namespace: "
@@ -150,10 +150,10 @@ def cgroup_level(directory: Path) -> int:
 
 @boundary(BpffsError, "kernel.bpffs cannot be used")
 def check_bpffs(path: Path) -> None:
-    """Make sure a BPF file system is mounted at `path` or above it.
+    """Check that a BPF file system is mounted at `path` or above it.
 
     Raises:
-        BpffsError: it is not.
+        BpffsError: none is.
     """
     if kind_at(path.resolve(), mounts()) != "bpf":
         raise BpffsError(
@@ -163,10 +163,10 @@ def check_bpffs(path: Path) -> None:
 
 
 def ensure_bpffs(path: Path) -> None:
-    """Do as `check_bpffs`, but mount it where it is missing at the standard place.
+    """Do as `check_bpffs`, but mount it if it is missing at the standard place.
 
     Raises:
-        BpffsError: it is missing elsewhere, or cannot be mounted.
+        BpffsError: it is missing at another place, or cannot be mounted.
     """
     try:
         check_bpffs(path)
@@ -191,11 +191,11 @@ def open_to_others(bpffs: Path) -> bool:
         return False
 
 
-@boundary(KernelError, "who holds this host cannot be told")
+@boundary(KernelError, "which process holds this host's lock cannot be read")
 def lock_holder(path: Path) -> int | None:
-    """Return the pid of who holds a flock on `path`, None if nobody does.
+    """Return the pid of the process with a flock on `path`; None if there is none.
 
-    A holder in another pid namespace is seen as pid 0.
+    The pid of a process in another pid namespace is 0.
     """
     try:
         status = path.stat()
@@ -213,7 +213,7 @@ def lock_holder(path: Path) -> int | None:
 
 
 def cgroup_path(cgroup_id: int) -> Path | None:
-    """Find the cgroup directory with an id, which is its inode number; None if gone."""
+    """Return the cgroup directory with this id, its inode number; None if gone."""
     for mount in mounts():
         if mount.kind != "cgroup2" or not cgroup_id:
             continue
@@ -226,5 +226,5 @@ def cgroup_path(cgroup_id: int) -> Path | None:
 def _inode(path: Path) -> int | None:
     try:
         return path.stat().st_ino
-    except OSError:  # removed meanwhile, or not ours to see
+    except OSError:  # removed meanwhile, or we may not look
         return None

@@ -1,7 +1,7 @@
-"""How many inotify instances the kernel grants each user, and whether Envoys get by.
+"""Keeps the kernel's limit of inotify instances for each user high enough for Envoys.
 
-An Envoy takes one for each file of TLS that it watches. One that gets none ends at its
-start, with no word of why.
+An Envoy takes one instance for each TLS file that it watches. If it gets none, it ends
+at its start and does not say why.
 """
 
 import logging
@@ -22,33 +22,35 @@ OTHERS = 64
 """Instances that are left for other programs of the same user."""
 
 HIGHEST = 2**20
+"""The limit is raised no further."""
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """The limit, and what `proxies` Envoys of one user take of it, `each` of them."""
+    """The limit, compared with what the Envoys of all proxies need, run by one user."""
 
     limit: int
     proxies: int
     each: int
+    """Instances that one Envoy takes."""
 
     @property
     def needed(self) -> int:
-        """How high the limit must be at least."""
+        """The lowest limit that is enough."""
         return OTHERS + self.each * self.proxies if self.each else 0
 
     @property
     def enough(self) -> bool:
-        """Whether all of them can start."""
+        """Whether all Envoys can start."""
         return self.needed <= self.limit
 
     @property
     def better(self) -> int:
-        """A limit under which twice as many can."""
+        """The limit to set: enough for twice as many Envoys."""
         return min(OTHERS + 2 * self.each * self.proxies, HIGHEST)
 
     def __str__(self) -> str:
-        """Compare the limit with the proxies; say what to do if it is too low."""
+        """Say what Envoys take of the limit, and what to do if it is too low."""
         if self.enough:
             return (
                 f"{SYSCTL} is {self.limit}; each Envoy takes {self.each} of its user's"
@@ -63,7 +65,7 @@ class Room:
 
 
 class InotifyLimit:
-    """Keeps the limit above what the proxies' Envoys take, as far as it may.
+    """Raises the limit when the proxies' Envoys need more, if it may.
 
     Args:
         each: how many instances one Envoy takes.
@@ -79,12 +81,12 @@ class InotifyLimit:
         return f"<InotifyLimit {self._each} for each Envoy>"
 
     async def follow(self, proxies: Latest[HostProxies]) -> None:
-        """Make room for the proxies there are, until cancelled."""
+        """Call `make_room` at each change of the proxies, until cancelled."""
         async for known in proxies.changes():
             self.make_room(len(known.proxies))
 
     def make_room(self, proxies: int) -> None:
-        """Let the Envoys of this many proxies start, or log why they may not."""
+        """Raise the limit for the Envoys of this many proxies, or log why it is low."""
         try:
             room = Room(read_limit(self._path), proxies, self._each)
             if room.enough:
@@ -107,7 +109,7 @@ class InotifyLimit:
 
     def _say_once(self, room: Room, why: str) -> None:
         if room.needed > self._said:
-            # Not again for each further proxy: for twice as many.
+            # The next warning comes at twice as many proxies, not at each further one.
             self._said = room.better
             logger.warning("%s; %s", room, why, extra=event("few_inotify"))
 
@@ -116,7 +118,7 @@ def read_limit(path: Path = LIMIT) -> int:
     """Return how many instances each user may have.
 
     Raises:
-        KernelError: this kernel does not say.
+        KernelError: the limit cannot be read.
     """
     try:
         return int(path.read_text("ascii"))
@@ -125,12 +127,12 @@ def read_limit(path: Path = LIMIT) -> int:
 
 
 def raise_limit(to: int, path: Path = LIMIT) -> None:
-    """Grant each user of this host more instances.
+    """Grant each user of this host `to` instances.
 
-    Root may, without a capability, unless /proc/sys is read-only.
+    Root may do this, without a capability, unless /proc/sys is read-only.
 
     Raises:
-        KernelError: it may not be written.
+        KernelError: the limit cannot be written.
     """
     try:
         path.write_text(f"{to}\n", "ascii")

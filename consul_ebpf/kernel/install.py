@@ -1,14 +1,14 @@
-"""A start: tables, program and links, whatever an earlier process left behind.
+"""Installs a program: its tables and links, whatever an earlier process left behind.
 
-1. Tables of this layout and size are used as they are. Else new ones are made in
-   staging and filled from what the attached program uses.
-2. The program is loaded for these tables. Until here nothing that runs is touched,
-   and an error leaves it all as it was.
-3. The links there are get the new program, in one step each; where there is none, or it
-   was severed, or is at another cgroup, a new one is made first.
+1. If the pinned tables have this layout and size, they are used. Else new ones are made
+   in staging, and filled from the tables that the attached program uses.
+2. The program is loaded for these tables. Until then nothing that runs is touched, and
+   an error leaves everything as it was.
+3. Each link gets the new program, in one step. If a hook has no link, or its link was
+   severed or is at another cgroup, a new link is made first.
 
-A kill at any moment leaves the old program or the new one, each with filled tables, and
-the next start goes on from there.
+If this process is killed at any moment, the old program or the new one is attached,
+each with filled tables, and the next start continues from there.
 """
 
 import errno
@@ -43,14 +43,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class _Left:
-    """What an earlier process left: tables, the attached program's own, links."""
+    """What an earlier process left."""
 
     tables: Tables | None
+    """The pinned tables."""
     usable: bool
     """The pinned tables are of our layout and size, in our directory."""
     damaged: bool
-    """Something is pinned there that is no table of ours."""
+    """Something is pinned in their place that is no table of ours."""
     live: Tables | None
+    """The tables that the attached program uses."""
     links: dict[str, int]
 
     def close(self) -> None:
@@ -62,12 +64,12 @@ class _Left:
 
     @property
     def source(self) -> Tables | None:
-        """The tables to carry over: those in use, else those pinned."""
+        """The tables to copy rows from: those in use, else those pinned."""
         return self.live or self.tables
 
     @property
     def switched(self) -> bool:
-        """Whether the attached program uses the pinned tables; true if unknown."""
+        """Whether the attached program uses the pinned tables; True if unknown."""
         if self.live is None or self.tables is None:
             return True
         both = self.live.keys() & self.tables.keys()
@@ -75,10 +77,10 @@ class _Left:
 
 
 def install(pins: Pins, cgroup: Path, defines: Mapping[str, int]) -> Installed:
-    """Install the program whose pins these are.
+    """Install the program whose pins these are; see above.
 
     Args:
-        pins: locked.
+        pins: the program's, locked.
         cgroup: where to attach it.
         defines: constants that it is compiled with, by name.
 
@@ -104,7 +106,7 @@ def install(pins: Pins, cgroup: Path, defines: Mapping[str, int]) -> Installed:
         for name, link in links.items():
             libbpf.link_update(link, programs[name])
         if left.source is not None and not (left.usable and left.switched):
-            # What was counted meanwhile.
+            # What the old program has counted meanwhile.
             carry(pins.program, left.source, tables, carried)
         pins.remove_old()
         undo.pop_all()
@@ -124,7 +126,7 @@ def _look(pins: Pins) -> _Left:
     except (OSError, ValueError) as error:
         left.damaged = True
         logger.warning(
-            "%s: %s; made anew, what was there is moved to %s",
+            "%s: %s; new tables are made, and the old directory is moved to %s",
             directory,
             error,
             pins.aside,
@@ -137,7 +139,7 @@ def _look(pins: Pins) -> _Left:
 
 
 def _live(program: Program, links: dict[str, int]) -> Tables | None:
-    """Open the tables in use by the program that is attached."""
+    """Open the tables that the attached program uses; None if that is impossible."""
     for link in links.values():
         try:
             loaded = objects.program_fd(objects.link_info(link).program_id)
@@ -183,9 +185,15 @@ def _tables(pins: Pins, left: _Left) -> tuple[Tables, Rows]:
 def load(
     program: Program, defines: Mapping[str, int], tables: Path, staging: Path
 ) -> dict[str, int]:
-    """Load a program for the tables pinned in a directory; returns descriptors.
+    """Load a program for the tables pinned in `tables`.
 
-    Its pins, below `staging`, are for handing it over only.
+    The loader pins its functions below `staging`; they are opened and unpinned here.
+
+    Returns:
+        Descriptors of the functions, by hook.
+
+    Raises:
+        ConsulEbpfError: as `load_program`.
     """
     handed = staging / "programs"
     handed.mkdir(mode=0o700)
@@ -218,7 +226,7 @@ def _links(
 
 
 def _place(pins: Pins, left: _Left, links: dict[str, int]) -> None:
-    """Pin the links beside their tables: published with these if they are new."""
+    """Pin the links beside the tables; new tables are published together with them."""
     if not left.usable:
         for name, link in links.items():
             libbpf.obj_pin(link, pins.staging / name)

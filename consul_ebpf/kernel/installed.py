@@ -1,4 +1,4 @@
-"""What a start has opened: all a controller needs to go on without privileges."""
+"""`Installed`: the descriptors with which a controller works without privileges."""
 
 import os
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Installed:
     links: dict[str, int]
 
     def close(self) -> None:
-        """Close them all; what is pinned lives on."""
+        """Close all descriptors; what is pinned stays."""
         close_tables(self.tables)
         for fd in (*self.programs.values(), *self.links.values()):
             os.close(fd)

@@ -1,7 +1,7 @@
 """The few libbpf calls the long-lived controller makes, without BCC and its LLVM.
 
-`libbpf.so.1` is there wherever Debian's BCC is. Calls raise `OSError` with the
-kernel's errno; callers turn it into one of our errors where they know what it means.
+Debian's BCC brings `libbpf.so.1` along. Calls raise `OSError` with the kernel's errno;
+callers turn it into one of our errors where they know what it means.
 """
 
 import ctypes
@@ -58,7 +58,10 @@ def lib() -> ctypes.CDLL:
 
 
 def checked(result: int, what: str) -> int:
-    """Raise the kernel's errno; libbpf returns it negated."""
+    """Return a call's result; raises OSError with the kernel's errno if it failed.
+
+    libbpf returns that errno negated.
+    """
     if result < 0:
         number = ctypes.get_errno() or -result
         raise OSError(number, f"{what}: {os.strerror(number)}")
@@ -77,14 +80,17 @@ def obj_pin(fd: int, path: Path) -> None:
 
 
 def link_create(program: int, cgroup: int, attach_type: int) -> int:
-    """Attach to a cgroup; lives as long as the returned descriptor or a pin of it."""
+    """Attach a program to a cgroup; returns the link's descriptor.
+
+    The link lives as long as this descriptor or a pin of it.
+    """
     step("create a link")
     result = lib().bpf_link_create(program, cgroup, attach_type, None)
     return checked(result, "attach to the cgroup (bpf_link_create)")
 
 
 def link_update(link: int, program: int) -> None:
-    """Replace the link's program; there is no moment without one."""
+    """Replace the link's program; at each moment one of the two is attached."""
     step("update a link")
     checked(lib().bpf_link_update(link, program, None), "replace the program")
 
@@ -103,7 +109,7 @@ def wait_for_readers() -> None:
 
 @dataclass(frozen=True, slots=True)
 class MapShape:
-    """What a map is to be: its kind (`HASH`, ...), sizes in bytes, rows, flags."""
+    """What a map looks like: its kind (`HASH`, ...), sizes in bytes, rows, flags."""
 
     kind: int
     key: int
@@ -113,11 +119,11 @@ class MapShape:
 
 
 def map_create(name: str, shape: MapShape) -> int:
-    """Make a map."""
+    """Make a map; returns its descriptor."""
     step(f"create {name}")
     options = _MapCreateOpts(size=ctypes.sizeof(_MapCreateOpts), map_flags=shape.flags)
     types = -1
-    if shape.kind == SK_STORAGE:  # the one kind of ours that is not made without types
+    if shape.kind == SK_STORAGE:  # the only kind we use that the kernel wants BTF for
         types = _load_types(shape.value)
         options.btf_fd = types
         options.btf_key_type_id, options.btf_value_type_id = btf.INT, btf.ARRAY
@@ -137,7 +143,7 @@ def map_create(name: str, shape: MapShape) -> int:
 
 
 def _load_types(size: int) -> int:
-    """Give the kernel the types of a map with values of `size` bytes."""
+    """Load the BTF of a map with values of `size` bytes; returns its descriptor."""
     blob = btf.types_of(size)
     result = lib().bpf_btf_load(blob, ctypes.c_size_t(len(blob)), None)
     return checked(result, "load a table's types")

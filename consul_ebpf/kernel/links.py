@@ -1,4 +1,4 @@
-"""Attach a program to a cgroup; when that is refused, say who is in the way."""
+"""Attaches programs to a cgroup; an error names the programs that are in the way."""
 
 import errno
 import os
@@ -14,11 +14,11 @@ _ALLOW_MULTI = 2  # BPF_F_ALLOW_MULTI; links attach with it
 def attach(program: int, hook: str, kind: int, cgroup: Path) -> int:
     """Attach a program by a new link; returns the link's descriptor.
 
-    `kind` is the hook's enum bpf_attach_type. Needs no capability: the program was
-    loaded with them.
+    `kind` is the hook's enum bpf_attach_type. This needs no capability; only loading
+    the program did.
 
     Raises:
-        KernelFeatureError: the kernel knows no cgroup links (before 5.7).
+        KernelFeatureError: the kernel has no cgroup links (before 5.7).
         KernelError: the cgroup is gone, or other programs are in the way.
     """
     try:
@@ -61,7 +61,7 @@ def _explain(error: OSError, hook: str, kind: int, cgroup: Path) -> ConsulEbpfEr
 
 
 def _exclusive(kind: int, cgroup: Path) -> Iterator[str]:
-    """Name the programs here and above that were attached for themselves alone."""
+    """Name the programs at this cgroup or above it that let no other one attach."""
     for directory in _up(cgroup):
         names, flags = _programs(kind, directory)
         if names and not flags & _ALLOW_MULTI:
@@ -74,7 +74,7 @@ def programs_at(kind: int, cgroup: Path) -> list[str]:
 
 
 def _up(cgroup: Path) -> Iterator[Path]:
-    """Yield a cgroup and those above it."""
+    """Yield a cgroup and those above it, up to its mount point."""
     top = host.mount_point(cgroup)
     for directory in (cgroup, *cgroup.parents):
         yield directory
@@ -83,7 +83,7 @@ def _up(cgroup: Path) -> Iterator[Path]:
 
 
 def _programs(kind: int, cgroup: Path) -> tuple[list[str], int]:
-    """Name what is attached at a cgroup itself, and the attach flags."""
+    """Return the names of what is attached at a cgroup itself, and the attach flags."""
     try:
         fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:

@@ -1,4 +1,4 @@
-"""The parent's side of the loader child: run it, and say what its answer means."""
+"""Runs the loader child, and turns its answer into an error if there is one."""
 
 import errno
 import glob
@@ -26,13 +26,13 @@ from consul_ebpf.model.errors import (
 log = logging.getLogger(__name__)
 
 LOAD_SECONDS = 60.0
-"""After which a load has failed; it takes under one."""
+"""How long a load may take; it usually takes less than one second."""
 
 _DISTRIBUTION_PYTHONS = ("/usr/bin/python3", "/usr/libexec/platform-python")
-"""BCC's own, where ours is a virtual environment without it, or a newer one."""
+"""The Pythons that BCC is installed for, if ours is a virtual environment or newer."""
 
 _NO_BCC = {"import", "gone", "crash"}
-"""Answers of an interpreter after which another one is tried."""
+"""Kinds of an interpreter's answer after which the next interpreter is tried."""
 
 
 def load_program(
@@ -47,12 +47,12 @@ def load_program(
     """Compile and load a program.
 
     Args:
-        program: which.
+        program: its source, hooks and tables.
         defines: constants that it is compiled with, by name.
         tables: directory in bpffs in which its tables are pinned.
         handed: directory in bpffs to pin its functions in, by the hooks' names.
         pythons: interpreters to try; None: those of `interpreters`.
-        seconds: that it may take.
+        seconds: how long each interpreter may take.
 
     Raises:
         LoaderError: BCC is missing, or the program did not compile or load.
@@ -91,7 +91,11 @@ def _ask_loader(
     pythons: Iterable[str] | None = None,
     seconds: float = LOAD_SECONDS,
 ) -> tuple[dict[str, Any], str]:
-    """Run the child with the first interpreter that has BCC; (answer, its stderr)."""
+    """Run the child with the first interpreter that has BCC.
+
+    Returns:
+        Its answer and its stderr.
+    """
     answer: dict[str, Any] = {}
     stderr = ""
     tried: list[str] = []
@@ -113,7 +117,7 @@ def interpreters() -> list[str]:
     found: dict[str, str] = {}
     for python in (sys.executable, *_DISTRIBUTION_PYTHONS, *newest):
         if python and os.access(python, os.X_OK):
-            # A virtual environment's is a link to the one it was made with.
+            # A virtual environment's Python is a link to the one it was made with.
             same = python if python == sys.executable else os.path.realpath(python)
             found.setdefault(same, python)
     return list(found.values())
@@ -122,10 +126,10 @@ def interpreters() -> list[str]:
 def _run(
     python: str, job: dict[str, Any] | None, seconds: float
 ) -> tuple[dict[str, Any], str]:
-    """Run the child with one interpreter; (answer, its stderr)."""
+    """Run the child with one interpreter; returns its answer and its stderr."""
     ours = python == sys.executable
     env = dict(os.environ)
-    if not ours:  # what is meant for our interpreter would mislead another
+    if not ours:  # what is set for our interpreter would mislead another
         for name in [name for name in env if name.startswith("PYTHON")]:
             del env[name]
     try:
@@ -133,7 +137,7 @@ def _run(
             [python, str(Path(__file__).with_name("loader_child.py"))],
             input=json.dumps(job).encode(),
             env=env,
-            cwd="/",  # what lies where we were started is not to be imported
+            cwd="/",  # so that no module of the current directory is imported
             capture_output=True,
             timeout=seconds,
             check=False,

@@ -1,18 +1,18 @@
 """Compile and load the program with BCC, in a child that ends when it is done.
 
-Run as a script, with a job as JSON on standard input, or `null` to be told BCC's
-version only; answers one JSON object on standard output. A job has these keys:
+Run as a script, with a job as JSON on standard input, or with `null` to ask for BCC's
+version; it answers one JSON object on standard output. A job has these keys:
 
     source    path of the C source; the stub headers are beside it
     defines   constants that it is compiled with, by name
     hooks     numbers of the hooks (enum bpf_attach_type), by the functions' names
-    tables    paths of the pins of the tables it is to use, by the tables' names
+    tables    paths of the pins of the tables that it uses, by the tables' names
     programs  directory to pin the programs in, by their functions' names
 
-BCC maps LLVM (over 70 MB) into whoever imports it and writes compile errors to
-descriptor 2: a child keeps both away from the controller. And BCC belongs to the
-distribution's Python, which may be as old as 3.6 where the controller's is newer: so
-this file imports nothing of ours and is written for all of them.
+BCC maps LLVM (over 70 MB) into the process that imports it, and writes compile errors
+to descriptor 2: a child keeps both away from the controller. BCC is installed for the
+distribution's Python, which may be as old as 3.6 even if the controller's is newer: so
+this file imports nothing of ours, and runs on each of these versions.
 """
 
 import ctypes
@@ -43,7 +43,7 @@ def compile_source(job: "dict[str, Any]") -> "Any":
 
 
 def load(job: "dict[str, Any]") -> None:
-    """Compile, load each hook's program, pin them; what runs now is not touched."""
+    """Compile the source, load each hook's program, and pin it; attach nothing."""
     module = compile_source(job)
     libbpf = ctypes.CDLL("libbpf.so.1", use_errno=True)
     for name, attach_type in job["hooks"].items():
@@ -58,7 +58,7 @@ def load(job: "dict[str, Any]") -> None:
 
 def main() -> int:
     """Do the job on standard input; answer `{}`, or `{"kind", "errno", "message"}`."""
-    # Whoever waits for us may be killed: then nobody is to pin anything.
+    # If the parent is killed, this process must not pin anything any more.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     job = json.load(sys.stdin)
     answer = {}  # type: dict[str, Any]

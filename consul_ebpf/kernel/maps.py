@@ -1,4 +1,4 @@
-"""An opened map, by bytes."""
+"""`Map`: an opened map; keys and values are bytes."""
 
 import ctypes
 import errno
@@ -19,7 +19,7 @@ class Map:
     """An opened map with fixed key and value sizes. Not safe for two threads."""
 
     def __init__(self, fd: int) -> None:
-        """Take over `fd`."""
+        """Own this descriptor; `close` closes it."""
         self.fd = fd
         self.info = map_info(fd)
 
@@ -35,7 +35,7 @@ class Map:
         """
         fd = obj_get(path)
         try:
-            # Other objects have an info too; only a map answers to a lookup.
+            # Other objects have an info, too; only a map has keys.
             probe = lib().bpf_map_get_next_key(
                 fd, None, ctypes.create_string_buffer(4096)
             )
@@ -47,13 +47,13 @@ class Map:
             raise
 
     def close(self) -> None:
-        """Close the descriptor; the map lives on in its pin."""
+        """Close the descriptor; a pinned map stays."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
     def lookup(self, key: bytes) -> bytes | None:
-        """Return a value, None if there is none."""
+        """Return the value of a key; None if there is none."""
         value = ctypes.create_string_buffer(self.info.value_size)
         if lib().bpf_map_lookup_elem(self.fd, key, value) < 0:
             if ctypes.get_errno() == errno.ENOENT:
@@ -68,7 +68,7 @@ class Map:
         checked(result, "write a table entry")
 
     def delete(self, key: bytes) -> None:
-        """Remove one entry; one that is not there is fine."""
+        """Remove one entry, if it is there."""
         step(f"remove a row of {self.info.name}")
         if lib().bpf_map_delete_elem(self.fd, key) < 0 and (
             ctypes.get_errno() != errno.ENOENT
@@ -90,18 +90,18 @@ class Map:
                 None,
             )
             if result < 0:
-                # A kernel without batches (before 5.6), or one entry that does not
-                # go in: one by one, so that the error is that entry's own.
+                # The kernel has no batches (before 5.6), or it refused one entry: write
+                # them one by one, so that the error is that entry's own.
                 for key, value in batch:
                     self.update(key, value)
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield all entries; ones written meanwhile may or may not be among them."""
+        """Yield all entries; those written meanwhile may or may not be among them."""
         entries = self._batches()
         yield from self._walk() if entries is None else entries
 
     def _batches(self) -> list[tuple[bytes, bytes]] | None:
-        """Read all entries in as few calls as possible; None if that cannot be."""
+        """Read all entries in as few calls as possible; None if it has no batches."""
         size = min(self.info.max_entries, _BATCH)
         key, value = self.info.key_size, self.info.value_size
         keys = ctypes.create_string_buffer(size * key)
@@ -124,7 +124,7 @@ class Map:
             start = at
 
     def _walk(self) -> Iterator[tuple[bytes, bytes]]:
-        """Read all entries one by one: a kernel without batches, or a kind of map."""
+        """Read all entries one by one, as some kernels and kinds of maps require."""
         key: bytes | None = None
         buffer = ctypes.create_string_buffer(self.info.key_size)
         seen: set[bytes] = set()

@@ -1,4 +1,4 @@
-"""`HelperNamespaces`: what reaches into other namespaces, by a process that may."""
+"""`HelperNamespaces`: reaches into other network namespaces, through the helper."""
 
 import errno
 import os
@@ -17,10 +17,10 @@ _DENIED = (errno.EPERM, errno.EACCES)
 
 COOKIE_SECONDS = 2.0
 SOCKETS_SECONDS = 10.0
-"""To look through all sockets of a host: milliseconds, and more on one that is busy."""
+"""To look through all sockets of a host: milliseconds, and longer on a busy one."""
 
 BATCH = 200
-"""Sockets cut at a time: others that cut wait for one second, not for all of them."""
+"""Sockets cut by one request, in a second; then it is the turn of others that cut."""
 
 
 class HelperNamespaces:
@@ -30,7 +30,7 @@ class HelperNamespaces:
     """
 
     def __init__(self, helper: Helper) -> None:
-        """Ask this helper; it is closed with this."""
+        """Ask this helper; `close` closes it, too."""
         self.helper = helper
         self._one_cut_at_a_time = threading.Lock()
 
@@ -39,7 +39,7 @@ class HelperNamespaces:
 
     @classmethod
     def start(cls, capabilities: Collection[str] = CAPABILITIES) -> Self:
-        """Start the helper with these of our privileges; both end together."""
+        """Start the helper with these of our capabilities; both end together."""
         return cls(Helper.start(capabilities))
 
     def cookie(self, path: str) -> int:
@@ -55,16 +55,16 @@ class HelperNamespaces:
             )
         if number == errno.ENOPROTOOPT:
             raise KernelFeatureError(
-                f"{what} has no cookie to be asked for: that needs Linux 5.14, and "
+                f"the cookie of {what} cannot be read: that needs Linux 5.14, and "
                 f"this is {os.uname().release}; leave out netns"
             )
-        raise KernelError(f"{what} cannot be told: {one_line(answer['message'])}")
+        raise KernelError(f"{what} cannot be read: {one_line(answer['message'])}")
 
     def established(self) -> frozenset[int]:
         """Return all established connections' cookies; see `Namespaces.established`."""
         answer = self.helper.ask("established", seconds=SOCKETS_SECONDS)
         if "errno" in answer:
-            raise KernelError(f"sockets cannot be told: {answer['message']}")
+            raise KernelError(f"the sockets cannot be read: {answer['message']}")
         return frozenset(answer["answer"])
 
     def destroy(self, doomed: Sequence[Doomed]) -> int:
@@ -97,7 +97,7 @@ class HelperNamespaces:
 
 
 def _peers(server: Server) -> list[tuple[str, int]]:
-    """Return a server's endpoints as sockets have them, IPv4 also as an IPv6 one's."""
+    """Return a server's endpoints as sockets have them, IPv4 also as IPv6 has it."""
     addresses = [f"{each}" for each in (server.ipv4, server.ipv6) if each]
     if server.ipv4:
         addresses.append(f"::ffff:{server.ipv4}")

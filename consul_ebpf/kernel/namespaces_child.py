@@ -7,10 +7,10 @@ standard input. Each message there is one letter with a descriptor:
     g   another guard: a fork that listens to that descriptor as this one does here
 
 This process, the guard, opens nothing and waits for nothing but messages, so it cannot
-hang; a fork that does is ended by the kernel after its seconds. A guard ends when the
-controller does, for then its socket is closed, and its forks end with it. There are two
-guards, so that one can take the other's place. See `helper.py` for who asks, and
-`requests.py` for what can be asked.
+hang. The kernel ends a fork that hangs after its seconds. A guard ends when the
+controller does, because then its socket is closed, and its forks end with it. There are
+two guards, so that one can replace the other. `helper.py` sends the messages;
+`requests.py` has what can be asked.
 """
 
 import _socket
@@ -39,7 +39,7 @@ def send_itself(to: _socket.socket) -> None:
 
 
 def guard(control: _socket.socket) -> None:
-    """Fork for each message until there will be none."""
+    """Fork for each message, until the other end of `control` is closed."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
     send_itself(control)
     while True:
@@ -53,10 +53,10 @@ def guard(control: _socket.socket) -> None:
         here = os.getpid()
         try:
             child = os.fork()
-        except OSError:  # too many processes: who asked sees the descriptor closed
+        except OSError:  # too many processes: the asker sees the descriptor closed
             child = here
         if not child:
-            control.close()  # it is the guard's end, whose closing says that it ended
+            control.close()  # only the guard keeps it: closed, it says that it ended
             if kind == REQUEST:
                 _answer(descriptor, here)
                 os._exit(0)

@@ -1,6 +1,6 @@
-"""Network namespaces: whether a path is one, entering it, which there are.
+"""Opens, enters and lists network namespaces.
 
-Only the standard library's small modules are imported: the helper needs this, too.
+Only small modules of the standard library are imported, because the helper uses this.
 """
 
 import ctypes
@@ -27,9 +27,9 @@ _KINDS = {
 
 
 def enter(path: str) -> None:
-    """Enter a network namespace with this thread, for good.
+    """Move this thread into a network namespace, for good.
 
-    os.setns comes with Python 3.12.
+    By libc, because os.setns is there only since Python 3.12.
 
     Raises:
         OSError: it is not there, is something else (EINVAL), or may not be entered.
@@ -47,7 +47,7 @@ def enter(path: str) -> None:
 
 
 def open_namespace(path: str) -> int:
-    """Open a namespace, and nothing else: opening a FIFO would wait for a writer.
+    """Open a namespace; open nothing else, because a FIFO would wait for a writer.
 
     Raises:
         OSError: EINVAL where something else is at `path`; it says what.
@@ -88,5 +88,5 @@ def all_namespaces() -> "Iterator[str | None]":
 def _inode(path: str) -> int | None:
     try:
         return os.stat(path).st_ino  # noqa: PTH116
-    except OSError:  # gone meanwhile, or not ours to see
+    except OSError:  # gone meanwhile, or we may not look
         return None
