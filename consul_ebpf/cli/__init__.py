@@ -1,7 +1,7 @@
 """The command line: the only place that reads arguments, prints and exits.
 
-Each command is in a module that imports all it needs. It is imported when the command
-is asked for, so `envoy` and `status` do without gRPC, and `run` without `doctor`.
+A command's module imports all that it needs, and is itself imported when somebody runs
+the command. So `envoy` and `status` do not import gRPC, nor `run` what `doctor` needs.
 """
 
 import importlib
@@ -25,7 +25,7 @@ COMMAND_MODULES = {
     "stop": "stopping",
     "wait": "envoys",
 }
-"""The module of each command, which is a function of its name there."""
+"""The module of each command; the command is the function of that name in it."""
 
 EXIT_CODES = """
 Exit codes: 0 done; 2 bad configuration; 3 a privilege or kernel feature is missing;
@@ -41,7 +41,7 @@ class _Commands(click.Group):
         return list(COMMAND_MODULES)
 
     def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; None: there is no such one."""
+        """Import a command; None: there is no such command."""
         if cmd_name not in COMMAND_MODULES:
             return None
         module = importlib.import_module(f"{__name__}.{COMMAND_MODULES[cmd_name]}")
@@ -52,17 +52,17 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Keep the words, for an error in them."""
+        """Keep the words, for the error message if one of them is wrong."""
         ctx.meta["words"] = list(args)
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command."""
+        """Run the command; an error of ours ends the process with its exit code."""
         logs.set_up_commands()
         try:
             return super().invoke(ctx)
         except click.NoSuchOption:
-            # Whoever uses consul-dataplane's flags learns what to write instead.
+            # For a flag of consul-dataplane, say what to write instead.
             why = dataplane.refused(ctx.meta["words"])
             if not why:
                 raise

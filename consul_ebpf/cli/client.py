@@ -1,4 +1,4 @@
-"""Ask a running controller's endpoint, over its unix socket."""
+"""Asks a running controller's endpoint, over its unix socket."""
 
 import contextlib
 import http.client
@@ -16,7 +16,7 @@ from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.wiring.files import api_socket, bootstrap_left_for
 
 LARGEST_BYTES = 1 << 20
-"""Bytes of an answer about one proxy: some hundred."""
+"""Most bytes of an answer about one proxy; a usual one has some hundred."""
 
 
 class _Connection(http.client.HTTPConnection):
@@ -33,11 +33,17 @@ class _Connection(http.client.HTTPConnection):
 def proxy(
     path: Path, proxy_id: str, wait: str = "", seconds: float = 0.0
 ) -> tuple[int, dict[str, Any]]:
-    """Ask for a proxy, and wait for a condition; return HTTP's status and the JSON.
+    """Ask for a proxy; return HTTP's status and the JSON.
+
+    Args:
+        path: the endpoint's socket.
+        proxy_id: the proxy's ID.
+        wait: the condition that the controller is to wait for; empty: do not wait.
+        seconds: how long to wait.
 
     Raises:
-        OSError: nobody listens at `path`, or it ended meanwhile.
-        ConsulEbpfError: whoever listens there is no controller.
+        OSError: nobody listens at `path`, or the connection ended early.
+        ConsulEbpfError: the answer is not a controller's.
     """
     query = urlencode({"wait": wait, "timeout": seconds}) if wait else ""
     connection = _Connection(path, seconds + 10)
@@ -46,23 +52,23 @@ def proxy(
         answer = connection.getresponse()
         body = answer.read(LARGEST_BYTES + 1)
         if len(body) <= LARGEST_BYTES and answer.length:
-            raise ConnectionResetError("it ended within its answer")  # noqa: TRY301
+            raise ConnectionResetError("it ended before the end of its answer")  # noqa: TRY301
         return answer.status, _object(body)
-    except OSError:  # a connection that ended before the answer is one, too
+    except OSError:  # http.client's error for an early end is one, too
         raise
     except Exception as error:
         raise ConsulEbpfError(
-            f"{one_line(path)}: no answer of a controller: {reason(error)}"
+            f"{one_line(path)}: the answer is not a controller's: {reason(error)}"
         ) from error
     finally:
         connection.close()
 
 
 def find_bootstrap(config: Config, proxy_id: str) -> Path:
-    """Return where a proxy's bootstrap is, or where one may come to be.
+    """Return where a proxy's bootstrap is, or will be.
 
-    The files that the controller left say so. Where they do not, or another user may
-    not read them, it is asked.
+    The controller's files say so. If they do not, or this user may not read them, the
+    controller is asked.
     """
     path = bootstrap_left_for(config, proxy_id)
     if not os.path.lexists(path):

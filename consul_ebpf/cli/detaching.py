@@ -1,4 +1,4 @@
-"""`detach`: remove what the controller leaves in the kernel."""
+"""`detach`: removes what the controller leaves in the kernel."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
-"""`doctor`: DNS, at each server itself and by the VIP, step by step.
+"""`doctor`: asks DNS at each server directly, and then through the VIP.
 
-What a query may meet: a server whose DNS is closed, hidden by ACLs or of another
-domain; a VIP that nothing leads; another process on the VIP's port; and a way (a
-datagram, a connected socket, TCP) that fails where the others do not.
+So it finds out if a server's DNS port is closed, if ACLs hide the answers, if the
+servers have another domain, if nothing redirects the VIP, if another process has the
+VIP's port, or if one way to ask (UDP, connected UDP, TCP) fails where others do not.
 """
 
 import asyncio
@@ -29,14 +29,14 @@ from consul_ebpf.wiring.consul import Parts
 from consul_ebpf.wiring.files import gatherer
 
 SECONDS = 3.0
-"""For one way: a query that is lost is not asked again."""
+"""For each way: a lost query is not sent again."""
 
 TABLES = {"udp": "07", "tcp": "0A"}
-"""Files below /proc/net, and the state in which a socket there takes what comes."""
+"""Tables in /proc/net, each with the state of a socket that receives or listens."""
 
 LIMITS = (
-    "no token and no tenancy of each pod, as consul-dataplane's proxy adds: a server"
-    " answers with its own `dns` token (acl.tokens.dns) or else the anonymous one. Give"
+    "unlike consul-dataplane's DNS proxy, this adds no pod's token or tenancy: a server"
+    " answers with its own `dns` token (acl.tokens.dns), else the anonymous one. Give"
     " the servers a `dns` token; for other tenancies ask names with .ns and .ap, or"
     " prepared queries"
 )
@@ -47,7 +47,7 @@ Ask = Callable[[dns.message.QueryMessage, Vip], Awaitable[dns.message.Message]]
 async def try_dns(
     config: Config, parts: Parts, servers: Sequence[Server]
 ) -> list[Finding]:
-    """Ask each server and the VIP; say which step fails, and what it cannot do."""
+    """Ask each server, then the VIP; return a finding for each step."""
     probe = parts.dns_probe()
     findings = [
         judged(
@@ -58,19 +58,19 @@ async def try_dns(
         for server in servers
     ]
     vip = vip_of(config.dns)
-    free = Finding(f"port {vip.port}", f"no other process listens where {vip} is")
+    free = Finding(f"port {vip.port}", f"no other process listens at {vip}")
     findings += list(taken(vip, Path("/proc/net"))) or [free]
     findings += absent(config.dns.cgroups)
     if _attached(config):
         findings += await _by_vip_in_cgroup(config, vip)
     else:
-        text = f"not tried: nothing leads {vip} yet; run attaches the programs"
+        text = f"not tried: nothing redirects {vip} yet; run attaches the programs"
         findings.append(Finding("DNS by the VIP", text, warn=True))
     return [*findings, Finding("DNS and ACLs", LIMITS)]
 
 
 def judged(name: str, health: Health, domain: str) -> Finding:
-    """Say what a server's answer means."""
+    """Return a server's finding: what its answer means, and what to do."""
     if not health.alive:
         why = f"{health.reason}: is ports.dns set there, and is it dns.server_port?"
         return Finding.failed(name, why)
@@ -84,23 +84,23 @@ def judged(name: str, health: Health, domain: str) -> Finding:
 
 
 def taken(vip: Vip, proc_net: Path) -> Iterator[Finding]:
-    """Say whether another process has the VIP's port on all addresses, or the VIP."""
+    """Yield a warning for each other process that listens at the VIP and its port."""
     for kind, state in TABLES.items():
         for path in (proc_net / kind, proc_net / f"{kind}6"):
             for address in listening(path, vip.port, state):
                 if address in {vip.address, IPv4Address(0)}:
                     text = (
-                        f"a process listens at {address}, a stub resolver perhaps: it"
-                        " gets the queries to the VIP while no program is attached, and"
-                        " none while one is"
+                        f"a process listens at {address}, perhaps a stub resolver:"
+                        " while no program is attached it gets the queries to the VIP,"
+                        " and none otherwise"
                     )
                     yield Finding(f"{kind.upper()} port {vip.port}", text, warn=True)
 
 
 def listening(path: Path, port: int, state: str) -> Iterator[IPv4Address]:
-    """Yield the IPv4 addresses at which sockets in a table of /proc/net take a port.
+    """Yield the IPv4 addresses at which a table of /proc/net has sockets on a port.
 
-    An IPv6 socket on all addresses takes IPv4, too.
+    An IPv6 socket on all addresses receives IPv4, too.
     """
     try:
         lines = path.read_text(encoding="ascii").splitlines()[1:]
@@ -155,7 +155,7 @@ async def _by_vip_in_cgroup(config: Config, vip: Vip) -> list[Finding]:
 
 
 async def _by_vip(config: Config, vip: Vip, way: str) -> Finding:
-    """Ask by the VIP one of the ways there are."""
+    """Ask the VIP in one of `WAYS`."""
     name = f"DNS by the VIP {vip} ({way})"
     try:
         async with asyncio.timeout(SECONDS):
@@ -168,9 +168,9 @@ async def _by_vip(config: Config, vip: Vip, way: str) -> Finding:
             return Finding(name, text, warn=True)
         return Finding.failed(name, "refused by our program: no server's DNS is ready")
     except ConnectionRefusedError:
-        text = "nothing leads it: the query never came to our program"
+        text = "nothing redirects it: the query never came to our program"
         return Finding.failed(name, text)
-    except Exception as error:  # noqa: BLE001  # whatever it is, it is this way's
+    except Exception as error:  # noqa: BLE001  # any error is a finding
         return Finding.failed(name, reason(error))
     return Finding(name, dns.rcode.to_text(answer.rcode()))
 
@@ -184,4 +184,4 @@ WAYS: dict[str, Ask] = {
         query, str(vip.address), port=vip.port
     ),
 }
-"""The ways resolvers ask. dnspython refuses an answer that comes from elsewhere."""
+"""How resolvers ask. dnspython refuses an answer from any other address."""

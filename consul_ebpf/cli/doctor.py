@@ -36,9 +36,9 @@ from consul_ebpf.wiring.files import bootstrap_files, gatherer
 MINIMUM_KERNEL = (5, 7)
 MINIMUM_BCC = (0, 25)
 FIRST_USER_PORT = 1024
-"""The first that any user may listen on."""
+"""The first port that any user may listen on."""
 CONSUL_SECONDS = 5.0
-"""Within which the source of servers must give its first answer."""
+"""Seconds that the source of servers has for its first answer."""
 
 
 @click.command()
@@ -103,17 +103,17 @@ def _plaintext(config: Config) -> Iterator[Finding]:
     if config.consul.tls.disabled and kernel.vip_port >= FIRST_USER_PORT:
         text = (
             f"{kernel.vip_port}, in plaintext: while no program is attached, a process"
-            " that listens on it here gets the Envoys' tokens; only root can listen on"
-            " one below 1024"
+            " of this host that listens on it gets the Envoys' tokens; set a port below"
+            " 1024, where only root can listen"
         )
         yield Finding("kernel.vip_port", text, warn=True)
 
 
 def _capabilities(config: Config) -> list[Finding]:
-    """Return for each feature what it needs, and whether that is there."""
+    """Return for each feature which capabilities it needs, and which are missing."""
     have = capabilities.effective()
     needed = dict(privileges.NEEDED)
-    with contextlib.suppress(ConsulEbpfError):  # the first of them is missing, then
+    with contextlib.suppress(ConsulEbpfError):  # then the first one is missing
         if for_tables := unprivileged.to_keep_here():
             needed["write its tables later on, on this kernel"] = frozenset(for_tables)
     must = {next(iter(needed))}
@@ -139,7 +139,7 @@ def _capabilities(config: Config) -> list[Finding]:
 
 
 def _host(config: Config) -> list[Finding]:
-    """Return what there is on this host already, and whether its limits suffice."""
+    """Return what is attached on this host already, and whether its limits suffice."""
     served = 0
     try:
         shown = status_of(gatherer(config).take())
@@ -181,7 +181,7 @@ def _bcc() -> str:
 
 
 def _token_files(credentials: Credentials) -> Iterator[Finding]:
-    """Read the token's file, or a login's: no source but the catalog does it here."""
+    """Read the token's file, or a login's: only the catalog source does so itself."""
     for key in ("token_file", "bearer_token_file"):
         if path := getattr(credentials, key):
             yield _find(f"consul.credentials.{key}", functools.partial(_token_in, path))

@@ -1,4 +1,4 @@
-"""`envoy` and `wait`: what an Envoy's start, and what follows it, can wait for."""
+"""`envoy` and `wait`: start an Envoy once it can start, and wait until it is served."""
 
 import os
 import sys
@@ -18,10 +18,10 @@ from consul_ebpf.views.proxies import Condition, left_behind
 from consul_ebpf.wiring.files import api_socket, bootstrap_left_for, gatherer
 
 SAY_SECONDS = 5.0
-"""Seconds between lines that say what is waited for."""
+"""Seconds between two lines that say what the command waits for."""
 
 LOOK_SECONDS = 0.2
-"""Seconds between looks where no controller answers."""
+"""Seconds between two looks while no controller answers."""
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -40,7 +40,7 @@ def envoy(
 ) -> None:
     """Become Envoy with a proxy's bootstrap; ARGUMENTS after -- go to Envoy.
 
-    Waits for the bootstrap, and says what for.
+    Waits for the bootstrap, and says what is still missing.
     """
     bootstrap = client.find_bootstrap(config, proxy_id)
     if not _is_there(bootstrap):
@@ -87,17 +87,18 @@ def wait(config: Config, proxy_id: str, condition: str, seconds: float | None) -
 
 
 def tells_keys(argv: Sequence[str]) -> bool:
-    """Whether Envoy logs the files of TLS that it takes, with what is in them.
+    """Whether this Envoy logs the content of its TLS files, so also the private key.
 
-    Naming the key's file instead would cost a further inotify instance.
+    A bootstrap that names the key's file would avoid that, but needs one more inotify
+    instance for each Envoy.
     """
-    # The level follows its option, is a part of it, or is that of one component.
+    # The level is a word of its own, a part of its option, or one component's.
     levels = " ".join(argv[2:]).replace("=", " ").replace(":", " ").replace(",", " ")
     return not {"debug", "trace", "-ldebug", "-ltrace"}.isdisjoint(levels.split())
 
 
 def options(config: Config, given: Sequence[str]) -> list[str]:
-    """Return consul-dataplane's options for Envoy, but those that are given anyway.
+    """Return the options that consul-dataplane gives Envoy, without those in `given`.
 
     Envoy refuses an option that comes twice.
     """
@@ -129,7 +130,7 @@ def _wait(
     """Return when the condition holds.
 
     Raises:
-        ConsulEbpfError: it did not in time; says what is missing.
+        ConsulEbpfError: it does not hold in time; the error says what is missing.
     """
     patience = config.envoy.wait if seconds is None else seconds
     deadline = time.monotonic() + patience
@@ -139,7 +140,7 @@ def _wait(
         holds, why = _look(config, proxy_id, condition, max(0.0, min(left, 1.0)))
         if holds:
             return
-        if not time.monotonic() < deadline:  # so that nan is no endless patience
+        if not time.monotonic() < deadline:  # not `>=`: with nan it would never end
             raise ConsulEbpfError(
                 f"proxy {proxy_id} is not there after {patience:g} s ({condition}):"
                 f" {why}"
@@ -152,7 +153,7 @@ def _wait(
 def _look(
     config: Config, proxy_id: str, condition: Condition, seconds: float
 ) -> tuple[bool, str]:
-    """Ask the controller; without one, look at what it left. Takes up to `seconds`."""
+    """Ask the controller, or look at what it left if it is gone; within `seconds`."""
     path = api_socket(config)
     try:
         status, answer = client.proxy(path, proxy_id, condition, seconds)
@@ -162,13 +163,13 @@ def _look(
         return _left_behind(config, proxy_id, condition), why
     if status == 200 and answer.get(condition):
         return True, ""
-    if status != 504:  # it answered at once: too many ask, or it is just starting
+    if status != 504:  # it answered at once: it is busy, or just starting
         time.sleep(min(seconds, LOOK_SECONDS))
     return False, one_line(answer.get("error", f"HTTP {status} at {path}"))
 
 
 def _left_behind(config: Config, proxy_id: str, condition: Condition) -> bool:
-    """Whether the condition holds by the kernel's tables and the files."""
+    """Whether the condition holds, as the kernel's tables and the files say."""
     if condition is Condition.BOOTSTRAP:
         return _is_there(bootstrap_left_for(config, proxy_id))
     try:

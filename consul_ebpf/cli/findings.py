@@ -1,4 +1,4 @@
-"""What `doctor` finds: a line for each check."""
+"""The findings of `doctor`: one line for each check."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,9 @@ class Finding:
     text: str
     """The result, and what to do if it is not good."""
     error: ConsulEbpfError | None = None
-    """What a controller could not do without; None: it can be started."""
+    """Why a controller cannot run; None: it can."""
     warn: bool = False
-    """Whether something is wrong that a controller can do without."""
+    """Whether something is wrong that does not keep a controller from running."""
 
     def __str__(self) -> str:
         mark = "FAIL" if self.error else "warn" if self.warn else "ok  "

@@ -1,4 +1,4 @@
-"""`doctor`: the host's limit of inotify instances, of which Envoys take some."""
+"""`doctor`: whether the host's limit of inotify instances is enough for the Envoys."""
 
 from consul_ebpf.cli.findings import Finding
 from consul_ebpf.config.schema import Config
@@ -8,7 +8,7 @@ from consul_ebpf.wiring.files import instances_per_envoy
 
 
 def find_limit(config: Config, served: int) -> Finding:
-    """Compare the limit with the proxies that are configured, or `served` now."""
+    """Compare the limit with the number of proxies: configured, or served if more."""
     proxies = max(len(config.proxies), served)
     try:
         room = Room(read_limit(), proxies, instances_per_envoy(config))

@@ -1,7 +1,7 @@
 """Logs on standard error: lines for people, or JSON by choice.
 
-Each record is one line of printable characters, tracebacks and names from the network
-included: the formatters see to it, whoever logs. Times carry their offset from UTC.
+Each record is one line of printable characters, also for tracebacks and names from the
+network: the formatters see to that for every logger. Times carry their offset from UTC.
 """
 
 import datetime as dt
@@ -20,19 +20,21 @@ from consul_ebpf.cli.output import say
 from consul_ebpf.config.schema import Log
 
 MAX_MESSAGE = 4000
-"""Characters of one message that are shown."""
+"""Characters shown of one message."""
 
 MAX_TRACEBACK = 16_000
-"""Characters of a traceback that are shown: the end, where the error is."""
+"""Characters shown of a traceback: its end, where the error is."""
 
 logger = logging.getLogger(__name__)
 
 
 def set_up(config: Log) -> EventCounter:
-    """Send this package's log there as configured; other libraries' from warning on.
+    """Log to standard error as configured; other libraries only from warning on.
 
-    Exceptions that nobody caught, and warnings, are logged like everything else.
-    Returns what counts the events in it.
+    Uncaught exceptions and Python's warnings are logged, too.
+
+    Returns:
+        What counts the events in the log.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(formatter(config.format))
@@ -52,7 +54,7 @@ def set_up(config: Log) -> EventCounter:
 
 
 def set_up_commands() -> None:
-    """Have a command that only looks say warnings and its last words printably."""
+    """Make printable what commands but `run` log, and the traceback of a crash."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(LineFormatter("consul-ebpf: %(message)s"))
     sys.excepthook = _last_words
@@ -70,16 +72,19 @@ def formatter(kind: str) -> logging.Formatter:
     )
 
 
-class LineFormatter(logging.Formatter):
-    """One line for people."""
-
+class _TimesWithOffset(logging.Formatter):
     def formatTime(  # noqa: N802  # logging's own name
         self,
         record: logging.LogRecord,
         datefmt: str | None = None,  # noqa: ARG002
     ) -> str:
-        """Return the record's time with its offset, as ISO 8601 has it."""
-        return _time(record)
+        """Return the record's local time in ISO 8601, with its offset from UTC."""
+        local = dt.datetime.fromtimestamp(record.created, dt.UTC).astimezone()
+        return local.isoformat(timespec="milliseconds")
+
+
+class LineFormatter(_TimesWithOffset):
+    """Makes one line of a record, for people."""
 
     def format(self, record: logging.LogRecord) -> str:
         r"""Return one printable line; line ends within are written as `\n`."""
@@ -94,33 +99,20 @@ class LineFormatter(logging.Formatter):
         return super().formatException(ei)[-MAX_TRACEBACK:]
 
 
-class JsonLineFormatter(JsonFormatter):
-    """One JSON object in ASCII; its texts are printable when they are decoded."""
-
-    def formatTime(  # noqa: N802  # logging's own name
-        self,
-        record: logging.LogRecord,
-        datefmt: str | None = None,  # noqa: ARG002
-    ) -> str:
-        """Return the record's time with its offset, as ISO 8601 has it."""
-        return _time(record)
+class JsonLineFormatter(_TimesWithOffset, JsonFormatter):
+    """Makes one line of JSON in ASCII; decoded, its texts are printable, too."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line of JSON."""
         return super().format(_readable(record))
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-        """Make every text printable, and a traceback end."""
+        """Make every text printable, and cut tracebacks to `MAX_TRACEBACK`."""
         return {key: _shown(value) for key, value in log_data.items()}
 
 
-def _time(record: logging.LogRecord) -> str:
-    local = dt.datetime.fromtimestamp(record.created, dt.UTC).astimezone()
-    return local.isoformat(timespec="milliseconds")
-
-
 def _readable(record: logging.LogRecord) -> logging.LogRecord:
-    """Return a record whose message can be had and is not endless."""
+    """Return a copy whose message can be formatted and is not too long."""
     try:
         message = record.getMessage()
     except Exception as error:  # noqa: BLE001  # an argument's own __str__ among them
@@ -135,7 +127,7 @@ def _shown(value: Any) -> Any:
 
 
 def _without_grpcs_traceback(record: logging.LogRecord) -> bool:
-    """Leave out gRPC's tracebacks: of its own code, and its line says as much."""
+    """Remove gRPC's tracebacks: they are of its own code; its message says it all."""
     if record.name.startswith("grpc"):
         record.exc_info = None
     return True
@@ -146,7 +138,7 @@ def _uncaught(
 ) -> None:
     if issubclass(kind, KeyboardInterrupt):
         return
-    logger.critical("ends by an error nobody foresaw", exc_info=(kind, error, trace))
+    logger.critical("ends: an unexpected error", exc_info=(kind, error, trace))
 
 
 def _last_words(
@@ -160,6 +152,4 @@ def _last_words(
 def _uncaught_in_thread(hook: threading.ExceptHookArgs) -> None:
     if hook.exc_value is not None:
         name = hook.thread.name if hook.thread else "a thread"
-        logger.error(
-            "%s ended by an error nobody foresaw", name, exc_info=hook.exc_value
-        )
+        logger.error("%s ended: an unexpected error", name, exc_info=hook.exc_value)

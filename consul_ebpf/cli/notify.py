@@ -10,16 +10,16 @@ from consul_ebpf.base.lines import one_line
 from consul_ebpf.controller.outcomes import Converged
 
 STATUS_CHARACTERS = 1000
-"""At most: systemd keeps one line, and people read it."""
+"""Most characters of a status: systemd keeps one line, and people read it."""
 
 
 class Notifier:
-    """Tells systemd how we are; without a socket, or with a deaf one, nobody.
+    """Tells systemd the controller's state. A socket that is missing or fails: silence.
 
     Args:
-        env: where $NOTIFY_SOCKET, $WATCHDOG_USEC and $WATCHDOG_PID are. The watchdog is
-            pinged every other second, so $WATCHDOG_USEC should be six seconds or more.
-        outcome: its first value makes us ready; each is a line of `systemctl status`.
+        env: has $NOTIFY_SOCKET, $WATCHDOG_USEC and $WATCHDOG_PID. The watchdog is
+            pinged every two seconds, so $WATCHDOG_USEC should be six seconds or more.
+        outcome: the first value means ready; each is shown by `systemctl status`.
         alive: each value pings the watchdog.
     """
 
@@ -41,7 +41,7 @@ class Notifier:
         return f"<Notifier {self._address!r}>"
 
     async def run(self) -> None:
-        """Tell it until cancelled, and then that this is the end."""
+        """Report until cancelled, and then report that the controller stops."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._tell_status())
@@ -60,7 +60,7 @@ class Notifier:
                 f"{done.servers} servers ready, {done.proxies} proxies,"
                 f" {done.refused} refused{missing}"
             )
-            # One line: whatever is in it, it is no other message.
+            # One line, so that no text in it can be taken for another message.
             self._send(f"STATUS={one_line(status, STATUS_CHARACTERS)}")
 
     async def _ping_watchdog(self) -> None:

@@ -1,4 +1,4 @@
-"""The options every command takes, and what becomes of them: a `Config`."""
+"""The options that commands share, and the `Config` that is loaded from them."""
 
 import functools
 import os
@@ -19,8 +19,9 @@ from consul_ebpf.model.values import Proxy
 def configured(*, serving: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command `--config` and `--set`, and call it with the loaded `Config`.
 
-    `serving` says that the command needs all that is configured to be carried out;
-    others only look at or remove what is there.
+    Args:
+        serving: refuse a configuration that could not be served. Commands that only
+            look at or remove what is there say False.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,9 +57,9 @@ def configured(*, serving: bool) -> Callable[[Callable[..., Any]], Callable[...,
 
 
 def for_proxy(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `--proxy`, and the ways consul-dataplane has of saying it.
+    """Give a command `--proxy`, and consul-dataplane's options for the same.
 
-    The command's `proxy_id` is one that a proxy can have.
+    The command is called with a `proxy_id` that was checked.
     """
 
     @click.option(
@@ -75,7 +76,7 @@ def for_proxy(command: Callable[..., Any]) -> Callable[..., Any]:
         "proxy_id_path",
         type=click.Path(path_type=Path),
         envvar="DP_PROXY_ID_PATH",
-        help="A file that holds it, where it is not given; also $DP_PROXY_ID_PATH.",
+        help="A file that holds it, if --proxy is not given; also $DP_PROXY_ID_PATH.",
     )
     @functools.wraps(command)
     def wrapper(
@@ -101,7 +102,7 @@ def _read_id(path: Path) -> str:
 
 
 DATAPLANE_NAMES = {flag: f"dp_{flag.replace('-', '_')}" for flag in dataplane.ACCEPTED}
-"""consul-dataplane's flags, and the names of the arguments that hold them."""
+"""The name of the argument that holds each of consul-dataplane's flags."""
 
 
 def consul_dataplanes(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -130,7 +131,7 @@ def consul_dataplanes(name: str) -> Callable[[Callable[..., Any]], Callable[...,
 
 
 def _parse(setting: str) -> tuple[str, Any]:
-    """Read `key=value`; a value that is no TOML is taken as a string."""
+    """Read `key=value`; a value that is not TOML is a string."""
     key, equals, value = setting.partition("=")
     if not equals:
         raise ConfigError(

@@ -1,7 +1,7 @@
-"""What commands print: each line printable, whatever its names are called.
+"""Prints what commands say; every line is printable.
 
-Names of nodes, proxies and errors come from the network. They must not forge lines in
-what a script reads, nor reach the terminal as codes.
+Names of nodes and proxies, and errors, come from the network. They must not forge lines
+that a script reads, nor send codes to a terminal.
 """
 
 import json
@@ -26,5 +26,5 @@ def say_json(value: Any) -> None:
 
 
 def say_json_text(text: str) -> None:
-    """Print JSON that somebody else made; what is not ASCII becomes JSON's escapes."""
+    """Print JSON from elsewhere, with JSON's escapes for what is not ASCII."""
     click.echo(_NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text))

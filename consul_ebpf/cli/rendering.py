@@ -17,7 +17,7 @@ from consul_ebpf.wiring.files import renderer
 from consul_ebpf.wiring.host import vip_range, workload_source
 
 WORKLOADS_SECONDS = 10.0
-"""Within which all sources of proxies must have answered."""
+"""Seconds that all sources of proxies have for their first answer."""
 
 
 @click.command()
@@ -37,13 +37,13 @@ def render(config: Config, proxy_id: str) -> None:
         params = asyncio.run(Parts(config).params_now(placed.proxy))
     except (ConsulEbpfError, TimeoutError) as error:
         why = str(error) or "the source of servers does not answer"
-        say(f"without what Consul says of it: {why}", err=True)
+        say(f"warning: without central configuration: {why}", err=True)
         params = None
     say_json(renderer(config).render(placed, params))
 
 
 async def _proxies(config: Config) -> tuple[Proxy, ...]:
-    """Return the first answer of the configured sources together."""
+    """Return the proxies that the configured sources name first, merged."""
     try:
         async with asyncio.timeout(WORKLOADS_SECONDS):
             parts = Parts(config)

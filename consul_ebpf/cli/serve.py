@@ -50,7 +50,7 @@ def run(config: Config, *, detach_on_exit: bool) -> None:
 async def _serve(
     config: Config, counter: EventCounter, *, detach_on_exit: bool
 ) -> None:
-    """Serve in a task that the first signal cancels, at whatever it is doing."""
+    """Serve in a task; the first signal cancels it."""
     loop = asyncio.get_running_loop()
     serving = asyncio.create_task(
         _open_and_run(config, counter, detach_on_exit=detach_on_exit), name="serve"
@@ -72,15 +72,15 @@ async def _open_and_run(
         endpoint = None
         if config.api.enabled:
             endpoint = stack.enter_context(contextlib.closing(Endpoint(config)))
-        # Here and now, before there is another thread: capabilities are a thread's own.
-        # A signal meanwhile cancels at the next await, so a start is carried through.
+        # In this thread, before there is another: each thread has its own capabilities.
+        # A signal cancels only at the next await, so all of this is carried through.
         opened = stack.enter_context(open_backend(config))
-        dns = open_dns(config)
+        backends, dns = [opened], open_dns(config)
         if isinstance(dns, BccMapBackend):
-            stack.enter_context(dns)
+            backends.append(stack.enter_context(dns))
         namespaces = open_namespaces(config)
-        for each in (opened, dns) if detach_on_exit else ():
-            if isinstance(each, BccMapBackend):
+        if detach_on_exit:
+            for each in backends:
                 stack.callback(each.detach)
         stack.callback(namespaces.close)
         counts = event_counts(config)
@@ -111,7 +111,7 @@ async def _open_and_run(
 
 
 async def _say_ready(outcome: Latest[Converged], cgroup: Path) -> None:
-    """Print, once, that what is known is served."""
+    """Print one line after the first round: the known proxies are served."""
     async for done in outcome.changes():
         say(
             f"ready: {done.servers} servers, {done.proxies} proxies"
@@ -121,7 +121,7 @@ async def _say_ready(outcome: Latest[Converged], cgroup: Path) -> None:
 
 
 def _check_tls(config: Config) -> None:
-    """Refuse files that cannot be used before anything is attached."""
+    """Check the files of TLS before anything is attached, and warn of plaintext."""
     tls = config.consul.tls
     if not tls.disabled or any(
         u.startswith("https:") for u in config.consul.http_addresses
@@ -130,14 +130,14 @@ def _check_tls(config: Config) -> None:
     for url in config.consul.http_addresses:
         if not tls.disabled and not HttpAddress.parse(url).here and url[:5] == "http:":
             logger.warning(
-                "consul.http_addresses: %s is plaintext: whoever is on the way reads"
-                " the ACL tokens that are sent there; write https:// if Consul has it",
+                "consul.http_addresses: %s is plaintext: anybody on the network path"
+                " can read the ACL tokens sent there; write https:// if Consul has it",
                 url,
             )
     if tls.insecure_skip_verify:
         logger.warning(
-            "consul.tls.insecure_skip_verify: no certificate is verified, by the"
-            " controller or by any Envoy: whoever answers in a server's place gets"
+            "consul.tls.insecure_skip_verify: neither the controller nor any"
+            " Envoy verifies certificates: whoever answers in a server's place gets"
             " the ACL tokens",
             extra=event("not_verified"),
         )
@@ -146,7 +146,10 @@ def _check_tls(config: Config) -> None:
 def _give_up_privileges(
     config: Config, files: BootstrapFiles, opened: BccMapBackend
 ) -> None:
-    """Keep the least, and say what: the helper, started before, keeps its own."""
+    """Drop all capabilities that are not needed, and log what is kept.
+
+    The helper was started before this, and keeps its own.
+    """
     files.learn()
     tls = config.consul.tls
     read = (tls.ca_certs, tls.cert, tls.key, config.workloads.directory)

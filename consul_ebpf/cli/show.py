@@ -1,4 +1,4 @@
-"""`status`: shows what there is, and changes nothing."""
+"""`status`: shows servers, proxies and the controller; changes nothing."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, TypeVar
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @configured(serving=False)
 def status(config: Config, *, as_json: bool) -> None:
     """Show what the kernel holds and counted, with or without a controller."""
@@ -47,7 +47,7 @@ SERVER_COLUMNS: Mapping[str, Callable[[ServerStatus], str]] = {
     "active": lambda each: str(each.active),
     "failures": lambda each: str(each.failures),
 }
-"""What is shown of a server, by the column's name."""
+"""The columns of the table of servers."""
 
 DNS_COLUMNS: Mapping[str, Callable[[DnsServerStatus], str]] = {
     "server": lambda each: host_port(each.address, each.port),
@@ -56,7 +56,7 @@ DNS_COLUMNS: Mapping[str, Callable[[DnsServerStatus], str]] = {
     "queries": lambda each: str(each.queries),
     "unanswered": lambda each: str(each.unanswered),
 }
-"""What is shown of a server's DNS, by the column's name."""
+"""The columns of the table of the servers' DNS."""
 
 PROXY_COLUMNS: Mapping[str, Callable[[ProxyStatus], str]] = {
     "proxy": lambda each: each.id or "(unknown)",
@@ -68,11 +68,11 @@ PROXY_COLUMNS: Mapping[str, Callable[[ProxyStatus], str]] = {
     "preference": lambda each: " ".join(each.preference),
     "admin": lambda each: each.admin or "-",
 }
-"""What is shown of a proxy, by the column's name."""
+"""The columns of the table of proxies."""
 
 
 def _print(shown: Status) -> None:
-    """Show the tables, and below them lines on the kernel and the controller."""
+    """Print the tables, then a line each on the kernel, DNS and the controller."""
     kernel, controller = shown.kernel, shown.controller
     console = Console()
     console.print(_table("Consul servers", SERVER_COLUMNS, shown.servers, "right"))
@@ -112,7 +112,7 @@ def _dns(shown: DnsStatus) -> str:
 
 
 def _wrong(shown: Status) -> list[str]:
-    """Return a line for each thing that is missing, and for each proxy's problem."""
+    """Return a line for each missing thing, and for each problem of a proxy."""
     missing = [f"missing: {line}" for line in shown.missing]
     return missing + [
         f"proxy {proxy_id}: {line}"

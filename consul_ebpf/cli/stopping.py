@@ -1,4 +1,4 @@
-"""`stop`: end a proxy's Envoy as gently as consul-dataplane does, through its admin."""
+"""`stop`: ends a proxy's Envoy as consul-dataplane does, by its admin interface."""
 
 import http.client
 import json
@@ -20,17 +20,17 @@ from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.values import host_port
 
 ANSWER_SECONDS = 10.0
-"""Seconds for an answer of Envoy's; a configuration may have megabytes."""
+"""Seconds that Envoy has for an answer; its configuration may have megabytes."""
 
 LARGEST_BYTES = 256 << 20
-"""Bytes of one, and of a bootstrap: more is neither."""
+"""Most bytes of an answer, and of a bootstrap."""
 
 END_SECONDS = 5.0
-"""Seconds that Envoy has to end once it was told to."""
+"""Seconds that Envoy has to end after it was told to."""
 
 DUMP = "/config_dump?include_eds"
 DRAIN = "/drain_listeners?inboundonly&graceful&skip_exit"
-"""Envoy 1.37 and newer would end by itself after it, without `skip_exit`."""
+"""Without `skip_exit`, Envoy 1.37 and newer would end by itself after draining."""
 QUIT = "/quitquitquit"
 
 
@@ -41,8 +41,8 @@ QUIT = "/quitquitquit"
 def stop(config: Config, proxy_id: str) -> None:
     """Drain and end a proxy's Envoy, for preStop hooks and ExecStop.
 
-    As envoy.shutdown_drain_listeners, envoy.shutdown_grace_period and
-    envoy.dump_config_on_exit say. Run it where Envoy's admin address can be reached.
+    envoy.shutdown_drain_listeners, envoy.shutdown_grace_period and
+    envoy.dump_config_on_exit say how. Run it where it can reach Envoy's admin address.
     """
     envoy = _Admin(proxy_id, *_admin_of(config, proxy_id))
     if config.envoy.dump_config_on_exit:
@@ -55,7 +55,7 @@ def stop(config: Config, proxy_id: str) -> None:
     while envoy.listens():
         if time.monotonic() > deadline:
             raise ConsulEbpfError(
-                f"Envoy of proxy {proxy_id} runs on, {END_SECONDS:g} s after it was"
+                f"Envoy of proxy {proxy_id} still runs {END_SECONDS:g} s after it was"
                 " told to end"
             )
         time.sleep(0.05)
@@ -69,7 +69,7 @@ class _Admin:
         self._where = host, port
 
     def ask(self, method: str, path: str) -> bytes:
-        """Raise ConsulEbpfError where it does not answer, or refuses."""
+        """Return the body of an answer; raises ConsulEbpfError if there is none."""
         connection = http.client.HTTPConnection(*self._where, timeout=ANSWER_SECONDS)
         try:
             with boundary(ConsulEbpfError, f"{self._named} does not answer"):
@@ -87,7 +87,7 @@ class _Admin:
         return body
 
     def listens(self) -> bool:
-        """Whether it is there at all."""
+        """Whether it accepts connections."""
         try:
             socket.create_connection(self._where, timeout=ANSWER_SECONDS).close()
         except OSError:
@@ -102,10 +102,10 @@ def _admin_of(config: Config, proxy_id: str) -> tuple[str, int]:
         text = read_file(path, LARGEST_BYTES).data
     except FileError as error:
         raise ConsulEbpfError(
-            f"proxy {proxy_id}: {error}: where its Envoy's admin interface is, is not"
-            " known"
+            f"proxy {proxy_id}: {error}: so the address of its Envoy's admin interface"
+            " is not known"
         ) from error
-    with boundary(ConsulEbpfError, f"proxy {proxy_id}: {path} is no bootstrap"):
+    with boundary(ConsulEbpfError, f"proxy {proxy_id}: {path} is not a bootstrap"):
         bootstrap: Any = json.loads(text)
         address = bootstrap["admin"]["address"]["socket_address"]
         endpoint = host_port(str(address["address"]), int(address["port_value"]))
@@ -113,7 +113,7 @@ def _admin_of(config: Config, proxy_id: str) -> tuple[str, int]:
 
 
 def _or_warn(step: Callable[[], object]) -> None:
-    """Go on after a step that fails, as the end must come anyway."""
+    """Print the error of a step that fails, and go on: Envoy must end in any case."""
     try:
         step()
     except ConsulEbpfError as error:

@@ -2,8 +2,8 @@
 
 A probe connects to each server directly. Between an Envoy and a server there is our
 program, and any other that is attached at the same hooks, such as Cilium's load
-balancer of services. If the servers are known by a ClusterIP, that one translates it
-for the probe. For an Envoy it does not if it runs before our program.
+balancer for services. If the source names a ClusterIP, Cilium's program translates it
+for the probe, but not for an Envoy if it runs before our program.
 """
 
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ async def try_whole_way(
 
     Args:
         kernel: says where to attach.
-        parts: make the probe.
-        alive: the servers.
+        parts: makes the probe.
+        alive: the servers that answered.
 
     Returns:
         A finding for each server; one that warns if nothing can be tried here.
@@ -51,12 +51,12 @@ async def _go(tried: Trial, parts: Parts, server: Server) -> Finding:
     name = f"through a VIP to {server.endpoint}"
     vip = tried.vip_to(server)
     if vip is None:
-        text = "not tried: it has no ready row in the kernel; is a controller running?"
+        text = "not tried: no ready row of it is in the kernel; does a controller run?"
         return Finding(name, text, warn=True)
     reached = tried.connect(vip)
     if stop := stopped(reached, tried.others()):
         return Finding.failed(name, stop)
-    probe = parts.probe()  # a new one, for it keeps its channels
+    probe = parts.probe()  # a new one, because a probe keeps its channels open
     try:
         health = await probe.check(vip)
     finally:
@@ -73,7 +73,7 @@ def stopped(reached: Reached, others: Sequence[str]) -> str:
     """Return why a connect to a server that answers its probe failed. Pure.
 
     Args:
-        reached: what became of it.
+        reached: what became of the connect.
         others: names of the other programs at our hooks.
 
     Returns:

@@ -123,7 +123,7 @@ def test_status_metrics_and_doctor_show_it(
             assert said in lines
         for way in ("UDP", "UDP, connected", "TCP"):
             assert f"ok   DNS by the VIP {VIP}:{PORT} ({way}): NOERROR" in lines
-        assert any("no tenancy of each pod" in line for line in lines)
+        assert any("adds no pod's token or tenancy" in line for line in lines)
         controller.kill()
         assert controller.status()["dns"]["attached"] is True
         assert controller.status()["dns"]["queries"] >= shown["queries"]

@@ -85,7 +85,7 @@ def test_fault_128_garbage_in_the_controllers_place_is_one_line(
     """No traceback, and no memory without end."""
     with (
         endpoint(tmp_path, GARBAGE[what]) as path,
-        pytest.raises(ConsulEbpfError, match="no answer of a controller: ") as error,
+        pytest.raises(ConsulEbpfError, match="is not a controller's: ") as error,
     ):
         client.proxy(path, "web", "connected", 0.1)
     assert str(error.value).isprintable()
@@ -113,7 +113,10 @@ def test_wait_ends_with_the_condition(tmp_path: Path) -> None:
     [
         (http(b"{}"), "HTTP 200"),
         (b"", ""),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{}", "within its answer"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{}",
+            "before the end of its answer",
+        ),
         (http(b'{"error": "a\\nb \\u001b[2J"}', "503 x"), r"a b \x1b[2J"),
         (http(b'{"error": "too many"}', "503 x"), "too many"),
         (http(b'{"error": 7}', "500 x"), "7"),
@@ -167,7 +170,7 @@ def test_stop_tells_what_is_no_bootstrap(tmp_path: Path, bootstrap: str) -> None
     """In one line."""
     result = stop(tmp_path, bootstrap)
     assert 1 == result.exit_code
-    assert "bootstrap.json is no bootstrap" in result.stderr
+    assert "bootstrap.json is not a bootstrap" in result.stderr
     assert 1 == len(result.stderr.splitlines())
 
 

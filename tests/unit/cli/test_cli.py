@@ -247,7 +247,7 @@ def test_stop_without_an_envoy_says_whom_it_asked(tmp_path: Path) -> None:
     assert said_once(result, str(bootstrap), "No such file")
     bootstrap.parent.mkdir(parents=True)
     bootstrap.write_text("{}")
-    assert said_once(run(*arguments), str(bootstrap), "no bootstrap")
+    assert said_once(run(*arguments), str(bootstrap), "is not a bootstrap")
     where = {"socket_address": {"address": "127.0.0.1", "port_value": 1}}
     bootstrap.write_text(json.dumps({"admin": {"address": where}}))
     result = run(*arguments)

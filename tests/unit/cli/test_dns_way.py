@@ -68,7 +68,7 @@ def test_a_stub_resolver_on_all_addresses_is_named(tmp_path: Path) -> None:
     (tmp_path / "udp").write_text(HEAD + line("00000000:0035", "07"))
     (tmp_path / "tcp").write_text(HEAD + line("3500007F:0035", "0A"))
     (found,) = taken(VIP, tmp_path)
-    assert str(found).startswith("warn UDP port 53: a process listens at 0.0.0.0, a ")
+    assert str(found).startswith("warn UDP port 53: a process listens at 0.0.0.0, ")
 
 
 def test_a_cgroup_that_may_ask_and_is_not_there_is_named(tmp_path: Path) -> None:
