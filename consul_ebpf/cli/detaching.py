@@ -7,7 +7,7 @@ import click
 from consul_ebpf.cli.options import configured
 from consul_ebpf.cli.output import say
 from consul_ebpf.config.schema import Config
-from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.kernel.pins import LINGER_SECONDS, Pins
 from consul_ebpf.kernel.program import CONNECT, DNS
 
 
@@ -19,7 +19,7 @@ def detach(config: Config) -> None:
     pinned = [pins for pins in every if pins.root.is_dir()]
     for pins in pinned:
         with pins:
-            pins.remove()
+            pins.remove(LINGER_SECONDS)
     roots = " and ".join(str(pins.root) for pins in pinned)
     if pinned:
         say(f"removed {roots}: nothing is redirected any more")

@@ -14,6 +14,7 @@ Opening a pin needs only file permission, so reading works without the writer.
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +35,9 @@ from consul_ebpf.model.errors import (
     NotRunningError,
     PrivilegeError,
 )
+
+LINGER_SECONDS = 1.0
+"""From the last query that is led to the last reply that is shown, switched off."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -234,8 +238,12 @@ class Pins:
         return links
 
     @boundary(KernelError, "the pins cannot be removed")
-    def remove(self) -> bool:
+    def remove(self, linger_seconds: float = 0.0) -> bool:
         """Remove every pin: links go first, so no program outlives its tables.
+
+        Args:
+            linger_seconds: from the first links to those of `Program.last_hooks`, so
+                that what is under way can end.
 
         Returns:
             Whether there was anything.
@@ -244,17 +252,22 @@ class Pins:
             return False
         found = False
         for directory in self.root.iterdir():
-            self._remove(directory)
+            self._remove(directory, linger_seconds)
             found = True
         self.root.rmdir()
         return found
 
-    def _remove(self, directory: Path) -> None:
+    def _remove(self, directory: Path, linger_seconds: float = 0.0) -> None:
         """Remove a directory of pins, if it is there; the links first."""
         if not directory.is_dir():
             return
         step(f"remove {directory.name}")
-        for name in self.program.hooks:
+        for name in self.program.hooks.keys() - self.program.last_hooks:
             (directory / name).unlink(missing_ok=True)
+        last = [directory / name for name in self.program.last_hooks]
+        if any(link.exists() for link in last):
+            time.sleep(linger_seconds)
+        for link in last:
+            link.unlink(missing_ok=True)
         step(f"remove the rest of {directory.name}")
         shutil.rmtree(directory)

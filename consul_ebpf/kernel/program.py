@@ -62,6 +62,8 @@ class Program:
     """Name of a function in the source, and of its link's pin -> where it is attached
     (enum bpf_attach_type)."""
     tables: Mapping[str, TableShape]
+    last_hooks: frozenset[str] = frozenset()
+    """Those that finish what others began: switched off, they are detached later."""
     linux: str = "5.7"
     """The oldest version that has these hooks and kinds of tables."""
 
@@ -135,5 +137,6 @@ DNS = Program(
             SK_STORAGE, 4, codec.ASKED.size, 0, _NO_PREALLOC, carried=False
         ),
     },
+    last_hooks=frozenset({"recvmsg4", "recvmsg6", "getpeername4", "getpeername6"}),
     linux="5.8",
 )

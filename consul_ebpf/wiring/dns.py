@@ -9,7 +9,7 @@ from consul_ebpf.config.dns import service_of, vip_of
 from consul_ebpf.config.schema import Config
 from consul_ebpf.controller.dns import DnsService
 from consul_ebpf.kernel.backend import BccMapBackend
-from consul_ebpf.kernel.pins import Pins
+from consul_ebpf.kernel.pins import LINGER_SECONDS, Pins
 from consul_ebpf.kernel.program import DNS
 from consul_ebpf.model.answers import Missing
 from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
@@ -36,7 +36,7 @@ def open_dns(config: Config) -> BccMapBackend | Missing | None:
         if not dns.enabled:
             if pins.root.is_dir():
                 with pins:
-                    pins.remove()
+                    pins.remove(LINGER_SECONDS)
                 logger.info("dns.enabled is false: removed %s", pins.root)
             return None
         return BccMapBackend.open_dns(

@@ -29,6 +29,7 @@ from tests.kernel.conftest import table as connect_table
 from tests.kernel.dns_lab import ADDRESS, DNS_VIP, PORT, open_dns, programs, table
 from tests.kernel.resolving import Answer, Responder, receive, responding, unconnected
 from tests.lab.long import sample
+from tests.lab.processes import wait_until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(600)]
 
@@ -104,6 +105,24 @@ def test_a_query_under_way_is_answered_over_an_upgrade_and_a_downgrade(
                 assert backend.read().table.vips == table(only).vips
             assert answer() == (only[0].name, ADDRESS)
     assert set(programs(kernel).values()) == {1}
+
+
+def test_a_query_under_way_is_answered_when_dns_is_switched_off(
+    kernel: Kernel, responders: list[Responder]
+) -> None:
+    """Nothing is led any more, while the reply is still shown as the VIP's."""
+    with open_dns(kernel) as backend:
+        backend.apply(table(responders[:1]))
+    pins = Pins(kernel.bpffs, DNS)
+    with waiting(kernel, responders[0]) as answer:
+        removing = threading.Thread(target=pins.remove, args=(5.0,))
+        removing.start()
+        while (pins.current / "sendmsg4").exists():
+            time.sleep(0.01)
+        assert answer() == (responders[0].name, ADDRESS)
+        removing.join()
+    assert not pins.root.exists()
+    wait_until(lambda: not any(programs(kernel).values()), "all detached", 5)
 
 
 def test_who_asks_all_the_time_loses_nothing_over_restarts(
