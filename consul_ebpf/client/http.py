@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
-import consul.aio
-import consul.base
 from yarl import URL
 
 from consul_ebpf.base.tls import TlsFiles
@@ -29,6 +27,7 @@ from consul_ebpf.client.answers import (
     repaired,
 )
 from consul_ebpf.client.headers import as_header
+from consul_ebpf.client.py_consul import aio, base
 from consul_ebpf.client.token import TokenSource, no_token
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.http_address import HttpAddress
@@ -73,7 +72,7 @@ class Answer:
     """Whether ACLs hid some of it."""
 
 
-class ConsulHttp(consul.aio.Consul):  # type: ignore[misc]  # py-consul is untyped
+class ConsulHttp(aio.Consul):  # type: ignore[misc]  # py-consul is untyped
     """One agent or server. Reads are stale reads, which any server may answer.
 
     Use it as `async with`. Every failure is a `ConsulError` that names the address.
@@ -169,7 +168,7 @@ class ConsulHttp(consul.aio.Consul):  # type: ignore[misc]  # py-consul is untyp
         return answer
 
 
-class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
+class _Transport(base.HTTPClient):  # type: ignore[misc]
     """What py-consul calls, over one aiohttp session."""
 
     def __init__(
@@ -284,7 +283,7 @@ class _Transport(consul.base.HTTPClient):  # type: ignore[misc]
                 FILTERED: response.headers.get(FILTERED, "false"),
             }
         with decoding(self._shown):
-            return callback(consul.base.Response(200, given, body))
+            return callback(base.Response(200, given, body))
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         body = bytearray()
