@@ -1,1 +1,1 @@
-"""The configuration: what may be written (`schema`), and reading it (`load`)."""
+"""The configuration: what a file may hold (`schema`), and what reads it (`load`)."""

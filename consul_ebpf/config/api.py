@@ -1,4 +1,4 @@
-"""What the types of `[api]` cannot say. Pure."""
+"""Checks of `[api]` that its types cannot make. Pure."""
 
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -9,10 +9,10 @@ from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.names import shown
 
 SOCKET = "api.sock"
-"""In the bootstraps' directory, unless `api.socket` says otherwise."""
+"""The socket's name in the bootstraps' directory, if `api.socket` is empty."""
 
 LONGEST = 107
-"""Bytes of a unix socket's path: the kernel's 108 hold a NUL at the end."""
+"""Most bytes of a unix socket's path: the kernel has 108, with a NUL at the end."""
 
 
 def problems(api: Api, directory: str) -> Iterator[tuple[str, str]]:
@@ -32,7 +32,7 @@ def problems(api: Api, directory: str) -> Iterator[tuple[str, str]]:
     whole = str(socket_path(api, directory))
     if (size := len(whole.encode("utf-8", "surrogatepass"))) > LONGEST:
         key = "api.socket" if api.socket else "bootstrap.directory"
-        wrong = f"{shown(whole)} has {size} bytes, and a unix socket's path at most"
+        wrong = f"{shown(whole)} has {size} bytes; a unix socket's path has at most"
         yield key, f"{wrong} {LONGEST}; set api.socket to a shorter one"
     if api.listen:
         try:

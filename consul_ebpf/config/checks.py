@@ -1,6 +1,6 @@
-"""What the schema's types cannot say.
+"""Checks that the schema's types cannot make.
 
-Each error is one line: key, value, what to do.
+Each error is one line: the key, what is wrong with its value, what to do.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ EXAMPLES = {
     "watch": "consul.example:8502",
     "exec": "exec=discover -q addrs provider=aws",
 }
-"""Of `consul.addresses`, by `consul.source`."""
+"""An example of `consul.addresses` for each `consul.source`."""
 
 Problems = Iterator[tuple[str, str]]
 """(key path, what is wrong and what to do) of each problem."""
@@ -36,7 +36,7 @@ BETTER = "; take a range inside 127.0.0.0/8, like 127.64.0.0/10"
 
 
 def check(config: Config) -> None:
-    """Refuse a configuration that no version could use.
+    """Refuse a configuration with values that are wrong or contradict each other.
 
     Raises:
         ConfigError: names the key and what to do.
@@ -56,7 +56,7 @@ def check(config: Config) -> None:
 
 
 def check_available(config: Config) -> None:
-    """Refuse what cannot be served, for it is incomplete.
+    """Refuse a configuration that lacks what `run` needs.
 
     Raises:
         ConfigError: names the key and what to use instead.
@@ -87,7 +87,7 @@ def _checks(config: Config) -> Problems:
         key = f"workloads.admins.{shown(proxy_id)}"
         yield from _endpoint(key, admin, 'like "127.0.0.1:19000"')
     for index, node in enumerate(config.workloads.catalog_nodes):
-        # The name becomes a step of a URL's path.
+        # The name becomes a part of a URL's path.
         if not node or node in {".", ".."} or "/" in node or not node.isprintable():
             key = f"workloads.catalog_nodes[{index}]"
             yield key, f"{shown(node)} is not a node's name"
@@ -98,7 +98,7 @@ def _consul(consul: Consul) -> Problems:
         example = EXAMPLES[consul.source]
         yield (
             "consul.addresses",
-            f'is empty; source = "{consul.source}" needs them, like ["{example}"]',
+            f'is empty; source = "{consul.source}" needs it, like ["{example}"]',
         )
     for index, address in enumerate(consul.addresses):
         key = f"consul.addresses[{index}]"
@@ -111,7 +111,10 @@ def _consul(consul: Consul) -> Problems:
             yield key, str(error)
             continue
         if isinstance(seed, Command) and consul.source == "dns":
-            yield key, f'{shown(address)}: source = "exec" or "watch" runs commands'
+            yield (
+                key,
+                f'{shown(address)}: only source = "exec" or "watch" runs commands',
+            )
     if not re.fullmatch(r"[A-Za-z0-9_-]*", consul.datacenter):
         yield "consul.datacenter", f"{shown(consul.datacenter)} is not a datacenter"
 
@@ -136,7 +139,10 @@ def _tls(config: Config) -> Problems:
 
 
 def _is_address(key: str, text: str) -> bool:
-    """Whether it is an IPv6 address, where one may be; IPv4 ones look like names."""
+    """Whether it is an IPv6 address, where the key may hold one.
+
+    An IPv4 address passes as a name.
+    """
     try:
         return key != "consul.domain" and not IPv6Address(text).scope_id
     except ValueError:
@@ -155,7 +161,7 @@ def _kernel(kernel: Kernel, consul: dict[IPv4Address, str]) -> Problems:
     if network.overlaps(CONSUL_VIRTUAL):
         yield key, f"{network} overlaps {CONSUL_VIRTUAL}, Consul's virtual IPs{BETTER}"
     if not network.subnet_of(LOOPBACK):
-        yield key, f"{network} is not the host's own, tokens could leave it{BETTER}"
+        yield key, f"{network} is not loopback, so tokens could leave the host{BETTER}"
     for address, whose in {**consul, IPv4Address("127.0.0.1"): "localhost"}.items():
         if address in network:
             yield (
@@ -165,7 +171,7 @@ def _kernel(kernel: Kernel, consul: dict[IPv4Address, str]) -> Problems:
 
 
 def _server_addresses(consul: Consul) -> dict[IPv4Address, str]:
-    """Return Consul's addresses as far as they are written down, and where."""
+    """Return the IPv4 addresses of Consul in the configuration, each with its key."""
     hosts = {
         f"consul.http_addresses[{index}]": HttpAddress.parse(url).host
         for index, url in enumerate(consul.http_addresses)
@@ -175,13 +181,13 @@ def _server_addresses(consul: Consul) -> dict[IPv4Address, str]:
             hosts[f"consul.addresses[{index}]"], _ = parse_endpoint(text, 1)
     found = {}
     for key, host in hosts.items():
-        with contextlib.suppress(ValueError):  # a name; nothing is resolved here
+        with contextlib.suppress(ValueError):  # it is a name; this resolves none
             found[IPv4Address(host)] = key
     return found
 
 
 def _paths(config: Config) -> Problems:
-    """Relative paths would depend on where the controller is started."""
+    """Refuse relative paths: they would depend on where the controller is started."""
     paths = {
         "kernel.cgroup": config.kernel.cgroup.removeprefix("auto"),
         "kernel.bpffs": config.kernel.bpffs or ".",
@@ -207,7 +213,7 @@ def _not_served(config: Config) -> Problems:
     if config.workloads.catalog_nodes and not consul.http_addresses:
         yield (
             "consul.http_addresses",
-            'is empty; catalog_nodes are asked for there, like ["http://127.0.0.1:8500"]',
+            'is empty; workloads.catalog_nodes needs it, like ["http://127.0.0.1:8500"]',
         )
 
 

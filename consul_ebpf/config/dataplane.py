@@ -1,7 +1,7 @@
-"""What consul-dataplane's flags and variables mean here, where they mean the same.
+"""Translates consul-dataplane's flags and variables to keys of our configuration.
 
-They are in dataplane.toml, and in a table of docs/coming-from-consul-dataplane.md:
-`python -m consul_ebpf.config.dataplane docs/coming-from-consul-dataplane.md` renews it.
+dataplane.toml lists them. From it, the last table of a page of the documentation is
+made: `python -m consul_ebpf.config.dataplane docs/coming-from-consul-dataplane.md`.
 """
 
 import re
@@ -17,11 +17,11 @@ from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.values import host_port
 
 Keys = dict[str, Any]
-"""Our configuration's keys to values."""
+"""Values by key of our configuration."""
 
 
 class Flag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One of consul-dataplane's; see dataplane.toml."""
+    """One of consul-dataplane's flags; dataplane.toml explains the fields."""
 
     env: str = ""
     json: str = ""
@@ -33,31 +33,34 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def named(self) -> str:
-        """What ours are called, in backticks; empty: there is none."""
+        """The name of what we have for it, in backticks; empty: there is nothing."""
         return self.ours or (self.key and f"`{self.key}`")
 
 
 FLAGS = msgspec.toml.decode(
     Path(__file__).with_name("dataplane.toml").read_bytes(), type=dict[str, Flag]
 )
-"""All of them, without their dash."""
+"""All flags of consul-dataplane, by name without the dash."""
 
 OF_ONE_PROXY = ("envoy", "wait", "stop", "render")
-"""Commands that are told of which proxy."""
+"""The commands that work on one proxy."""
 
 ACCEPTED = {
     name: flag
     for name, flag in FLAGS.items()
     if flag.commands and flag.commands != OF_ONE_PROXY
 }
-"""Those that we carry out; their variables are taken, too."""
+"""The flags that our commands accept; their variables are read, too."""
 
 META = "login-meta"
 LEVELS = {"trace": "debug", "warn": "warning", "off": "error", "critical": "error"}
 
 
 def refused(words: Iterable[str]) -> str:
-    """Say why the first of consul-dataplane's flags that is not taken is not."""
+    """Say what there is for the first flag of consul-dataplane that we do not accept.
+
+    Empty: there is no such flag among the words.
+    """
     for word in words:
         name = word.lstrip("-").partition("=")[0]
         flag = FLAGS.get(name)
@@ -69,10 +72,11 @@ def refused(words: Iterable[str]) -> str:
 
 
 def from_env(env: Mapping[str, str]) -> Keys:
-    """Return what consul-dataplane's variables mean; empty ones are not set.
+    """Translate consul-dataplane's variables; an empty one counts as not set.
 
     Raises:
-        ConfigError: a value is none; named, and not repeated.
+        ConfigError: a value is wrong. The error names its flag or variable; it does not
+            repeat the value.
     """
     given: dict[str, str | list[str]] = {}
     for name, flag in ACCEPTED.items():
@@ -88,14 +92,15 @@ def from_env(env: Mapping[str, str]) -> Keys:
 def to_keys(
     given: Mapping[str, str | list[str]], named: Callable[[str], str] = "-{}".format
 ) -> Keys:
-    """Return what consul-dataplane's flags mean.
+    """Translate consul-dataplane's flags.
 
     Args:
-        given: flag to value; `login-meta` to a list of them.
-        named: names a flag in an error.
+        given: the flags' values; that of `login-meta` is a list.
+        named: returns what an error is to call a flag.
 
     Raises:
-        ConfigError: a value is none; named, and not repeated.
+        ConfigError: a value is wrong. The error names its flag or variable; it does not
+            repeat the value.
     """
     keys: Keys = {}
     texts = {flag: str(value) for flag, value in given.items() if flag != META}
@@ -117,7 +122,10 @@ def to_keys(
     if host or port:
         keys["envoy.admin"] = host_port(host or "127.0.0.1", port or "19000")
     host, port = _bound(texts, "ready")
-    if host and port not in {"", "0"}:  # as there: with both, or not at all
+    if host and port not in {
+        "",
+        "0",
+    }:  # as consul-dataplane does: with both, or not at all
         keys["envoy.ready"] = host_port(host, port)
     return keys
 
@@ -168,7 +176,7 @@ def _source(address: str) -> str:
 
 
 def document(page: str) -> str:
-    """Return a page whose last table, that of the flags, is renewed."""
+    """Return the page with its last table, that of the flags, made anew."""
     text, ruler, _ = page.rpartition("\n|---|---|---|---|\n")
     return text + ruler + "".join(f"{_row(*each)}\n" for each in FLAGS.items())
 

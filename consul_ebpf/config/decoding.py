@@ -1,7 +1,7 @@
-"""TOML to the schema's values; every mistake named by its key.
+"""Decodes TOML to the schema's values; each error names the key that is wrong.
 
-Works from the schema's types alone, for the configuration and for drop-in files.
-Values are never repeated in errors: one of them may be a token.
+It knows the schema only by its types, and serves drop-in files as well. No error
+repeats a value, because it may be a token.
 """
 
 import difflib
@@ -19,14 +19,14 @@ from consul_ebpf.model.errors import ConfigError
 T = TypeVar("T", bound=msgspec.Struct)
 
 WORDS = {"array": "list", "object": "table", "bool": "true or false"}
-"""What people who write TOML call msgspec's types."""
+"""TOML's names of msgspec's types."""
 
 EXAMPLES = {"array": "[…]", "str": '"…"', "bool": "true"}
-"""What to write where the schema has no default to show."""
+"""What to write, by type, where the schema has no default to show."""
 
 
 def parse(data: bytes, type_: type[T], where: str) -> T:
-    """Read TOML as a value of `type_`; `where` begins each error.
+    """Decode TOML to a value of `type_`; each error begins with `where`.
 
     Raises:
         ConfigError: it is not TOML, or not what `type_` says.
@@ -64,7 +64,7 @@ def convert(table: Mapping[str, Any], type_: type[T], where: str) -> T:
 def _unknown(
     value: Any, type_: inspect.Type, path: str
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield for each unknown key: the path to it, itself, and what to do."""
+    """Yield (path of its table, key, what to do) for each unknown key."""
     struct, item = _struct(type_), _item(type_)
     if struct is not None and isinstance(value, Mapping):
         fields = {field.encode_name: field.type for field in struct.fields}
@@ -79,7 +79,7 @@ def _unknown(
 
 
 def _advice(key: str, path: str, struct: inspect.StructType) -> str:
-    """Name the nearest key: beside this one, else anywhere below it."""
+    """Name the most similar key: of the same table, else of a table below it."""
     beside = [field.encode_name for field in struct.fields]
     if close := difflib.get_close_matches(key, beside, 1):
         return f"did you mean {_join(path, close[0])}?"
@@ -98,7 +98,7 @@ def _leaves(struct: inspect.StructType, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _reason(message: str, info: inspect.Type) -> str:
-    """Say in our words what msgspec says in its own."""
+    """Translate an error of msgspec: name the key, and what to write."""
     message, _, at = message.partition(" - at `$")
     path = at.removesuffix("`").removeprefix(".")
     if missing := re.fullmatch(r"Object missing required field `(\w+)`", message):
@@ -123,14 +123,14 @@ def _reason(message: str, info: inspect.Type) -> str:
 
 
 def bounds_of(type_: inspect.Type) -> str:
-    """Return what a number may be, like "1 to 65535"; empty: any, or it is none."""
+    """Return a number's bounds, like "1 to 65535"; empty: it has none."""
     if not isinstance(type_, inspect.IntType | inspect.FloatType) or type_.le is None:
         return ""
     return f"{type_.ge} to {type_.le}"
 
 
 def _field(type_: inspect.Type, path: str) -> inspect.Field | None:
-    """Find the field at a path like `proxies[2].node`; None for a list's item."""
+    """Find the field at a path like `proxies[2].node`; None: there is none."""
     found: inspect.Field | None = None
     for step in re.findall(r"\w+|\[[^\]]*\]", path):
         if step.startswith("["):
@@ -159,6 +159,6 @@ def _is_plain(value: object) -> bool:
 
 
 def _join(path: str, key: str) -> str:
-    """Write a key as TOML does, on one line and not endlessly."""
+    """Join a path and a key, which is quoted and cut off where that is needed."""
     written = key if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", key) else json.dumps(key[:60])
     return f"{path}.{written}" if path else written

@@ -1,4 +1,4 @@
-"""What the types of `[dns]` cannot say. Pure."""
+"""Checks of `[dns]` that its types cannot make, and the values made of it. Pure."""
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
@@ -13,7 +13,10 @@ Problems = Iterator[tuple[str, str]]
 
 
 def problems(config: Config) -> Problems:
-    """Yield each problem; the VIP's only where it is used, for its range may differ."""
+    """Yield each problem. The VIP is only checked while DNS is on.
+
+    Otherwise its default would be refused where `kernel.vip_cidr` is another range.
+    """
     dns = config.dns
     for index, path in enumerate(dns.cgroups):
         if not (PurePath(path).is_absolute() and path.isprintable()):
@@ -26,7 +29,7 @@ def problems(config: Config) -> Problems:
 def _vip(config: Config) -> Problems:
     key, text = "dns.vip", config.dns.vip
     if config.dns.port == config.kernel.vip_port:
-        # There a connect without a row of a proxy is refused.
+        # At kernel.vip_port, a connect to an address that is no proxy's VIP is refused.
         yield "dns.port", f"{config.dns.port} is kernel.vip_port; take another, like 53"
     try:
         address = IPv4Address(text)
@@ -43,7 +46,7 @@ def _vip(config: Config) -> Problems:
 
 
 def _ipv4(text: str) -> IPv4Address | None:
-    """Return a proxy's VIP as the kernel has it; None: there is none."""
+    """Return a configured VIP's IPv4 address; None: it is no address."""
     try:
         address = ip_address(text)
     except ValueError:
@@ -52,15 +55,15 @@ def _ipv4(text: str) -> IPv4Address | None:
 
 
 def reserved(dns: Dns) -> dict[IPv4Address, str]:
-    """Return the addresses that no proxy can be given, and which key has each."""
+    """Return the addresses that no proxy can have, each with the key that names it."""
     return {vip_of(dns).address: "dns.vip"} if dns.enabled else {}
 
 
 def vip_of(dns: Dns) -> Vip:
-    """Return the VIP of DNS, of a configuration that was checked."""
+    """Return the VIP of DNS; the configuration must have been checked."""
     return Vip(IPv4Address(dns.vip), dns.port)
 
 
 def service_of(dns: Dns) -> Service:
-    """Return what of a server answers its queries."""
+    """Return the service that answers queries: the servers' DNS port."""
     return Service(DNS_NAME, dns.server_port)

@@ -1,8 +1,7 @@
-"""The configuration from its file, the environment and flags, checked.
+"""Loads the configuration from its file, the environment and flags, and checks it.
 
-Later ones win: defaults, the file, consul-dataplane's `DP_*`, the standard
-`CONSUL_HTTP_*`, flags.
-Nothing else in this package reads the environment.
+In this order, where the later overrides the earlier: defaults, the file,
+consul-dataplane's `DP_*`, Consul's own variables, flags.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,7 +28,7 @@ HTTPS_VARIABLES = {
     "CONSUL_CLIENT_KEY": "consul.tls.key",
     "CONSUL_TLS_SERVER_NAME": "consul.tls.http_server_name",
 }
-"""Consul's own, to our keys; the first of two for one key wins."""
+"""Our keys by Consul's own variables; of two for one key, the first wins."""
 
 
 def load(
@@ -44,13 +43,13 @@ def load(
     Args:
         path: the file; None: `$CONSUL_EBPF_CONFIG`, and without that no file.
         env: the process's environment.
-        overrides: from the command line, as key path to value, like
-            `{"kernel.cgroup": "/x"}`; None is one that was not given.
-        serving: also refuse what this version does not carry out. A command that
-            only looks at or removes what is there says False.
+        overrides: values from the command line by key, like
+            `{"kernel.cgroup": "/x"}`; one that is None was not given.
+        serving: refuse a configuration that could not be served, too. Commands that
+            only look at or remove what is there say False.
 
     Raises:
-        ConfigError: in one line: which file, variable or flag, which key, what to do.
+        ConfigError: one line: the file, variable or flag, the key, and what to do.
     """
     file = path or _named(env)
     config = Config() if file is None else parse(_read(file), Config, str(file))
@@ -65,7 +64,7 @@ def complete(
     *,
     serving: bool = True,
 ) -> Config:
-    """Apply environment and flags to a file's configuration, and check the outcome.
+    """Apply environment and flags to a file's configuration, and check the result.
 
     Raises:
         ConfigError: as for `load`.
@@ -109,7 +108,7 @@ def _read(file: Path) -> bytes:
 def _changes(
     env: Mapping[str, str], overrides: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, Any]]:
-    """Yield (where it comes from, key path, value), in the order to apply them."""
+    """Yield (origin, key, value) in the order in which to apply them."""
     for key, value in dataplane.from_env(env).items():
         yield "DP_*", key, value
     if address := env.get("CONSUL_HTTP_ADDR"):
@@ -133,7 +132,7 @@ def _changes(
 
 
 def _replace(config: Config, key: str, value: Any, origin: str) -> Config:
-    """Set one key in a copy, with the same checks as the file's keys have."""
+    """Return a copy with one key set, checked like a key of the file."""
     table = msgspec.to_builtins(config)
     *path, leaf = key.split(".")
     inner = table
@@ -146,10 +145,10 @@ def _replace(config: Config, key: str, value: Any, origin: str) -> Config:
 
 
 def _with_urls(config: Config, env: Mapping[str, str], *, serving: bool) -> Config:
-    """Write each HTTP address as a whole URL, of HTTPS where that is demanded.
+    """Complete each HTTP address to a URL; with `CONSUL_HTTP_SSL`, to an https one.
 
-    Only the catalog source has a default address: with any other one, tokens would go
-    to whoever listens there, and nobody asked for that.
+    Only the catalog source has a default address. For another source it would send
+    tokens to an address that nobody configured.
     """
     consul = config.consul
     https = _is_true(env, "CONSUL_HTTP_SSL")
@@ -174,7 +173,7 @@ def _with_urls(config: Config, env: Mapping[str, str], *, serving: bool) -> Conf
 
 
 def _is_true(env: Mapping[str, str], name: str) -> bool:
-    """Read a boolean as Go does, which Consul's own commands are written in."""
+    """Read a boolean as Consul's own commands do."""
     value = env.get(name, "")
     if value in {"1", "t", "T", "TRUE", "true", "True"}:
         return True
@@ -184,9 +183,9 @@ def _is_true(env: Mapping[str, str], name: str) -> bool:
 
 
 def _refuse_unused(env: Mapping[str, str]) -> None:
-    """Refuse variables that somebody relies on and that would do nothing."""
+    """Refuse variables of Consul that have no effect here."""
     if env.get("CONSUL_HTTP_AUTH"):
-        raise ConfigError("CONSUL_HTTP_AUTH is not in this version; unset it")
+        raise ConfigError("CONSUL_HTTP_AUTH is not supported; unset it")
     if env.get("CONSUL_HTTP_SSL_VERIFY") and not _is_true(
         env, "CONSUL_HTTP_SSL_VERIFY"
     ):

@@ -1,4 +1,4 @@
-"""`[[proxies]]` entries as proxies."""
+"""Makes proxies of `[[proxies]]` entries, and checks their credentials."""
 
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
@@ -18,12 +18,15 @@ def to_proxies(
     owner: str,
     default: schema.Credentials = schema.NO_CREDENTIALS,
 ) -> tuple[Proxy, ...]:
-    """Make proxies of entries that all come from `owner`.
+    """Make proxies of entries.
 
-    `default` are the host's credentials, which complete a proxy's own.
+    Args:
+        entries: the entries.
+        owner: where all of them come from, for messages.
+        default: the host's credentials, which complete a proxy's own login.
 
     Raises:
-        ConfigError: an entry is wrong, like `proxies[2].vip: …`, or an id comes twice.
+        ConfigError: an entry is wrong, like `proxies[2].vip: …`, or two have one id.
     """
     for index, entry in enumerate(entries):
         for key, wrong in wrong_credentials(entry.credentials, default):
@@ -44,9 +47,9 @@ def to_proxies(
 def wrong_credentials(
     credentials: schema.Credentials, default: schema.Credentials | None = None
 ) -> Iterator[tuple[str, str]]:
-    """Yield (`.key` or nothing, what is wrong), without repeating a secret.
+    """Yield (`.key`, or empty for the whole table; what is wrong). Shows no secret.
 
-    What a proxy's own login does not say it takes from `default`.
+    A proxy's own login takes what it leaves out from `default`.
     """
     yield from _wrong_type(credentials)
     if credentials.type == "login":
@@ -86,7 +89,7 @@ def _wrong_type(credentials: schema.Credentials) -> Iterator[tuple[str, str]]:
 
 
 def merged(own: schema.Credentials, default: schema.Credentials) -> schema.Credentials:
-    """Complete a proxy's own login with what the host's says."""
+    """Fill in what a proxy's own login leaves out from the host's login."""
     if own.type != "login" or default.type != "login":
         return own
     names = ["auth_method", "namespace", "partition", "datacenter", "token_ttl"]
@@ -97,7 +100,7 @@ def merged(own: schema.Credentials, default: schema.Credentials) -> schema.Crede
 
 
 def to_credentials(entry: schema.Credentials) -> Credentials | None:
-    """Make credentials of a section; None where its type is empty."""
+    """Make credentials of a table; None if its type is empty."""
     if entry.type == "static":
         return Credentials(token=entry.token, token_file=entry.token_file)
     if entry.type == "login":

@@ -1,4 +1,4 @@
-"""docs/configuration.md, made from the schema: every key, its default, its meaning.
+"""Makes docs/configuration.md from the schema: each key, its default, its meaning.
 
 `python -m consul_ebpf.config.reference > docs/configuration.md`
 """

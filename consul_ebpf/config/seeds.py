@@ -1,4 +1,4 @@
-"""`consul.addresses`: what may be written there, as consul-dataplane's `-addresses`."""
+"""Reads an entry of `consul.addresses`; the forms are consul-dataplane's."""
 
 import re
 import shlex
@@ -13,16 +13,16 @@ EXEC = "exec="
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A DNS name; one that begins with `_` is asked for SRV records."""
+    """A DNS name; if it begins with `_`, its SRV records are asked for."""
 
     name: str
     port: int
-    """Where the record has none."""
+    """The gRPC port if the record names none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command that prints addresses, with spaces or newlines between."""
+    """A command that prints addresses, separated by spaces or newlines."""
 
     argv: tuple[str, ...]
     port: int
@@ -58,7 +58,7 @@ def _name(text: str, grpc_port: int) -> Name:
     # 10.0.0.300 is a mistake, not a name.
     if not good or re.fullmatch(r"[0-9.]+", name) or (colon and not 0 < number < 65536):
         raise ConfigError(
-            f"{text[:80]!r} is no address: write an IP address or a DNS name, each with"
-            " or without a port, or exec=command"
+            f"{text[:80]!r} is not an address: write an IP address or a DNS name, each"
+            " with or without a port, or exec=command"
         )
     return Name(name, number or grpc_port)

@@ -16,7 +16,7 @@ def test_fault_115_only_the_catalog_has_a_default_address(
     text = PLAINTEXT + f"[consul]\nsource = '{source}'\naddresses = ['{seed}']\n"
     assert [] == load_text(tmp_path, text).consul.http_addresses
     nodes = text + "[workloads]\ncatalog_nodes = ['n']"
-    assert "consul.http_addresses: is empty; catalog_nodes" in refusal(tmp_path, nodes)
+    assert "is empty; workloads.catalog_nodes needs it" in refusal(tmp_path, nodes)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_fault_115_with_tls_only_this_host_is_asked_in_plaintext_unsaid(
         ),
         ("[api]\nsocket = '/'", "api.socket: '/' is not"),
         ('[api]\nsocket = "/a\\u0000b"', "api.socket: '/a\\x00b' is not"),
-        (f"[api]\nsocket = '/{'s' * 107}'", "has 108 bytes, and a unix socket's path"),
+        (f"[api]\nsocket = '/{'s' * 107}'", "has 108 bytes; a unix socket's path"),
         (f"[api]\nsocket = '/{'ß' * 54}'", "api.socket: "),
         (
             f"[bootstrap]\ndirectory = '/{'d' * 100}'",

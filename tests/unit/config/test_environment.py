@@ -85,7 +85,7 @@ def test_flags_win(tmp_path: Path) -> None:
             "CONSUL_HTTP_ADDR: consul.http_addresses[0]: Consul address 'unix:///x': a",
         ),
         ({"CONSUL_HTTP_SSL": "maybe"}, {}, "CONSUL_HTTP_SSL: must be true or false"),
-        ({"CONSUL_HTTP_AUTH": "u:p"}, {}, "CONSUL_HTTP_AUTH is not in this version"),
+        ({"CONSUL_HTTP_AUTH": "u:p"}, {}, "CONSUL_HTTP_AUTH is not supported"),
         (
             {"CONSUL_CACERT": "ca"},
             {},
