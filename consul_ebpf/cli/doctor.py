@@ -30,8 +30,8 @@ from consul_ebpf.model.errors import (
 )
 from consul_ebpf.model.values import Server
 from consul_ebpf.views.status import Status, status_of
-from consul_ebpf.wiring.consul import Parts
 from consul_ebpf.wiring.files import bootstrap_files, gatherer
+from consul_ebpf.wiring.looking import LookingParts
 
 MINIMUM_KERNEL = (5, 7)
 MINIMUM_BCC = (0, 25)
@@ -194,7 +194,7 @@ def _token_in(path: str) -> str:
 
 async def _consul(config: Config) -> list[Finding]:
     """Ask the configured source once, and probe each server that it names."""
-    parts = Parts(config)
+    parts = LookingParts(config)
     name = f"Consul ({config.consul.source})"
     catalog = config.consul.source == "catalog"
     key = "http_addresses" if catalog else "addresses"

@@ -12,9 +12,9 @@ from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.values import PlacedProxy, Proxy
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.vips import allocate
-from consul_ebpf.wiring.consul import Parts
 from consul_ebpf.wiring.files import renderer
 from consul_ebpf.wiring.host import vip_range, workload_source
+from consul_ebpf.wiring.looking import LookingParts
 
 WORKLOADS_SECONDS = 10.0
 """Seconds that all sources of proxies have for their first answer."""
@@ -34,7 +34,7 @@ def render(config: Config, proxy_id: str) -> None:
         )
     placed = _place(config, proxies, proxy_id)
     try:
-        params = asyncio.run(Parts(config).params_now(placed.proxy))
+        params = asyncio.run(LookingParts(config).params_now(placed.proxy))
     except (ConsulEbpfError, TimeoutError) as error:
         why = str(error) or "the source of servers does not answer"
         say(f"warning: without central configuration: {why}", err=True)
@@ -46,7 +46,7 @@ async def _proxies(config: Config) -> tuple[Proxy, ...]:
     """Return the proxies that the configured sources name first, merged."""
     try:
         async with asyncio.timeout(WORKLOADS_SECONDS):
-            parts = Parts(config)
+            parts = LookingParts(config)
             source = workload_source(config, parts.kept_token, parts.https)
             async for proxies in source.watch():
                 return proxies

@@ -1,6 +1,5 @@
-"""What asks Consul: sources, probes, calls and tokens of one configuration."""
+"""Makes what asks Consul: sources, probes, pools, calls and tokens."""
 
-import asyncio
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -15,18 +14,14 @@ from consul_ebpf.client.calls import ServerCalls
 from consul_ebpf.client.channels import ChannelFactory, TlsChannels, insecure_channel
 from consul_ebpf.client.dataplane import bootstrap_params
 from consul_ebpf.client.http import Https
-from consul_ebpf.client.token import TokenFile, TokenSource
+from consul_ebpf.client.token import TokenSource
 from consul_ebpf.config import proxies as entries
 from consul_ebpf.config.dns import service_of
 from consul_ebpf.config.schema import Config, Tls
 from consul_ebpf.controller.cells import Cells
-from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.seams import HealthProbe, ServerSource
-from consul_ebpf.model.token_keys import HOST
 from consul_ebpf.model.values import (
-    BootstrapParams,
     PooledServer,
-    Proxy,
     Server,
     ServerState,
 )
@@ -39,26 +34,23 @@ from consul_ebpf.tokens.keeper import TokenKeeper
 from consul_ebpf.tokens.memory import TokenMemory
 
 MAX_DNS_FALL = 2
-"""Failures in a row that make a server's DNS failing; `probe.fall` may say fewer. glibc
-sends its tries from one connected socket, which is to be cut before the third."""
-
-LOOK_SECONDS = 5.0
-"""Seconds that a command which looks gives the source of servers."""
+"""Failures in a row that make a server's DNS failing, unless `probe.fall` is less.
+glibc sends its tries from one connected socket, which must be cut before the third."""
 
 
 class Parts:
-    """What asks Consul, made of one configuration: sources, probes, calls, tokens.
+    """Makes the parts that ask Consul from one configuration.
 
-    The parts share the TLS files, which are read again when they change, and the
+    They share the TLS files, which are read again when they change, and the
     controller's ACL token, which `keeper` renews while it runs.
     """
 
     def __init__(self, config: Config, reader: Reader = PLAIN) -> None:
-        """Make them; `reader` reads the tokens' files."""
+        """Take the configuration; `reader` reads the tokens' files."""
         self._config = config
         self._reader = reader
         self.cells = Cells()
-        """What flows between these parts and the runner's."""
+        """The values that these parts and the runner's exchange."""
         self.tls = _tls_files(config.consul.tls)
 
     def __repr__(self) -> str:
@@ -78,7 +70,7 @@ class Parts:
 
     @cached_property
     def channels(self) -> tuple[ChannelFactory, Callable[[str], str]]:
-        """What makes channels to servers, and says why there is none to a target."""
+        """What makes channels to targets, and what says why there is none to one."""
         consul = self._config.consul
         if consul.tls.disabled:
             return insecure_channel, lambda _: ""
@@ -89,12 +81,12 @@ class Parts:
 
     @cached_property
     def calls(self) -> ServerCalls:
-        """Calls to the pool's ready servers."""
+        """What calls the pool's ready servers by gRPC."""
         return ServerCalls(self._ready, *self.channels)
 
     @cached_property
     def keeper(self) -> TokenKeeper:
-        """The proxies' tokens and the controller's own."""
+        """The keeper of the proxies' tokens and the controller's own."""
         consul = self._config.consul
         acl = ConsulAcl(
             self.calls,
@@ -118,42 +110,6 @@ class Parts:
     def _token_memory(self) -> TokenMemory:
         return TokenMemory(Path(self._config.bootstrap.directory))
 
-    def kept_token(self, proxy: Proxy | None = None) -> str | None:
-        """Return the controller's token, or a proxy's, for a command that looks.
-
-        Raises:
-            ConsulError: it is a login's, and the controller has not logged in.
-        """
-        credentials = entries.to_credentials(self._config.consul.credentials)
-        key = HOST
-        if proxy is not None and proxy.credentials is not None:
-            credentials, key = proxy.credentials, proxy.key
-        if credentials is None:
-            return None
-        if credentials.token_file:
-            return TokenFile(credentials.token_file)()
-        if credentials.login is None:
-            return credentials.token or None
-        sessions, _ = self._token_memory.load()
-        if key not in sessions:
-            raise ConsulError("no ACL token: the controller (run) has not logged in")
-        return sessions[key].secret
-
-    async def params_now(self, proxy: Proxy) -> BootstrapParams | None:
-        """Ask once what Consul says of a proxy, for a command that looks.
-
-        Raises:
-            ConsulError: nobody says, or it is refused.
-            TimeoutError: the source of servers does not answer.
-        """
-        async with asyncio.timeout(LOOK_SECONDS):
-            servers = await anext(aiter(self.server_source(self.kept_token).watch()))
-        calls = ServerCalls(lambda: servers, *self.channels)
-        try:
-            return await bootstrap_params(calls, proxy, self.kept_token(proxy) or "")
-        finally:
-            await calls.aclose()
-
     def server_source(self, token: TokenSource) -> ServerSource:
         """Make the source named by `consul.source`."""
         consul = self._config.consul
@@ -171,8 +127,8 @@ class Parts:
         )
 
     def _seeded_source(self, token: TokenSource) -> ServerSource:
-        """Make one of the sources that begin with names: "watch", "dns" and "exec"."""
-        # 2 MB, most of it dnspython's, which the other sources do without.
+        """Make one of the sources that resolve names: "watch", "dns" or "exec"."""
+        # 2 MB of memory, mostly dnspython's, which the other sources do not need.
         from consul_ebpf.servers.sources import names, watch  # noqa: PLC0415
 
         consul = self._config.consul
@@ -197,7 +153,10 @@ class Parts:
         )
 
     def server_pool(self, known: Iterable[PooledServer] = ()) -> ServerPool:
-        """Make the pool: the configured source, probed over gRPC."""
+        """Make the pool of servers: the configured source, probed over gRPC.
+
+        `known` are servers that an earlier process knew.
+        """
         return ServerPool(
             self.server_source(self.keeper.host_token),
             self.probe(),
@@ -207,7 +166,7 @@ class Parts:
 
     def dns_probe(self) -> HealthProbe:
         """Make the probe of the servers' DNS port."""
-        # 2 MB, which are needed where DNS is served.
+        # 2 MB of memory, only needed where DNS is served.
         from consul_ebpf.dns.probe import DnsProbe  # noqa: PLC0415
 
         config = self._config
@@ -218,7 +177,7 @@ class Parts:
     def dns_pool(
         self, source: ServerSource, known: Iterable[PooledServer]
     ) -> ServerPool:
-        """Make the pool of the servers' DNS; its servers come from `source`."""
+        """Make the pool of the servers' DNS; `source` lists the servers."""
         return ServerPool(
             source,
             self.dns_probe(),
@@ -240,7 +199,7 @@ class Parts:
         )
 
     def central(self) -> CentralConfig:
-        """Make what asks Consul about the bootstraps."""
+        """Make what asks Consul for the proxies' central configuration."""
         bootstrap = self._config.bootstrap
         return CentralConfig(
             functools.partial(bootstrap_params, self.calls),

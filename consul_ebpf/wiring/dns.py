@@ -1,4 +1,4 @@
-"""DNS of one configuration: its tables, the pool of the servers' DNS, its service."""
+"""Makes the parts of DNS: its tables, and the service around them."""
 
 import logging
 from collections.abc import Iterable
@@ -22,13 +22,16 @@ logger = logging.getLogger(__name__)
 
 
 def open_dns(config: Config) -> BccMapBackend | Missing | None:
-    """Load, attach and open the tables of DNS; None: it is off.
+    """Load and attach the program of DNS, and open its tables.
 
-    Off, what an earlier process attached is removed. What cannot be had on this host is
-    said, and `Missing`: the proxies are served all the same.
+    If DNS is off, what an earlier process attached is removed.
+
+    Returns:
+        The tables; None: DNS is off; `Missing`: this host cannot serve it. That is
+        logged, and the proxies are served all the same.
 
     Raises:
-        ConfigError: `[dns]` cannot be carried out on any host.
+        ConfigError: no host could serve this `[dns]`.
     """
     kernel, dns = config.kernel, config.dns
     pins = Pins(Path(kernel.bpffs), DNS)
@@ -50,7 +53,7 @@ def open_dns(config: Config) -> BccMapBackend | Missing | None:
         raise
     except ConsulEbpfError as error:
         why = f"DNS is {'not served' if dns.enabled else 'still attached'}: {error}"
-        logger.error("%s; proxies are", why, extra=event("dns_failed"))  # noqa: TRY400
+        logger.error("%s; the proxies are served", why, extra=event("dns_failed"))  # noqa: TRY400
         return Missing(why)
 
 
@@ -67,13 +70,13 @@ def dns_service(
     """Wire DNS around its opened tables.
 
     Args:
-        config: the whole.
-        parts: make what asks the servers.
-        source: lists them.
+        config: the whole configuration.
+        parts: makes the pool of the servers' DNS.
+        source: lists the servers.
         backend: the opened tables.
-        known: servers of an earlier process.
+        known: servers that an earlier process knew.
         seed: different on each host.
-        namespaces: cuts connections to dead servers.
+        namespaces: cuts connections to dead servers; None: none are cut.
     """
     known_dns = known_by(known, service_of(config.dns), backend.read().table)
     return DnsService(

@@ -1,4 +1,4 @@
-"""The local endpoint, of its sockets and of the running parts that it tells about."""
+"""Makes the local endpoint: first its sockets, then what it serves."""
 
 import logging
 import resource
@@ -26,10 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 class Endpoint:
-    """The endpoint of `[api]`: opened before there is anything to tell, closed last.
+    """The endpoint of `[api]`. It is opened before all other parts, and closed last.
 
     Raises:
-        ConsulEbpfError: `[api]` cannot be carried out on this host, or not now.
+        ConsulEbpfError: the sockets or users of `[api]` cannot be had on this host now.
     """
 
     def __init__(self, config: Config) -> None:
@@ -40,7 +40,7 @@ class Endpoint:
         self.registered = RegisteredWorkloads(
             Path(config.bootstrap.directory), config.consul.credentials
         )
-        """The proxies that it is told of."""
+        """The proxies that are registered at it."""
 
     def __repr__(self) -> str:
         return f"<Endpoint {self._listeners!r}>"
@@ -52,7 +52,7 @@ class Endpoint:
     def serving(
         self, runner: Runner, namespaces: Namespaces, counter: EventCounter
     ) -> Work:
-        """Return the part that serves what the runner's cells hold."""
+        """Return the part that serves the endpoint from the runner's cells."""
         tables = {GRPC.name: runner.tables.read}
         if runner.dns is not None:
             tables[DNS_NAME] = runner.dns.tables.read
@@ -69,7 +69,7 @@ class Endpoint:
         )
         if self._config.api.listen:
             at = self._config.api.listen
-            logger.info("the endpoint is at %s, too, for reading", at)
+            logger.info("the endpoint serves reads and metrics at %s, too", at)
         handlers = Handlers(host, self.registered, self._writers)
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         room = Room(self._writers, Limits().within(descriptors))

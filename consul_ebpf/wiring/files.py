@@ -1,4 +1,4 @@
-"""What this host keeps: Envoy's files, what is remembered, the endpoint's socket."""
+"""Makes what reads and writes files: Envoy's, the state's, the endpoint's socket."""
 
 import os
 import ssl
@@ -25,6 +25,7 @@ from consul_ebpf.servers.known import KnownServers, cluster_key
 from consul_ebpf.views.gatherer import Established, Gatherer
 
 SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
+"""The system's CA certificates, if OpenSSL names no file of them."""
 
 
 def bootstrap_files(config: Config) -> BootstrapFiles:
@@ -34,7 +35,7 @@ def bootstrap_files(config: Config) -> BootstrapFiles:
 
 
 def renderer(config: Config) -> BootstrapRenderer:
-    """Make the renderer of bootstraps, with the files that `run` writes beside them."""
+    """Make the renderer of bootstraps. They name the files that `run` writes."""
     files = bootstrap_files(config)
     has_token = bool(config.consul.credentials.type)
     tls, prometheus = config.consul.tls, config.telemetry.prometheus
@@ -48,8 +49,8 @@ def renderer(config: Config) -> BootstrapRenderer:
 
     if prometheus.ca_certs and Path(prometheus.ca_certs).is_dir():
         raise ConfigError(
-            f"telemetry.prometheus.ca_certs: {prometheus.ca_certs} is a directory;"
-            " Envoy takes one file: put its certificates together"
+            f"telemetry.prometheus.ca_certs: {prometheus.ca_certs} is a directory,"
+            " and Envoy reads one file: put all its certificates into one"
         )
 
     def token_file(proxy: Proxy) -> Path | None:
@@ -76,14 +77,14 @@ def renderer(config: Config) -> BootstrapRenderer:
 
 
 def instances_per_envoy(config: Config) -> int:
-    """Return how many inotify instances one Envoy takes: one for each file of TLS."""
+    """Return how many inotify instances an Envoy needs: one for each file of TLS."""
     tls = config.consul.tls
     verifies = bool(tls.ca_certs) and not tls.insecure_skip_verify
     return 0 if tls.disabled else verifies + bool(tls.cert)
 
 
 def known_servers(config: Config) -> KnownServers:
-    """Make the file of the last known servers, tied to the configured cluster."""
+    """Make the file of the last known servers of the configured cluster."""
     consul = config.consul
     directory = (
         config.state.directory
@@ -95,7 +96,8 @@ def known_servers(config: Config) -> KnownServers:
         cluster_key(
             consul.source,
             consul.datacenter,
-            # As it always was for this file, whether it is asked or not.
+            # Also where nothing is asked over HTTP: earlier versions did so, and their
+            # files must not count as another cluster's.
             consul.http_addresses or [DEFAULT_HTTP_ADDRESS],
             consul.addresses,
         ),
@@ -104,9 +106,9 @@ def known_servers(config: Config) -> KnownServers:
 
 
 def bootstrap_left_for(config: Config, proxy_id: str) -> Path:
-    """Return where the controller left a proxy's bootstrap; it may not be there.
+    """Return where the controller left a proxy's bootstrap, which may not exist.
 
-    To see where the files of each proxy are takes the controller's privileges.
+    A user who may not read the controller's memory gets the default path.
     """
     directory = Path(config.bootstrap.directory)
     key = VipMemory(directory).key_of(proxy_id)
@@ -114,12 +116,12 @@ def bootstrap_left_for(config: Config, proxy_id: str) -> Path:
 
 
 def event_counts(config: Config) -> EventCounts:
-    """Make the file of what the controller met, beside the bootstraps."""
+    """Make the file of the events' counts, beside the bootstraps."""
     return EventCounts(Path(config.bootstrap.directory))
 
 
 def problem_file(config: Config) -> ProblemFile:
-    """Make the file of what is wrong, beside the bootstraps."""
+    """Make the file of the problems, beside the bootstraps."""
     return ProblemFile(Path(config.bootstrap.directory))
 
 
@@ -127,8 +129,8 @@ def gatherer(config: Config, established: Established | None = None) -> Gatherer
     """Make what takes snapshots of this host.
 
     Args:
-        config: says where pins and files are.
-        established: see `Gatherer`.
+        config: names the directories of pins and files.
+        established: finds established sockets; see `Gatherer`.
     """
     return Gatherer(
         Path(config.kernel.bpffs), Path(config.bootstrap.directory), established
@@ -141,7 +143,7 @@ def api_socket(config: Config) -> Path:
 
 
 def _owner(text: str) -> tuple[int, int] | None:
-    """Look up `user` or `user:group`; numbers are taken as they are."""
+    """Return uid and gid of `user` or `user:group`, each a name or a number."""
     if not text:
         return None
     user, _, group = text.partition(":")

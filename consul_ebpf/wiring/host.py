@@ -1,4 +1,4 @@
-"""The kernel's side of this host, its proxies, and the runner with all around it."""
+"""Makes the kernel's side, the sources of proxies, and the runner with its parts."""
 
 import socket
 from ipaddress import IPv4Network
@@ -36,7 +36,10 @@ from consul_ebpf.wiring.files import (
 
 
 def open_backend(config: Config) -> BccMapBackend:
-    """Load, attach and open the tables; see `BccMapBackend.open` for what it raises."""
+    """Load and attach the program, and open its tables.
+
+    `BccMapBackend.open` says what it raises.
+    """
     kernel = config.kernel
     return BccMapBackend.open(
         cgroup=kernel.cgroup,
@@ -49,7 +52,7 @@ def open_backend(config: Config) -> BccMapBackend:
 
 
 def open_namespaces(config: Config) -> HelperNamespaces:
-    """Start the helper, which keeps the privileges that this process gives up."""
+    """Start the helper process, which keeps privileges that this process gives up."""
     kept = privileges.of_helper(destroy_sockets=config.kernel.destroy_sockets)
     return HelperNamespaces.start(kept)
 
@@ -64,14 +67,14 @@ def build_runner(
     files: BootstrapFiles | None = None,
     reader: Reader = PLAIN,
 ) -> Runner:
-    """Wire everything around an opened backend.
+    """Make the runner and all its parts around an opened backend.
 
     Args:
-        config: the whole.
+        config: the whole configuration.
         backend: the opened tables.
-        namespaces: looks into the proxies' network namespaces.
-        registered: the proxies of the local endpoint.
-        dns: its opened tables; `Missing`: why there are none; None: it is off.
+        namespaces: reaches into the proxies' network namespaces.
+        registered: the proxies registered at the local endpoint.
+        dns: the opened tables of DNS; `Missing`: why there are none; None: DNS is off.
         files: where bootstraps are written; None: made here.
         reader: reads the tokens' files.
     """
@@ -116,16 +119,16 @@ def build_runner(
 
 
 def vip_range(config: Config) -> VipRange:
-    """Return the VIPs that there are."""
+    """Return the VIPs that proxies can have."""
     kernel = config.kernel
     network = IPv4Network(kernel.vip_cidr)
     return VipRange(network, kernel.vip_port, reserved(config.dns))
 
 
 def host_seed() -> str:
-    """Return what tells this host from others: its machine id and its name.
+    """Return what differs on each host: its machine id and its name together.
 
-    Cloned machines may share the id, and hosts of a template the name.
+    Cloned machines may have the same id, and hosts of a template the same name.
     """
     try:
         machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
@@ -142,15 +145,15 @@ def workload_source(
     directory: Path | None = None,
     registered: WorkloadSource | None = None,
 ) -> WorkloadSource:
-    """Make the sources of `[[proxies]]` and `[workloads]`, merged, as preferred.
+    """Make one source of all proxies, of several in order of preference.
 
     Args:
-        config: the whole.
-        token: for the catalog, asked for at each query.
+        config: the whole configuration.
+        token: returns the ACL token for a query of the catalog.
         https: how to verify https addresses.
-        directory: where the last known proxies are kept; only the controller, not a
-            command that looks, writes there.
-        registered: those of the local endpoint.
+        directory: where the last known proxies are kept; None: nothing is written, for
+            a command that only looks.
+        registered: the proxies registered at the local endpoint.
     """
     sources: list[WorkloadSource] = [
         StaticWorkloads(config.proxies, default=config.consul.credentials)

@@ -25,7 +25,7 @@ def test_fault_152_what_cannot_be_had_is_said_and_no_error(
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert record.__dict__["event"] == "dns_failed"
-    assert f"{found.why}; proxies are" == record.getMessage()
+    assert f"{found.why}; the proxies are served" == record.getMessage()
 
 
 def test_off_with_nothing_there_nothing_is_done(
