@@ -1,0 +1,175 @@
+"""Values of the proxies: their VIPs, credentials, and what Consul says of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from consul_ebpf.model.values.servers import host_port
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Vip:
+    """The address and port in a proxy's bootstrap.
+
+    By an IPv4 VIP a proxy reaches servers over IPv4, by its IPv4-mapped IPv6 form
+    (`::ffff:127.64.0.1`) over IPv6. To the kernel both are the same VIP, and two VIPs
+    that differ only in `ipv6` are equal; `ipv6` says which form the bootstrap holds.
+    """
+
+    address: IPv4Address
+    port: int
+    ipv6: bool = field(default=False, compare=False)
+
+    def __hash__(self) -> int:
+        """Return a hash that is quick to make: VIPs are the keys of most mappings."""
+        return hash((int(self.address), self.port))
+
+    @property
+    def packed(self) -> bytes:
+        """Address and port in network byte order."""
+        return self.address.packed + self.port.to_bytes(2)
+
+    @property
+    def literal(self) -> str:
+        """The address as the bootstrap has it."""
+        return f"::ffff:{self.address}" if self.ipv6 else str(self.address)
+
+    def __str__(self) -> str:
+        """`127.64.0.1:8502` or `[::ffff:127.64.0.1]:8502`."""
+        return host_port(self.literal, self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How to log in at an auth method, as consul-dataplane's `-login-*` flags say.
+
+    `bearer_token_file` is read at each login. `namespace`, `partition` and `datacenter`
+    are the auth method's; `meta` is put on the token.
+    """
+
+    auth_method: str
+    bearer_token: str = field(default="", repr=False)
+    bearer_token_file: str = ""
+    namespace: str = ""
+    partition: str = ""
+    datacenter: str = ""
+    meta: tuple[tuple[str, str], ...] = ()
+    token_ttl: float = 0.0
+    """Seconds that the token lives, if Consul cannot be asked for it; 0: unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How to get an ACL token: exactly one of the three is set."""
+
+    token: str = field(default="", repr=False)
+    token_file: str = ""
+    login: Login | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapParams:
+    """What Consul says of a proxy's bootstrap: the answer of `GetEnvoyBootstrapParams`.
+
+    `identity` is the service that a sidecar is a proxy of, or a gateway's own service.
+    `config` is the central configuration (proxy-defaults, service-defaults) as decoded
+    JSON. Each of `access_logs` is the JSON of one of Envoy's AccessLog messages.
+    """
+
+    identity: str = ""
+    namespace: str = ""
+    partition: str = ""
+    datacenter: str = ""
+    node_name: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    access_logs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyFiles:
+    """Where a proxy's files go, and who owns them.
+
+    `directory` is an absolute path on this host, of this proxy alone and outside the
+    bootstraps' directory. It is made if it is missing. Its parent must exist, and only
+    users who may see what the controller writes may be able to write to it. `seen_at`
+    is the path at which the proxy's Envoy sees the directory, such as in its container;
+    empty: the same path. `owner` is (uid, gid); None: `bootstrap.owner`.
+    """
+
+    directory: str
+    seen_at: str = ""
+    owner: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """One Envoy to serve: a proxy service registered in Consul.
+
+    `id` is Consul's ID of the proxy service; empty: not known yet, and then no
+    bootstrap can be made. `key` is this host's own name of the proxy; VIP, files and
+    token are kept by it. It does not change when the id becomes known, and is the id by
+    default. `vip` is the wanted address, IPv4 or IPv4-mapped IPv6; None: allocate one.
+    `service` is the service that it is a proxy of; empty: not known. `owner` is where
+    the proxy was configured, for messages: "configuration", a drop-in file's path, or a
+    catalog node. `netns` and `cgroup` are paths of the proxy's network namespace (such
+    as /run/netns/web-1 or /proc/4711/ns/net) and of its cgroup v2 directory; from
+    elsewhere, connects to its VIP are refused. Empty: from everywhere they are
+    accepted. `credentials` are its own; None: it uses those of the host.
+    """
+
+    id: str
+    node: str
+    namespace: str = "default"
+    partition: str = "default"
+    service: str = ""
+    vip: IPv4Address | IPv6Address | None = None
+    admin: tuple[str, int] | None = None
+    owner: str = ""
+    netns: str = ""
+    cgroup: str = ""
+    credentials: Credentials | None = None
+    ready: tuple[str, int] | None = None
+    """Address and port of a listener that only serves Envoy's /ready; None: no such."""
+    conflict: str = ""
+    """Why no bootstrap may be made now: it wants what another proxy has. Until then it
+    keeps what it has. Empty: there is no conflict."""
+    key: str = ""
+    """At most 200 bytes, and usable as a directory's name, like the id."""
+    files: ProxyFiles | None = None
+    """None: its files are in the bootstraps' directory, in a directory named `key`."""
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            object.__setattr__(self, "key", self.id)
+
+    @property
+    def name(self) -> str:
+        """The name for messages: the id, or the key while there is no id."""
+        return self.id or self.key
+
+    @property
+    def has_own(self) -> bool:
+        """Whether it has a namespace, cgroup or credentials of its own."""
+        return bool(self.netns or self.cgroup or self.credentials)
+
+
+@dataclass(frozen=True, slots=True)
+class HostProxies:
+    """The proxies of this host, as far as their sources know them now.
+
+    While `lacking` is not empty there may be others. Proxies that were named before are
+    still among these: nothing of theirs may be removed or given to another.
+    """
+
+    proxies: tuple[Proxy, ...] = ()
+    lacking: tuple[str, ...] = ()
+    """One line for each thing that a source does not know now."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedProxy:
+    """A proxy, and its VIP."""
+
+    proxy: Proxy
+    vip: Vip
