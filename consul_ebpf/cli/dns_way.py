@@ -21,7 +21,7 @@ from consul_ebpf.config.dns import service_of, vip_of
 from consul_ebpf.config.schema import Config
 from consul_ebpf.dns.probe import ask, question
 from consul_ebpf.kernel import host
-from consul_ebpf.kernel.trial import inside
+from consul_ebpf.kernel.scratch import inside
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.seams import Health
 from consul_ebpf.model.values import Server, Vip

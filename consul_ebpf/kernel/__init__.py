@@ -1,17 +1,25 @@
-"""The kernel's side: tables, pins, links, and the child that loads the program.
+"""The kernel's side: the programs, their tables, pins and links, and what needs root.
 
-`program.py` says what is loaded: a source, its hooks and tables. `codec.py` says what
-the bytes are, `libbpf.py` makes the system calls (`btf.py` the types that some need)
-and `objects.py` those that ask what an object is, `maps.py` and `tables.py` make, open
-and read tables, `pins.py` keeps the directory in bpffs. `loader_child.py` runs in a
-short-lived child and is the only importer of BCC (`loader.py` is the parent's side of
-it); `install.py` puts a version in place (`installed.py`), `links.py` attaches it,
-`watchdog.py` puts back what others take away. `diff.py` decides what to write, and
-`backend.py` puts these together as `BccMapBackend`; `askers.py` keeps which cgroups may
-ask DNS. `trial.py` connects through a VIP of its own, for `doctor`. `host.py` looks at
-mounts and cgroups. What needs privileges while the controller runs is asked of a
-helper: `helper.py` asks its guards (`guards.py`); each of them, `namespaces_child.py`,
-forks a process for each request, `requests.py` has them; `sockets.py` looks at sockets
-and `netns.py` into network namespaces there, and `namespaces.py` makes a `Namespaces`
-of it. `capabilities.py` and `privileges.py` say which privileges those are.
+Programs and tables: `program.py` has the two programs as values: source, hooks, tables.
+`codec.py` has the bytes of the rows, `maps.py` opened maps, `tables.py` a program's
+tables. `diff.py` decides what to write, and `backend.py` puts all together as
+`BccMapBackend`. `askers.py` keeps the cgroups that may ask DNS.
+
+System calls: `libbpf.py` makes, pins and attaches, `objects.py` asks about maps, links
+and programs; `btf.py` has the types that some maps need.
+
+A start: `install.py` puts a program in place (`installed.py`). `pins.py` keeps its
+directory in bpffs, which `host_lock.py` locks. `loader.py` runs `loader_child.py`, a
+short-lived child and the only importer of BCC. `links.py` attaches, and `watchdog.py`
+puts back what others remove. `host.py` looks at mounts and cgroups.
+
+Privileges: `capabilities.py`, `privileges.py` and `unprivileged.py` say which
+capabilities are needed and kept. The controller asks the helper (`helper.py`,
+`guards.py`), whose guards (`namespaces_child.py`) fork a process for each request in
+`requests.py`: `sockets.py` (by `sock_diag.py`) sees and cuts sockets, `netns.py` enters
+network namespaces. `namespaces.py` offers this as `Namespaces`, `closed_files.py` reads
+files by it, and `pods.py` finds the namespaces and cgroups of proxies.
+
+For `doctor`, `trial.py` connects through a VIP of its own, in the directories of
+`scratch.py`; `inotify.py` looks after a limit that Envoys need.
 """

@@ -1,35 +1,32 @@
-"""A program's directory in bpffs: where things are pinned, and who may write.
+"""`Pins`: a program's directory in bpffs, with the pins of its tables and links.
 
-    <bpffs>/consul-ebpf/            locked (flock) by the one writer of this host
+    <bpffs>/consul-ebpf/            locked by the one writer of this host: `HostLock`
         v<LAYOUT>/                  published by rename: whole or not there
             servers vips            the tables
             connect4 connect6       the links that keep the programs attached
-        staging/                    what a start is making, or did not finish
+        staging/                    what a start is making, or has not finished
         retired/                    the last directory of this layout, for a moment
-        aside/                      tables that were not ours, to be looked at
+        aside/                      what was no table of ours, for somebody to look at
 
-Opening a pin needs only file permission, so reading works without the writer.
+Opening a pin needs only permission to read a file, so commands can read the tables
+while the controller runs.
 """
 
-import fcntl
 import os
 import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
 
 from consul_ebpf.base.boundary import boundary
 from consul_ebpf.base.steps import step
-from consul_ebpf.kernel import host, libbpf, objects
+from consul_ebpf.kernel import libbpf, objects
+from consul_ebpf.kernel.host_lock import HostLock, check_owner
 from consul_ebpf.kernel.maps import Map
-from consul_ebpf.kernel.ownership import check_owner, close_to_others
 from consul_ebpf.kernel.program import CONNECT, Program
 from consul_ebpf.kernel.tables import open_tables
 from consul_ebpf.model.errors import (
-    AlreadyRunningError,
-    BpffsError,
     ConsulEbpfError,
     KernelError,
     NotRunningError,
@@ -37,92 +34,26 @@ from consul_ebpf.model.errors import (
 )
 
 LINGER_SECONDS = 1.0
-"""From the last query that is led to the last reply that is shown, switched off."""
-
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""How long replies are still shown after DNS is switched off and leads no query."""
 
 
-class Pins:
-    """Paths below one bpffs, and the lock on them."""
+class Pins(HostLock):
+    """A program's paths below one bpffs, and the lock on them."""
 
     def __init__(self, bpffs: Path, program: Program = CONNECT) -> None:
-        """Name the paths of a program; touches nothing."""
+        """Name the paths of a program; nothing is made or locked yet."""
+        super().__init__(bpffs / program.name)
         self.bpffs = bpffs
         self.program = program
-        self.root = bpffs / program.name
         self.current = self.root / f"v{program.layout}"
         self.staging = self.root / "staging"
         self.retired = self.root / "retired"
         self.aside = self.root / "aside"
-        self._lock = -1
-
-    def __repr__(self) -> str:
-        return f"<Pins {self.root} {'locked' if self._lock >= 0 else 'not locked'}>"
-
-    def lock(self) -> None:
-        """Become this host's one writer, until `unlock` or the process's end.
-
-        Locked already, the directory that is there now is locked in its place.
-
-        Raises:
-            AlreadyRunningError: another process is; the message names its pid.
-        """
-        step("make the directory")
-        try:
-            if not self.root.is_symlink():
-                self.root.mkdir(mode=0o700, exist_ok=True)
-            fd = os.open(self.root, _DIRECTORY)
-        except PermissionError as error:
-            raise PrivilegeError(
-                f"{self.root} cannot be used: run as root ({error.strerror})"
-            ) from error
-        except OSError as error:
-            raise BpffsError(f"{self.root} cannot be made: {error.strerror}") from error
-        try:
-            close_to_others(self.root, fd)
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ConsulEbpfError:
-            os.close(fd)
-            raise
-        except BlockingIOError as error:
-            os.close(fd)
-            raise AlreadyRunningError(
-                f"another controller (pid {host.lock_holder(self.root)}) holds this "
-                f"host by {self.root}: stop it first, or set another kernel.bpffs"
-            ) from error
-        self.unlock()
-        self._lock = fd
-
-    def unlock(self) -> None:
-        """Let another writer in."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
-
-    def __enter__(self) -> Self:
-        self.lock()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.unlock()
-
-    def in_place(self) -> bool:
-        """Whether the locked directory is the one at `root` now."""
-        try:
-            there = self.root.stat()
-        except OSError:
-            return False
-        ours = os.fstat(self._lock)
-        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
-
-    def holder(self) -> int | None:
-        """Return the pid of the writer, None if there is none."""
-        return host.lock_holder(self.root)
 
     def found(self) -> Path | None:
         """Return the published directory, whatever its layout; None if there is none.
 
-        Where a kill left several, ours is first, then the newest layout.
+        If a kill left several: the one of our layout, else the one of the newest.
         """
         for directory in (self.current, self.retired):
             if directory.is_dir():
@@ -142,7 +73,7 @@ class Pins:
             return []
 
     def new_staging(self) -> Path:
-        """Make an empty staging directory; what an earlier one pinned is let go."""
+        """Make an empty staging directory; one that is there is removed before."""
         self.discard_staging()
         step("make staging")
         self.staging.mkdir(mode=0o700)
@@ -155,8 +86,8 @@ class Pins:
     def publish(self, *, keep_old: bool = False) -> None:
         """Make the staging directory the current one.
 
-        One step where no directory of our layout is in the way; else that one is
-        retired first, or put aside with `keep_old`.
+        This is one step if there is no current directory. Else that one is renamed
+        first: to `retired`, or with `keep_old` to `aside`.
         """
         if self.current.is_dir():
             old = self.aside if keep_old else self.retired
@@ -167,7 +98,7 @@ class Pins:
         self.staging.rename(self.current)
 
     def replace(self, name: str, fd: int) -> None:
-        """Pin an object in the current directory in the place of what has its name."""
+        """Pin an object in the current directory; it replaces the pin of its name."""
         fresh = self.current / f"{name}-new"
         fresh.unlink(missing_ok=True)
         libbpf.obj_pin(fd, fresh)
@@ -175,7 +106,7 @@ class Pins:
         fresh.rename(self.current / name)
 
     def remove_old(self) -> None:
-        """Remove what the current directory took the place of."""
+        """Remove the directories that the current one has replaced."""
         for left in self.current.glob("*-new"):  # of a start that was killed
             left.unlink()
         for name in self.program.hooks:
@@ -189,7 +120,8 @@ class Pins:
 
         Raises:
             NotRunningError: there are none.
-            ConsulEbpfError: a pin is not what is pinned there.
+            PrivilegeError: this process may not read them.
+            ConsulEbpfError: what is pinned there is no table of ours.
         """
         directory = self._find()
         try:
@@ -222,7 +154,7 @@ class Pins:
 
     @boundary(KernelError, "the pinned links cannot be looked at")
     def links(self) -> Mapping[str, objects.LinkInfo]:
-        """Return what the pinned links say of themselves, by hook."""
+        """Return what the kernel says of the pinned links, by hook."""
         infos = {}
         for name, fd in self.open_links(self.found()).items():
             infos[name] = objects.link_info(fd)
@@ -230,7 +162,7 @@ class Pins:
         return infos
 
     def open_links(self, directory: Path | None) -> dict[str, int]:
-        """Open the links pinned in a directory, by hook; those that are there."""
+        """Open the links that are pinned in a directory; their descriptors, by hook."""
         links: dict[str, int] = {}
         for name in self.program.hooks if directory is not None else ():
             with suppress(OSError):
@@ -239,11 +171,11 @@ class Pins:
 
     @boundary(KernelError, "the pins cannot be removed")
     def remove(self, linger_seconds: float = 0.0) -> bool:
-        """Remove every pin: links go first, so no program outlives its tables.
+        """Remove every pin: links first, so that no program outlives its tables.
 
         Args:
-            linger_seconds: from the first links to those of `Program.last_hooks`, so
-                that what is under way can end.
+            linger_seconds: how long the links of `Program.last_hooks` stay after the
+                others, so that what is under way can end.
 
         Returns:
             Whether there was anything.

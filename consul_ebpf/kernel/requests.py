@@ -20,6 +20,7 @@ import os
 import signal
 
 from consul_ebpf.kernel import sockets
+from consul_ebpf.kernel.sock_diag import peer_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _established() -> list[int]:
 
 def _destroy(doomed: "list[tuple[int, list[tuple[str, int]]]]") -> int:
     peers = {
-        cookie: frozenset(sockets.peer_of(address, port) for address, port in each)
+        cookie: frozenset(peer_of(address, port) for address, port in each)
         for cookie, each in doomed
     }
     return sockets.destroy(peers, PER_SECOND)

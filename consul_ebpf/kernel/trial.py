@@ -1,12 +1,11 @@
-"""A connect through a VIP of our own: does the whole way to a server work from here?
+"""Tries the whole way to a server: connects to it through a VIP of our own.
 
-By the tables and the program that are attached; where none are, by a program of its own
-that is attached for this moment, with no pins, so that it is gone with the process. Its
-VIP is one that no proxy has, bound to this network namespace.
+The VIP is one that no proxy has, bound to this network namespace. If a program is
+attached, the trial adds the VIP to its tables. Else it attaches a program of its own
+for a moment, without pins, so that it is gone with this process.
 """
 
 import os
-import shutil
 import socket
 import struct
 from collections.abc import Collection, Iterator, Sequence
@@ -21,6 +20,7 @@ from consul_ebpf.kernel.install import load
 from consul_ebpf.kernel.links import attach, programs_at
 from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.program import CONNECT
+from consul_ebpf.kernel.scratch import inside, remove_left, scratch_pins
 from consul_ebpf.kernel.tables import (
     Tables,
     close_tables,
@@ -42,45 +42,47 @@ from consul_ebpf.model.values import (
 
 CONNECT_SECONDS = 3.0
 
-PREFIX = "consul-ebpf-doctor-"
-"""Begins the names of directories that are there for a moment; the pid follows."""
-
 _SO_COOKIE = 57
 _OWN_TABLE = 512  # VIPs in a table of our own
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """What became of one connect to the VIP."""
+    """The result of one connect to the VIP."""
 
     seen: bool
     """Whether our program saw it and sent it to the server."""
     peer: str
-    """Where the socket leads by the kernel's own account; empty: nowhere."""
+    """What the kernel says the socket is connected to; empty: nothing."""
     error: str
-    """Why connect() failed; empty: it did not."""
+    """Why connect() failed; empty if it did not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the pins are, where to attach if nothing is, and which the VIPs are."""
+    """Where to try it, as `[kernel]` of the configuration has it."""
 
     bpffs: Path
     cgroup: Path
+    """Where to attach a program if none is attached."""
     network: IPv4Network
+    """The range of the VIPs."""
     port: int
+    """The VIPs' port."""
 
 
 class Trial:
-    """VIPs of our own in tables that a program uses."""
+    """VIPs of our own, in the tables that an attached program uses."""
 
     def __init__(
         self, tables: Tables, place: Place, cgroup: Path, programs: Collection[int]
     ) -> None:
-        """Use these tables, of programs with these ids at `cgroup`; see `trial`."""
+        """Use these tables of programs with these ids, at `cgroup`; use `trial`."""
         self._tables = tables
         self._programs = tuple(f"program {number}" for number in programs)
-        self._netns = Binding(netns=_own_netns())
+        self._netns = Binding()
+        with suppress(OSError):  # before Linux 5.14: anybody may use it for this moment
+            self._netns = Binding(netns=sockets.own_netns_cookie())
         self._free = _free(tables, place)
         self._made: list[bytes] = []
         self.cgroup = cgroup
@@ -89,10 +91,11 @@ class Trial:
         return f"<Trial {len(self._made)} VIPs at {self.cgroup}>"
 
     def vip_to(self, server: Server) -> Server | None:
-        """Make a VIP that leads to one server alone.
+        """Make a VIP that leads to this server only.
 
         Returns:
-            What to connect to in its place; None: it has no row that is ready.
+            The VIP, to connect to it as to a server; None if the server has no row that
+            is ready.
 
         Raises:
             KernelError: there is no free VIP.
@@ -117,7 +120,7 @@ class Trial:
         return Server.at(literal, vip.port)
 
     def connect(self, vip: Server) -> Reached:
-        """Connect to the newest VIP once, and look where that went."""
+        """Connect once to the newest VIP, and look where the connect went."""
         family = socket.AF_INET if vip.ipv4 else socket.AF_INET6
         with socket.socket(family) as sock:
             sock.settimeout(CONNECT_SECONDS)
@@ -139,7 +142,7 @@ class Trial:
         return any(noted == cookie for noted, _slot in counted.sockets)
 
     def others(self) -> list[str]:
-        """Name the other programs that run for our cgroup at our hooks."""
+        """Return the names of others' programs that run for our cgroup at our hooks."""
         kinds = CONNECT.hooks.values()
         found = [name for kind in kinds for name in programs_at(kind, self.cgroup)]
         return [
@@ -147,7 +150,7 @@ class Trial:
         ]
 
     def remove(self) -> None:
-        """Take the VIPs away, but what somebody else has written by now."""
+        """Remove the VIPs, except those that a controller has given to a proxy."""
         for key in self._made:
             row = self._tables["vips"].lookup(key)
             if row is not None and codec.decode_binding(row) == self._netns:
@@ -156,42 +159,26 @@ class Trial:
 
 @contextmanager
 def trial(place: Place, servers: Sequence[Server]) -> Iterator[Trial]:
-    """Have VIPs of our own, by what is attached or else by a program of our own.
+    """Yield a `Trial`, in the attached program's tables or else in our own.
 
     Args:
-        place: where.
-        servers: what a table of our own is filled with.
+        place: where to try it.
+        servers: the rows of our own table, if no program is attached.
 
     Raises:
-        ConsulEbpfError: there is no way to try it; says why.
+        ConsulEbpfError: it cannot be tried here; the message says why.
     """
     with ExitStack() as stack:
         with boundary(KernelError, "no connect can be tried"):
-            _sweep(place)
+            remove_left(place.bpffs, place.cgroup)
             made = _live(stack, place) or _own(stack, place, servers)
             stack.callback(made.remove)
             stack.enter_context(inside(made.cgroup))
         yield made
 
 
-def _sweep(place: Place) -> None:
-    """Remove what trials left that were killed outright."""
-    for left in place.bpffs.glob(f"{PREFIX}*"):
-        if _ended(left):
-            shutil.rmtree(left, ignore_errors=True)
-    for left in place.cgroup.glob(f"{PREFIX}*"):
-        if _ended(left):
-            with suppress(OSError):
-                left.rmdir()
-
-
-def _ended(left: Path) -> bool:
-    pid = left.name.removeprefix(PREFIX)
-    return not Path("/proc", pid).exists()
-
-
 def _live(stack: ExitStack, place: Place) -> Trial | None:
-    """Use what is attached; None: nothing is."""
+    """Use the attached program's tables; None if none is attached."""
     pins = Pins(place.bpffs)
     with suppress(NotRunningError):
         tables = pins.open_tables()
@@ -206,17 +193,13 @@ def _live(stack: ExitStack, place: Place) -> Trial | None:
 
 
 def _own(stack: ExitStack, place: Place, servers: Sequence[Server]) -> Trial:
-    """Attach a program of our own, with tables of its own, until the end."""
-    directory = place.bpffs / f"{PREFIX}{os.getpid()}"
-    directory.mkdir(mode=0o700)
-    try:
-        program = CONNECT.sized(vips=_OWN_TABLE)
+    """Attach a program of our own, with its own tables, until `stack` is closed."""
+    program = CONNECT.sized(vips=_OWN_TABLE)
+    with scratch_pins(place.bpffs) as directory:
         tables = make_tables(program, directory)
         stack.callback(close_tables, tables)
         defines = codec.defines(place.network, place.port, 1.0, _OWN_TABLE)
         programs = load(program, defines, directory, directory)
-    finally:
-        shutil.rmtree(directory)
     for descriptor in programs.values():
         stack.callback(os.close, descriptor)
     for slot, server in enumerate(servers[: codec.NO_SLOT]):
@@ -230,7 +213,7 @@ def _own(stack: ExitStack, place: Place, servers: Sequence[Server]) -> Trial:
 
 
 def _free(tables: Tables, place: Place) -> Iterator[Vip]:
-    """Yield VIPs that nobody has, from the range's end, where allocation comes last."""
+    """Yield VIPs that no proxy has, from the end of the range: these are given last."""
     taken = {codec.decode_key(key) for key, _row in tables["vips"].items()}
     last = int(place.network.broadcast_address) - 1
     first = max(int(place.network.network_address) + 1, last - 2 * _OWN_TABLE)
@@ -240,54 +223,8 @@ def _free(tables: Tables, place: Place) -> Iterator[Vip]:
             yield vip
 
 
-@contextmanager
-def inside(cgroup: Path) -> Iterator[None]:
-    """Be in or below a cgroup: as it is, or in one of our own for this moment.
-
-    Raises:
-        KernelError, OSError: this process cannot be moved there.
-    """
-    ours = own_cgroup()
-    if ours is not None and ours.is_relative_to(cgroup):
-        yield
-        return
-    if ours is None:
-        raise KernelError(f"this process has no cgroup to come back to from {cgroup}")
-    scratch = cgroup / f"{PREFIX}{os.getpid()}"
-    scratch.mkdir()
-    try:
-        (scratch / "cgroup.procs").write_text(f"{os.getpid()}", encoding="ascii")
-        try:
-            yield
-        finally:
-            (ours / "cgroup.procs").write_text(f"{os.getpid()}", encoding="ascii")
-    finally:
-        scratch.rmdir()
-
-
-def own_cgroup() -> Path | None:
-    """Return this process's cgroup v2 directory; None if it cannot be seen."""
-    lines = Path("/proc/self/cgroup").read_bytes().splitlines()
-    found = [os.fsdecode(line[3:]) for line in lines if line.startswith(b"0::")]
-    for mount in host.mounts():
-        if mount.kind == "cgroup2" and mount.root == "/" and found:
-            directory = mount.point / found[0].lstrip("/")
-            if directory.is_dir():
-                return directory
-    return None
-
-
 def _as_text(peer: tuple[str, int] | None) -> str:
     if peer is None:
         return ""
     address = ip_address(peer[0])
     return host_port(getattr(address, "ipv4_mapped", None) or address, peer[1])
-
-
-def _own_netns() -> int:
-    with socket.socket() as sock:
-        try:
-            packed = sock.getsockopt(socket.SOL_SOCKET, sockets.SO_NETNS_COOKIE, 8)
-        except OSError:  # before Linux 5.14: anybody's, for this moment
-            return 0
-    return int(struct.unpack("=Q", packed)[0])

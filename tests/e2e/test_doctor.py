@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf.kernel.trial import PREFIX
+from consul_ebpf.kernel.scratch import PREFIX
 from tests.kernel.conftest import Kernel
 from tests.kernel.test_trial import SERVICE, translating
 from tests.lab.controller import COMMAND, ControllerProcess, toml
