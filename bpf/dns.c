@@ -105,6 +105,11 @@ static __always_inline bool is_silent(u32 waited, u32 unheard, bool was_last) {
   return was_last || (waited < FORGET && unheard >= waited);
 }
 
+/* Whether a server has not answered, and has some time left to. */
+static __always_inline bool is_owing(u32 since, u32 now) {
+  return since && now - since < QUIET;
+}
+
 /* Since when it is asked, when it is asked now. One that was silent stays so, as the one
  * asked last: the other queries go past it until it answers. */
 static __always_inline u32 asked_since(u32 since, u32 now) {
@@ -143,7 +148,7 @@ static __always_inline struct server *pick(struct vip *vip, struct asked *socket
   u64 turn = vip->cursor + 1; /* that of all who ask for the first time */
   u32 last = NO_SLOT, longest = 0;
   struct server *found = NULL;
-  bool passed = false, answered = false;
+  bool passed = false, answered = false, owing = false, was_silent = false;
 
   if (socket->address) {
     last = socket->last;
@@ -178,27 +183,30 @@ static __always_inline struct server *pick(struct vip *vip, struct asked *socket
       silent = false;
     }
     /* It may have refused a connected socket, which nobody sees: the next try goes
-     * elsewhere, be it to one that was silent. */
-    bool pending = is_udp && connects && slot == last &&
-                   (socket->queries[place].since || (thread && thread->since[place]));
-    if (pending && found)
+     * elsewhere, be it to one that was silent, and the others to one that owes no
+     * answer, where there is one. */
+    u32 of_socket = socket->queries[place].since;
+    u32 of_thread = thread ? thread->since[place] : 0;
+    if (is_udp && connects && slot == last && (of_socket || of_thread) && found)
       continue;
-    if (silent) {
+    bool owes = is_udp && connects && !silent &&
+                (is_owing(of_socket, now) || is_owing(of_thread, now));
+    if (silent)
       passed = true;
-      if (found && newest <= longest)
-        continue;
-    }
+    if (found && (silent ? owing || newest <= longest : owes && owing))
+      continue;
     found = server;
     *chosen = slot;
     longest = newest;
+    owing = owes;
+    was_silent = silent;
     if (last == NO_SLOT)
       vip->cursor = turn % CHOICES;
-    if (!silent) {
-      if (passed && thread && thread->sees)
-        __sync_fetch_and_add(&vip->failures, 1); /* a query led past a silent server */
+    if (!silent && !owes)
       break;
-    }
   }
+  if (found && passed && !was_silent && thread && thread->sees)
+    __sync_fetch_and_add(&vip->failures, 1); /* a query led past a silent server */
   return found;
 }
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 
 import pytest
@@ -219,6 +219,26 @@ def test_fault_159_a_refused_try_goes_elsewhere_though_all_others_were_silent(
     for descriptor in (go, send_go, gone, send_gone):
         os.close(descriptor)
     assert tries == [[False, True]]
+
+
+def test_fault_159_a_server_that_owes_an_answer_is_not_asked_by_the_next_sockets(
+    kernel: Kernel, dns: BccMapBackend, responders: list[Responder]
+) -> None:
+    """Many queries at once in one thread: those that a dead server refused go on to
+    the others, whatever the thread asked meanwhile."""
+    responders[0].silent.set()
+
+    def ask() -> list[bool]:
+        with ExitStack() as stack:
+            for _ in responders:  # one of them does not answer
+                sock = stack.enter_context(datagram())
+                sock.settimeout(0.03)
+                with suppress(TimeoutError):
+                    ask_connected(sock)
+            return [answers(by_a_new_connected_socket) for _ in range(6)]
+
+    assert kernel.call(ask) == [True] * 6
+    assert responders[0].asked["udp"] == 1
 
 
 def test_fault_142_two_queries_at_once_are_each_answered_by_the_second_try(
