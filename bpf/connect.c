@@ -1,4 +1,4 @@
-/* connect4 and connect6: swap a proxy's VIP for a live Consul server.
+/* connect4 and connect6: replace a proxy's VIP by the address of a live Consul server.
  *
  * The loader defines VIP_NETWORK, VIP_MASK and VIP_PORT (all in network byte order), and
  * RETRY_WINDOW (jiffies).
@@ -9,22 +9,25 @@ static __always_inline bool in_vip_range(u32 address) {
   return (address & VIP_MASK) == VIP_NETWORK;
 }
 
-/* A VIP that is bound is there for nobody else. */
+/* Whether the caller may use the VIP: it is in the namespace and the cgroup that the VIP
+ * is bound to. */
 static __always_inline bool is_callers(struct bpf_sock_addr *ctx, struct vip *vip) {
   if (vip->netns && vip->netns != bpf_get_netns_cookie(ctx))
     return false;
   return !vip->cgroup || vip->cgroup == bpf_get_current_ancestor_cgroup_id(vip->level);
 }
 
-/* What to do with a connect to the range for which there is no row: at the VIPs' port
- * whoever listens on 0.0.0.0 here would get the token that is meant for Consul. */
+/* A connect to the range of the VIPs, but no row has the address. At the VIPs' port it
+ * is refused: else a process that listens on 0.0.0.0 here would get the token that is
+ * meant for Consul. */
 static __always_inline int without_row(struct bpf_sock_addr *ctx) {
   return ctx->user_port == VIP_PORT ? REFUSE : ALLOW;
 }
 
-/* The first ready server of the preference, beginning at the cursor. A proxy has one
- * connection and makes another because the last is no good, whatever is wrong with that
- * server (refused, black-holed, full, draining, hung): begin behind it. */
+/* Returns the first ready server of the preference, beginning behind that of the last
+ * connect; NULL: no server is ready. A proxy has one connection, and makes another one
+ * because the last is no good, whatever is wrong with its server (refused, black-holed,
+ * full, draining, hung). */
 static __always_inline struct server *pick(struct vip *vip, u64 cookie,
                                            bool from_ipv6) {
   u64 preference = *(volatile u64 *)&vip->preference;
@@ -49,14 +52,14 @@ static __always_inline struct server *pick(struct vip *vip, u64 cookie,
       continue;
 
     __sync_fetch_and_add(&server->connects, 1);
-    u64 at = vip->connects++; /* no lock: one proxy seldom connects twice at once */
+    u64 at = vip->connects++; /* without a lock: a proxy seldom connects twice at once */
     asm volatile("" : "+r"(at)); /* keep clang from dropping the bound below */
     vip->recent[at & (RECENT - 1)] = cookie * SLOTS + slot;
     vip->cursor = cursor % CHOICES;
     vip->last = now;
     return server;
   }
-  vip->last = 0; /* nothing was tried: the next connect begins here */
+  vip->last = 0; /* no server was tried: the next connect begins at the cursor */
   return NULL;
 }
 

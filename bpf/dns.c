@@ -1,13 +1,14 @@
-/* The DNS VIP: swap it for a live Consul server's DNS port, and back in the replies.
+/* The DNS VIP: replace it by a live Consul server's DNS port, and in the replies the
+ * server by the VIP.
  *
  * connect4 and connect6 lead connected sockets, UDP and TCP; sendmsg4 leads datagrams
  * that are sent with an address. It sees those of AF_INET6 sockets to the mapped VIP,
  * too: sendmsg6 is never called for a mapped address. recvmsg and getpeername show the
- * VIP in the server's place, for a resolver drops a reply from anywhere else.
+ * VIP in the server's place, because a resolver drops a reply from any other address.
  *
- * UDP has no connection that would tell when a server is silent. So it is noted, by
- * thread and by socket, which servers were asked and did not answer yet; the next query
- * goes past those that had the time to, to the next server in turn.
+ * UDP has no connection that shows that a server is silent. So for each thread and each
+ * socket it is noted which servers were asked and have not answered yet. The next query
+ * skips those that had enough time to answer, and goes to the next server in turn.
  *
  * The loader defines VIP_ADDRESS, VIP_PORT and SERVER_PORT (network byte order), QUIET,
  * PROBE and FORGET (jiffies, even), and LIMITED: whether only some cgroups may ask.
@@ -21,17 +22,17 @@
 #define MAX_ASKERS 16384
 #define MAX_CONNECTED 16384
 
-/* A thread that asks. Its key is the address of its task_struct: the thread's number is
- * told at these hooks only since Linux 6.10. */
+/* A thread that asks. Its key is the address of its task_struct, because these hooks can
+ * read a thread's id only since Linux 6.10. */
 struct asker {
   u32 since[CHOICES]; /* by slot % CHOICES: see struct query */
   u8 last;            /* slot of its newest query */
-  u8 sees;            /* a reply to this thread was seen: not all programs' are */
-  u8 counted;         /* bits, by slot % CHOICES: it was counted as silent */
+  u8 sees;            /* a reply to this thread was seen; those of some never are */
+  u8 counted;         /* bits, by slot % CHOICES: the server was counted as silent */
   u8 zero;
 };
 
-/* What a socket asked a server. */
+/* The queries of a socket to one server. */
 struct query {
   u64 thread;
   u32 server[4]; /* IPv4 is mapped */
@@ -40,7 +41,8 @@ struct query {
   u32 since; /* jiffies (odd) at the oldest query without a reply; zero: none */
 };
 
-/* A socket that asks. This lives with its socket, so nobody can push it out. */
+/* A socket that asks. This lives as long as the socket, so no other one's can take its
+ * place. */
 struct asked {
   u32 address; /* the VIP as it was then; zero: none yet */
   u16 port;
@@ -48,10 +50,10 @@ struct asked {
   struct query queries[CHOICES]; /* by slot % CHOICES */
 };
 
-/* What all of this host know of a server. */
+/* What this host as a whole knows of a server. */
 struct heard {
   u32 replied; /* jiffies at the newest reply to anybody */
-  u32 probed;  /* jiffies when it was last found silent, or asked although it was */
+  u32 probed;  /* jiffies when it was last found silent, or asked in spite of that */
 };
 
 /* A cgroup: what is in or below it may ask. */
@@ -63,8 +65,8 @@ struct cgroup {
 PINNED_TABLE("array", u32, struct cgroup, cgroups, MAX_CGROUPS, 0, PIN_CGROUPS);
 PINNED_TABLE("array", u32, struct heard, heard, SLOTS, 0, PIN_HEARD);
 PINNED_TABLE("lru_hash", u64, struct asker, askers, MAX_ASKERS, 0, PIN_ASKERS);
-/* The newest connected sockets, by cookie, and the slot each leads to: user space cuts
- * those of a dead server. */
+/* The newest connected sockets, by cookie, and the slot that each leads to. User space
+ * cuts the sockets of a dead server. */
 PINNED_TABLE("lru_hash", u64, u64, connected, MAX_CONNECTED, 0, PIN_CONNECTED);
 
 /* BPF_SK_STORAGE with a pin path. */
@@ -91,13 +93,13 @@ static __always_inline bool may_ask(void) {
   return false;
 }
 
-/* Jiffies for which a server has not answered; zero: it has, or was not asked. */
+/* For how many jiffies a server has not answered; zero: it has, or was not asked. */
 static __always_inline u32 waited(u32 since, u32 now) {
   return since ? now - since : 0;
 }
 
 /* Whether a server that was asked had the time to answer, and has answered nobody since.
- * After a while it is asked again, though never by the query that follows the one it did
+ * After FORGET it may be asked again, but never by the query right after the one it did
  * not answer. */
 static __always_inline bool is_silent(u32 waited, u32 unheard, bool was_last) {
   if (waited < QUIET)
@@ -105,27 +107,28 @@ static __always_inline bool is_silent(u32 waited, u32 unheard, bool was_last) {
   return was_last || (waited < FORGET && unheard >= waited);
 }
 
-/* Whether a server has not answered, and has some time left to. */
+/* Whether a server has not answered yet, and still has time to. */
 static __always_inline bool is_owing(u32 since, u32 now) {
   return since && now - since < QUIET;
 }
 
-/* Since when it is asked, when it is asked now. One that was silent stays so, as the one
- * asked last: the other queries go past it until it answers. */
+/* The new `since` of a server that is asked now. One that was silent stays silent, as if
+ * it was asked QUIET ago: other queries skip it until it answers. */
 static __always_inline u32 asked_since(u32 since, u32 now) {
   if (!since)
     return now;
   return now - since < QUIET ? since : now - QUIET;
 }
 
-/* An index by slot; the asm keeps clang from dropping the bound, which the verifier
- * wants to see. */
+/* The index of a slot. The verifier must see its bound; the asm keeps clang from
+ * dropping it. */
 static __always_inline u32 place_of(u32 slot) {
   asm volatile("" : "+r"(slot));
   return slot & (CHOICES - 1);
 }
 
-/* Only of threads whose replies are seen: of others nothing is known. */
+/* Counts once that a server is silent to a thread; only if replies to the thread are
+ * seen, because nothing is known of others. */
 static __always_inline void note_silent(struct server *server, struct heard *all,
                                         struct asker *thread, u32 place, u32 now) {
   if (thread && thread->sees && !(thread->counted & (1 << place))) {
@@ -135,17 +138,17 @@ static __always_inline void note_silent(struct server *server, struct heard *all
   }
 }
 
-/* The next server in turn that was not silent to this thread or socket; where all were,
- * the one asked longest ago: as many tries as there are servers reach each of them. Now
- * and then one query, whose asker has just been answered, finds out for all whether a
- * silent one is back. By TCP nobody sees the replies, so it is simply the next in turn.
- * `chosen` becomes its slot. */
+/* Returns the next server in turn that is not silent to this thread or socket; `chosen`
+ * becomes its slot. If all are silent, it is the one asked longest ago, so that as many
+ * tries as there are servers reach each of them. Every PROBE, one query whose asker has
+ * just been answered tests for the whole host whether a silent server answers again. TCP
+ * replies are not seen, so for TCP it is simply the next server in turn. */
 static __always_inline struct server *pick(struct vip *vip, struct asked *socket,
                                            struct asker *thread, bool from_ipv6,
                                            bool is_udp, bool connects, u32 now,
                                            u32 *chosen) {
   u64 preference = *(volatile u64 *)&vip->preference;
-  u64 turn = vip->cursor + 1; /* that of all who ask for the first time */
+  u64 turn = vip->cursor + 1; /* for those who ask for the first time */
   u32 last = NO_SLOT, longest = 0;
   struct server *found = NULL;
   bool passed = false, answered = false, owing = false, was_silent = false;
@@ -182,9 +185,9 @@ static __always_inline struct server *pick(struct vip *vip, struct asked *socket
       all->probed = now;
       silent = false;
     }
-    /* It may have refused a connected socket, which nobody sees: the next try goes
-     * elsewhere, be it to one that was silent, and the others to one that owes no
-     * answer, where there is one. */
+    /* The last server may have refused a connected socket, which no hook sees. So the
+     * next try goes to another server, even to a silent one; and queries at the same time
+     * go to a server that owes no answer, if there is one. */
     u32 of_socket = socket->queries[place].since;
     u32 of_thread = thread ? thread->since[place] : 0;
     if (is_udp && connects && slot == last && (of_socket || of_thread) && found)
@@ -210,8 +213,8 @@ static __always_inline struct server *pick(struct vip *vip, struct asked *socket
   return found;
 }
 
-/* The server to lead this socket to, noted with the thread and the socket; NULL: none,
- * or the caller may not ask. */
+/* Returns the server to lead this socket to, and notes it for the thread and the socket.
+ * NULL: no server is ready, or the caller may not ask. */
 static __always_inline struct server *ask(struct bpf_sock_addr *ctx, bool from_ipv6,
                                           bool connects) {
   struct vip_key key = {.address = VIP_ADDRESS, .port = VIP_PORT};
@@ -220,7 +223,7 @@ static __always_inline struct server *ask(struct bpf_sock_addr *ctx, bool from_i
     return NULL;
   struct asked *socket =
       asked.sk_storage_get(ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-  if (!socket) /* its replies would come from a stranger */
+  if (!socket) /* replies could not be shown as the VIP's */
     return NULL;
 
   u64 task = bpf_get_current_task();
@@ -241,7 +244,7 @@ static __always_inline struct server *ask(struct bpf_sock_addr *ctx, bool from_i
     thread->last = slot;
   } else {
     struct asker fresh = {.last = slot};
-    askers.update(&task, &fresh); /* if it fails there is no memory but the socket's */
+    askers.update(&task, &fresh); /* if it fails, only the socket's state is kept */
     thread = askers.lookup(&task);
     if (thread && is_udp)
       thread->since[place] = now;
@@ -309,7 +312,7 @@ int sendmsg4(struct bpf_sock_addr *ctx) {
   struct bpf_sock *sk = ctx->sk;
   u16 peer_port = *(u16 *)&sk->dst_port;
   if (sk->state == TCP_ESTABLISHED && peer_port == SERVER_PORT) {
-    /* It is connected, most likely through the VIP, and hears nobody else. */
+    /* It is connected, most likely through the VIP, and receives from nobody else. */
     ctx->user_ip4 = sk->dst_ip4;
     ctx->user_port = peer_port;
     return ALLOW;
@@ -321,8 +324,8 @@ int sendmsg4(struct bpf_sock_addr *ctx) {
   return ALLOW;
 }
 
-/* The socket's memory, if it asked the server with this address; `place` becomes the
- * query's. */
+/* Returns the socket's state if it asked the server with this address; `place` becomes
+ * the index of its queries. */
 static __always_inline struct asked *find(struct bpf_sock_addr *ctx, u32 a, u32 b,
                                           u32 c, u32 d, u32 *place) {
   struct asked *socket = asked.sk_storage_get(ctx->sk, 0, 0);
@@ -340,7 +343,8 @@ static __always_inline struct asked *find(struct bpf_sock_addr *ctx, u32 a, u32 
   return NULL;
 }
 
-/* A reply came: the server is not silent to whoever asked. */
+/* A reply came: the server is silent neither to this socket nor to the thread that
+ * asked. */
 static __always_inline void note_reply(struct asked *socket, u32 at) {
   u32 place = place_of(at);
   struct query *query = &socket->queries[place];

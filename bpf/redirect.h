@@ -1,4 +1,4 @@
-/* What both programs do with an address: see whether it is a VIP, put a server's there.
+/* What both programs do with an address: see whether it is mapped, write a server's.
  * The loader defines MAPPED_PREFIX, the third word of ::ffff:a.b.c.d. */
 #pragma once
 
@@ -16,7 +16,7 @@ static __always_inline bool is_mapped(struct bpf_sock_addr *ctx) {
 }
 
 static __always_inline bool reachable(const struct server *server, bool from_ipv6) {
-  /* An AF_INET6 socket reaches an IPv4 server by its mapped address. */
+  /* An AF_INET6 socket reaches an IPv4 server, too, by its mapped address. */
   if (server->state != READY)
     return false;
   return from_ipv6 || server->ipv4;

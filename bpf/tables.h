@@ -41,14 +41,15 @@ struct vip {
   /* A ring, by connects: the socket's cookie, by which sock_diag finds it, times
    * SLOTS, plus the slot it was sent to. */
   u64 recent[RECENT];
-  /* Since layout 2: whose VIP it is. */
+  /* Since layout 2: who may use the VIP. */
   u64 netns;  /* network namespace's cookie; zero: any */
   u64 cgroup; /* id of a cgroup the caller is in or below; zero: any */
   u32 level;  /* that cgroup's depth */
   u32 failures; /* connects followed by a retry within the window */
 };
 
-/* BPF_F_TABLE with a pin path: an existing pin is used, else made. */
+/* BPF_F_TABLE with a pin path: the table pinned there is used; if there is none, one is
+ * made. */
 #define PINNED_TABLE(_type, _key, _leaf, _name, _size, _flags, _path)            \
   struct _name##_table_t {                                                       \
     _key key;                                                                    \
@@ -62,6 +63,6 @@ struct vip {
       .flags = (_flags), .max_entries = (_size)}
 
 PINNED_TABLE("array", u32, struct server, servers, SLOTS, 0, PIN_SERVERS);
-/* Memory as it is used, not for MAX_VIPS at once. */
+/* Memory is allocated for each row as it comes, not for MAX_VIPS at once. */
 PINNED_TABLE("hash", struct vip_key, struct vip, vips, MAX_VIPS, BPF_F_NO_PREALLOC,
              PIN_VIPS);

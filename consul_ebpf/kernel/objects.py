@@ -1,4 +1,4 @@
-"""What the kernel says of its objects: maps, links and programs, and where they are.
+"""Asks the kernel about its maps, links and programs, and opens them by id.
 
 Calls raise `OSError` with the kernel's errno, as in `libbpf.py`.
 """
@@ -82,7 +82,7 @@ class MapInfo:
 
 
 def map_info(fd: int) -> MapInfo:
-    """Ask the kernel what kind of map this is."""
+    """Return what the kernel says of an open map."""
     info = _MapInfo()
     _info(fd, info)
     return MapInfo(
@@ -96,7 +96,7 @@ def map_info(fd: int) -> MapInfo:
 
 
 def map_fd(map_id: int) -> int:
-    """Open a map by id; needs CAP_SYS_ADMIN."""
+    """Open a map by id; returns its descriptor. Needs CAP_SYS_ADMIN."""
     return checked(lib().bpf_map_get_fd_by_id(map_id), "open a map")
 
 
@@ -111,7 +111,7 @@ class LinkInfo:
 
 
 def link_info(fd: int) -> LinkInfo:
-    """Ask the kernel where a link is attached."""
+    """Return what the kernel says of an open link."""
     info = _LinkInfo()
     _info(fd, info)
     return LinkInfo(info.id, info.prog_id, info.cgroup_id, info.attach_type)
@@ -119,7 +119,10 @@ def link_info(fd: int) -> LinkInfo:
 
 @dataclass(frozen=True, slots=True)
 class ProgramInfo:
-    """A program; its runs are counted while kernel.bpf_stats_enabled is on."""
+    """What the kernel says of a program.
+
+    It counts runs while kernel.bpf_stats_enabled is on.
+    """
 
     id: int
     name: str
@@ -130,7 +133,7 @@ class ProgramInfo:
 
 
 def program_info(fd: int) -> ProgramInfo:
-    """Ask the kernel about a program."""
+    """Return what the kernel says of an open program."""
     maps = (ctypes.c_uint32 * 16)()
     info = _ProgInfo(nr_map_ids=len(maps), map_ids=ctypes.addressof(maps))
     _info(fd, info)
@@ -144,12 +147,16 @@ def program_info(fd: int) -> ProgramInfo:
 
 
 def program_fd(program_id: int) -> int:
-    """Open a program by id; needs CAP_SYS_ADMIN."""
+    """Open a program by id; returns its descriptor. Needs CAP_SYS_ADMIN."""
     return checked(lib().bpf_prog_get_fd_by_id(program_id), "open a program")
 
 
 def programs_at(cgroup: int, attach_type: int) -> tuple[list[int], int]:
-    """Return the ids of what is attached at a cgroup itself, and its attach flags.
+    """Return the ids of the programs attached at a cgroup itself, and its attach flags.
+
+    Args:
+        cgroup: a descriptor of its directory.
+        attach_type: of the hook (enum bpf_attach_type).
 
     Needs CAP_NET_ADMIN.
     """

@@ -1,8 +1,8 @@
-"""Where each proxy lives: its namespace and cgroup, as the kernel numbers them.
+"""Finds each proxy's network namespace and cgroup, as the kernel numbers them.
 
-A VIP is bound to them. A path is looked at again and again, since a pod that restarts
-has another namespace at the same path. If a namespace cannot be identified right now,
-the last known one is kept. If its path is gone, the VIP is withdrawn.
+A VIP is bound to them. Each path is looked at again and again, because a pod that
+restarts has another namespace at the same path. If a namespace cannot be identified
+right now, the last known one is kept. If its path is gone, the VIP is withdrawn.
 """
 
 import re
@@ -24,19 +24,19 @@ Place = tuple[str, str]
 
 
 Bindings = Answers[Place, Binding]
-"""By place, and not by proxy: so what was found at a proxy's old path is never taken
-for what is at its new one."""
+"""By place, not by proxy: if a proxy's path changes, the answer for the old path is not
+used for the new one."""
 
 UNBOUND: Bindings = Answers({("", ""): Binding()})
 """For a proxy without a place, whose VIP may be used from anywhere."""
 
 LOOK_SECONDS = 5.0
 SLOW_LOOK_SECONDS = 1.0
-"""After which a look asks for no more cookies; the second, if some path was slow the
-last time. Whoever waits for the bindings waits that long."""
+"""After so long a look asks for no more cookies: `SLOW_LOOK_SECONDS` if some path was
+slow at the last look. The caller waits for the bindings that long."""
 
 SLOW_SECONDS = 0.3
-"""A look at a path that took longer was slow."""
+"""If it takes longer to look at a path, the path is slow."""
 
 _Seen = tuple[int, int, int]
 """Tells one namespace at a path from the next: its device, inode and change time, or
@@ -53,14 +53,14 @@ class _GoneError(KernelError):
 
 
 class Binder:
-    """Finds the proxies' bindings; remembers the namespaces' cookies. Blocking."""
+    """Finds proxies' bindings, and remembers the namespaces' cookies. It blocks."""
 
     def __init__(self, namespaces: Namespaces | None) -> None:
-        """Ask `namespaces` for cookies; None: a proxy with a netns gets no binding."""
+        """Ask `namespaces` for cookies; None: proxies with a netns get no binding."""
         self._namespaces = namespaces
         self._cookies: dict[str, tuple[_Seen, int]] = {}
         self._slow: dict[str, float] = {}
-        """Seconds that the last look at a path took, of slow ones."""
+        """How many seconds the last look took, for each slow path."""
 
     def __repr__(self) -> str:
         return f"<Binder {len(self._cookies)} namespaces>"
@@ -127,10 +127,10 @@ class Binder:
 
 
 def _seen(path: str) -> _Seen | None:
-    """Return which namespace is at a path; None: only its cookie can tell.
+    """Identify the namespace at a path; None if only its cookie can identify it.
 
     Raises:
-        KernelError: there is none, or it is no path.
+        KernelError: nothing is there, or it is not a path.
     """
     try:
         status = Path(path).stat()
@@ -146,7 +146,7 @@ def _seen(path: str) -> _Seen | None:
 
 
 def _process(path: str) -> _Seen | None:
-    """Identify /proc/PID/ns/net, which takes privileges to look at, by its process."""
+    """Identify /proc/PID/ns/net by its process: to look at it needs privileges."""
     found = re.fullmatch(r"/proc/(\d+)/ns/net", path)
     if found is None:
         return None

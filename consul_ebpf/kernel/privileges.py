@@ -1,8 +1,8 @@
 """Which feature needs which capability, and which of them a running controller keeps.
 
-Tables, links and pins are reached by descriptors opened before, in directories that are
-the controller's own; other network namespaces, and other users' token files, by a
-helper: so the controller keeps next to nothing.
+It keeps almost none. It opened tables and links at its start, and owns the directories
+of its pins. A helper enters other network namespaces, and reads other users' token
+files.
 """
 
 import os
@@ -20,11 +20,11 @@ NEEDED = {
     ),
     "read other users' token files": frozenset({"dac_read_search"}),
 }
-"""At the start, by feature. CAP_BPF is not enough to load: BCC opens pinned tables by
-their ids."""
+"""The capabilities needed at a start, by feature. CAP_BPF is not enough to load the
+program, because BCC opens pinned tables by their ids."""
 
 OWNER = ("write files for bootstrap.owner", frozenset({"chown"}))
-"""The feature of a configuration that has an owner, and what it needs."""
+"""The feature, and what it needs, if bootstrap.owner is set."""
 
 _HELPER = {
     "dac_read_search": "to read other users' token files",
@@ -44,7 +44,7 @@ def of_helper(*, destroy_sockets: bool) -> Mapping[str, str]:
 
 
 def gives_away(owner: tuple[int, int] | None, uid: int) -> bool:
-    """Whether files are written for somebody else than user `uid`, who writes them."""
+    """Whether `owner` (uid and gid) is not user `uid`, who writes the files."""
     if owner is None:
         return False
     ours = {os.getegid(), *os.getgroups()}
@@ -52,7 +52,7 @@ def gives_away(owner: tuple[int, int] | None, uid: int) -> bool:
 
 
 def check_owner(owner: tuple[int, int] | None, uid: int, have: Collection[str]) -> None:
-    """Refuse an owner whom files cannot be given to.
+    """Refuse an owner to whom this process may not give files.
 
     Raises:
         PrivilegeError: CAP_CHOWN is missing.
@@ -70,10 +70,10 @@ def to_keep(
     """Return the capabilities that the controller keeps, each with its reason.
 
     Args:
-        owner: uid and gid the bootstraps are written for; None: our own.
-        read: paths that are to be read again and again, and that the helper does not
-            read; empty ones are left out.
-        uid: ours.
+        owner: uid and gid that own the bootstraps; None: this process's.
+        read: paths of files that the controller itself reads again and again; empty
+            ones are left out.
+        uid: this process's.
     """
     kept = {}
     if owner is not None and gives_away(owner, uid):
@@ -85,7 +85,7 @@ def to_keep(
 
 
 def in_words(ours: Mapping[str, str], helpers: Mapping[str, str]) -> str:
-    """Say in one line what the controller and its helper keep, and why."""
+    """Return a line that says what the controller and its helper keep, and why."""
     kept = f"kept {_listed(ours)}; gave up all others" if ours else ""
     helper = f"the helper keeps {_listed(helpers) or 'none'}"
     return f"{kept or 'gave up all capabilities'}; {helper}"
@@ -96,7 +96,7 @@ def _listed(named: Mapping[str, str]) -> str:
 
 
 def readable(path: Path, uid: int) -> bool:
-    """Whether a user may read a file by its permissions alone; one to come: yes."""
+    """Whether a user may read a file without capabilities; True if there is no file."""
     try:
         for directory in reversed(path.resolve().parents):
             if not _may(directory.stat(), uid, stat.S_IXUSR):

@@ -1,7 +1,7 @@
-"""Processes that end when they should: by a descriptor, and with their parent.
+"""Ends processes: by a descriptor, or when their parent ends.
 
-By system calls: Python has pidfd_open only where it was built on a system that knows
-it. Only small modules are imported: the helper needs this, too.
+The system calls are made here, because Python has pidfd_open only if the system that it
+was built on has it. Only small modules are imported, because the helper uses this, too.
 """
 
 import ctypes
@@ -16,17 +16,21 @@ _PR_SET_PDEATHSIG = 1
 def end_with_parent(parent: int) -> None:
     """Have the kernel end this process when `parent` has ended."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it had already
+    if os.getppid() != parent:  # it had ended before
         os._exit(1)
 
 
 def open_process(pid: int) -> int:
-    """Return a descriptor of a process; unlike its pid it never means another one."""
+    """Return a descriptor of a process; unlike a pid, it never names another process.
+
+    Raises:
+        OSError: there is no such process, or no free descriptor.
+    """
     return _call(_PIDFD_OPEN, pid, 0)
 
 
 def kill(process: int) -> None:
-    """End a process by its descriptor, at once; one that has ended is no error."""
+    """End a process by its descriptor, at once; it may have ended before."""
     try:
         _call(_PIDFD_SEND_SIGNAL, process, signal.SIGKILL, None, 0)
     except OSError as error:

@@ -1,8 +1,8 @@
-"""A program as a value: its source, where it is attached, the tables it uses.
+"""`Program`: a program as a value, with its source, its hooks and its tables.
 
-Loading, pinning, attaching and mending work on any of them. There are two, each with
-tables of its own: `CONNECT`, bpf/connect.c, leads the proxies' VIPs to servers, and
-`DNS`, bpf/dns.c, leads the one VIP of DNS to the servers' DNS ports.
+It can be loaded, pinned, attached and mended like any other. There are two, each with
+its own tables: `CONNECT` (bpf/connect.c) leads the proxies' VIPs to servers, and `DNS`
+(bpf/dns.c) leads the one VIP of DNS to the servers' DNS ports.
 """
 
 import os
@@ -21,21 +21,21 @@ from consul_ebpf.kernel.libbpf import (
 )
 from consul_ebpf.kernel.objects import MapInfo
 
-_NO_PREALLOC = 1  # memory as it is used, not for all VIPs at once
+_NO_PREALLOC = 1  # BPF_F_NO_PREALLOC: memory is allocated for each row as it comes
 
 
 @dataclass(frozen=True, slots=True)
 class TableShape(MapShape):
-    """What the map of a table is to be."""
+    """What the map of a table looks like, and whether a start copies its rows."""
 
     first_value: int = 0
     """Bytes of a row in the table's first layout: no layout has smaller ones."""
     carried: bool = True
-    """Its rows are copied where a start makes a new map of it. If not, a start goes on
-    with the map that is there wherever that has this shape."""
+    """True: if a start makes new tables, it copies this one's rows. False: it uses the
+    map that is there if that has this shape, else an empty one."""
 
     def fits(self, info: MapInfo) -> bool:
-        """Whether a map is what this says."""
+        """Whether a map has this kind, these sizes and this number of rows."""
         return (self.kind, self.key, self.value, self.entries) == (
             info.type,
             info.key_size,
@@ -46,18 +46,15 @@ class TableShape(MapShape):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """All in which one program differs from another.
-
-    Two programs on one host have two names, and no table in common.
-    """
+    """A program; programs on one host have different names, and share no table."""
 
     name: str
     """Its directory in bpffs."""
     layout: int
     """Raised with every change of a row in its tables; part of the pins' path."""
     source: Path
-    """The C source; the stub headers are beside it. It finds its tables, which are
-    pinned before it is loaded, at the paths PIN_<TABLE>."""
+    """The C source; the stub headers are beside it. The tables are pinned before it is
+    loaded, at the paths that it is given as PIN_<TABLE>."""
     hooks: Mapping[str, int]
     """Name of a function in the source, and of its link's pin -> where it is attached
     (enum bpf_attach_type)."""
@@ -69,14 +66,14 @@ class Program:
 
     @property
     def needs(self) -> str:
-        """For an error message: what may be wrong where the kernel refuses it."""
+        """For error messages: which kernel it needs, and which one this is."""
         return (
             f"{self.name} needs Linux {self.linux} or newer, and this is "
             f"{os.uname().release}"
         )
 
     def sized(self, **entries: int) -> Self:
-        """Return it with other numbers of rows, by table."""
+        """Return this program with these numbers of rows, by table."""
         shapes = {
             name: replace(shape, entries=entries.get(name, shape.entries))
             for name, shape in self.tables.items()

@@ -1,4 +1,4 @@
-"""What the privileged helper can be asked, and how it answers.
+"""The requests that the privileged helper answers.
 
 A request is one line of JSON, `[name, arguments, seconds]`, and so is its answer:
 
@@ -7,11 +7,11 @@ A request is one line of JSON, `[name, arguments, seconds]`, and so is its answe
     ["destroy", [[[cookie, [["10.0.0.1", 8502], ...]]]], 9] -> {"answer": 1}
     ["fingerprint", ["/run/web-1.jwt"], 5]  -> {"answer": {"fingerprint": [1, 2, 3]}}
     ["read", ["/run/web-1.jwt", 65536], 5]  -> ... with its "data", too, in Base64
-    anything wrong                           -> {"errno": 1, "message": "..."}
+    a request that failed                    -> {"errno": 1, "message": "..."}
 
-`REQUESTS` has them all: one function each, whose answer JSON can hold. It runs in a
-process of its own that ends afterwards, or after `seconds`, whatever it waits for. Only
-small modules are imported above: two of these processes wait all the time.
+`REQUESTS` has a function for each, which returns what JSON can hold. It runs in a
+process of its own, which ends afterwards, and in any case after `seconds`. Only small
+modules are imported above, because two guards have them in memory all the time.
 """
 
 import binascii
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from consul_ebpf.base.reading import FileError
 
 PER_SECOND = 200.0
-"""Sockets destroyed in a second: a server's proxies do not all return at once, and of
-two hundred of them each has left a dead server within a second."""
+"""Sockets destroyed in a second: so the proxies of a server do not all connect again at
+once, and two hundred of them have left a dead server within a second."""
 
 LONGEST_SECONDS = 60.0
-"""That any request may take; until it is known which it is, it has this long."""
+"""How long any request may take, and how long its line may take to arrive."""
 
 LARGEST = 4 << 20
-"""Bytes of a request."""
+"""Most bytes of a request."""
 
 
 def _cookie(path: str) -> int:
@@ -63,7 +63,7 @@ def _refused(error: "FileError") -> "dict[str, Any]":
 
 
 def _reading() -> "ModuleType":
-    """Import what reads files: 2 MB, in a fork that ends and not in what waits."""
+    """Import the module that reads files (2 MB) in the fork, and not in the guard."""
     from consul_ebpf.base import reading  # noqa: PLC0415
 
     return reading
@@ -97,7 +97,7 @@ REQUESTS: "Mapping[str, Callable[..., Any]]" = {
 
 
 def answer(asker: "socket") -> None:
-    """Answer the one request that comes from `asker`; ends this process when late."""
+    """Answer the one request of `asker`; the kernel ends this process if it is late."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, LONGEST_SECONDS)
     said: dict[str, Any]
@@ -107,11 +107,11 @@ def answer(asker: "socket") -> None:
         said = {"answer": REQUESTS[name](*arguments)}
     except OSError as error:
         said = {"errno": error.errno or 0, "message": error.strerror or str(error)}
-    except Exception as error:  # noqa: BLE001  # whoever asked is to hear of it
+    except Exception as error:  # noqa: BLE001  # the answer names it
         said = {"errno": 0, "message": f"{type(error).__name__}: {error}"}
     try:
         asker.sendall(json.dumps(said).encode() + b"\n")
-    except OSError:  # nobody waits for it any more
+    except OSError:  # the asker has ended, or waits no longer
         os._exit(1)
 
 

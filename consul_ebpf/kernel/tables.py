@@ -1,4 +1,4 @@
-"""A program's tables as maps: made, opened, checked, carried to a new layout, read."""
+"""Makes, opens, checks and reads a program's tables; copies rows to a new layout."""
 
 import os
 import sys
@@ -22,7 +22,13 @@ Rows = dict[str, dict[bytes, bytes]]
 def make_tables(
     program: Program, directory: Path, old: Mapping[str, Map] | None = None
 ) -> Tables:
-    """Make empty tables and pin them; those not carried are the `old` if these fit."""
+    """Make empty tables, and pin them in a directory.
+
+    If the `old` one of a table whose rows are not carried fits, it is pinned instead.
+
+    Raises:
+        OSError: the kernel refused it.
+    """
     tables: Tables = {}
     try:
         for name, shape in program.tables.items():
@@ -41,11 +47,11 @@ def make_tables(
 def open_tables(program: Program, directory: Path) -> Tables:
     """Open pinned tables, of this layout or another.
 
-    Of those whose rows are not carried one may be missing: another version had none.
+    A table whose rows are not carried may be missing: another version may not have it.
 
     Raises:
         OSError: a pin is missing or cannot be opened.
-        ValueError: a pin is not that table; in words.
+        ValueError: a pin is not that table; the message says why.
     """
     tables: Tables = {}
     try:
@@ -61,7 +67,7 @@ def open_tables(program: Program, directory: Path) -> Tables:
 
 
 def _check(name: str, shape: TableShape, info: objects.MapInfo) -> None:
-    """Raise ValueError if a map is not that table."""
+    """Raise ValueError if a map cannot be this table, in this layout or another."""
     wrong = ""
     if info.type != shape.kind:
         wrong = f"it is of type {info.type}"
@@ -76,7 +82,7 @@ def _check(name: str, shape: TableShape, info: objects.MapInfo) -> None:
 
 
 def fit_program(program: Program, tables: Mapping[str, Map]) -> bool:
-    """Whether they are what this version of the program uses, of the same size."""
+    """Whether these tables have the layout and the size that the program uses."""
     shapes = program.tables
     return all(
         name in tables and shapes[name].fits(tables[name].info) for name in shapes
@@ -84,21 +90,23 @@ def fit_program(program: Program, tables: Mapping[str, Map]) -> bool:
 
 
 def of_this_layout(program: Program, tables: Mapping[str, Map]) -> bool:
-    """Whether this version of the program can use them."""
+    """Whether these tables have the layout that the program uses, in whatever size."""
     shapes = program.tables
     return all(tables[name].info.value_size == shapes[name].value for name in shapes)
 
 
 def close_tables(tables: Mapping[str, Map]) -> None:
-    """Close them all; what is pinned lives on."""
+    """Close all tables; what is pinned stays."""
     for opened in tables.values():
         opened.close()
 
 
 def tables_of(program: Program, loaded: int) -> Tables | None:
-    """Open the tables a loaded program really uses, whatever is pinned; by their ids.
+    """Open the tables that a loaded program uses, by their ids, whatever is pinned.
 
-    None if they are not to be had: CAP_SYS_ADMIN is needed.
+    Returns:
+        The tables; None if they cannot be opened, such as without CAP_SYS_ADMIN, or are
+        not the program's.
     """
     tables: Tables = {}
     try:
@@ -117,13 +125,20 @@ def tables_of(program: Program, loaded: int) -> Tables | None:
 def carry(
     program: Program, old: Mapping[str, Map], new: Mapping[str, Map], carried: Rows
 ) -> Rows:
-    """Write into `new` the rows of `old` that are not what was `carried` already.
+    """Copy the rows of `old` to `new` that have changed since the call before.
+
+    Args:
+        program: whose tables they are.
+        old: the tables to read.
+        new: the tables to write.
+        carried: what the call before returned; empty at first.
 
     Returns:
-        All rows of `old`, to be given to the next call.
+        All rows of `old`, for the next call.
 
     Raises:
-        ConfigError: they do not fit.
+        ConfigError: the rows do not fit into `new`.
+        OSError: the kernel refused it.
     """
     names = [name for name, shape in program.tables.items() if shape.carried]
     rows: Rows = {name: dict(old[name].items()) for name in names}
@@ -145,7 +160,7 @@ def carry(
         for key, row in rows[name].items():
             if key not in before or before[key] == row:
                 continue
-            # What the new program has counted and noted since is newer.
+            # If the new program has written to the row since, its row is the newer one.
             if table.lookup(key) == codec.fit(before[key], size):
                 table.update(key, codec.fit(row, size))
     return rows
@@ -162,7 +177,7 @@ def slot_of(key: bytes) -> int:
 
 
 def rows_of(tables: Mapping[str, Map]) -> Rows:
-    """Read all rows of a program's opened tables that say something to us.
+    """Read all rows of the tables that `decode_rows` decodes.
 
     Raises:
         OSError: the kernel refused it.
@@ -177,7 +192,10 @@ def read_tables(tables: Mapping[str, Map]) -> KernelState:
 
 
 def decode_rows(found: Rows, capacity: int) -> KernelState:
-    """Decode the rows of a program's tables; the sockets of DNS have their own."""
+    """Decode the rows of a program's tables.
+
+    The sockets are in the VIPs' rows; those of DNS are in `connected`.
+    """
     rows, counts = {}, {}
     for key, row in found["servers"].items():
         slot, data = slot_of(key), codec.fit(row, codec.SERVER.size)

@@ -1,9 +1,9 @@
-"""Which capability bpf() needs here, for descriptors that were opened before.
+"""Finds the capability that this kernel requires for bpf() with an open descriptor.
 
-None since Linux 5.19. Before, where kernel.unprivileged_bpf_disabled is set, the kernel
-refuses every bpf() call without CAP_BPF (5.8 and newer) or CAP_SYS_ADMIN: a controller
-without them could not write the tables it holds. Distributions take changes back into
-older kernels, so the kernel is asked, not its version.
+Since Linux 5.19 it requires none. An older one requires CAP_BPF (5.8 and newer) or
+CAP_SYS_ADMIN for every bpf() call if kernel.unprivileged_bpf_disabled is set: without
+it a controller could not write the tables that it has opened. Distributions backport
+changes, so each capability is tried, and the kernel's version does not matter.
 """
 
 import ctypes
@@ -21,16 +21,17 @@ _WHY = "this kernel refuses every bpf() call without it"
 def to_keep(table: int) -> Mapping[str, str]:
     """Return the capability to keep for a table's descriptor, with the reason.
 
-    Forks, as what is given up is given up for good: call it with one thread.
+    It tries each in a fork, because capabilities are given up for good: call it while
+    there is only one thread.
     """
     return chosen(lambda name: _in_a_fork(table, {name} - {""}))
 
 
 def chosen(works_with: Callable[[str], bool]) -> Mapping[str, str]:
-    """Return the least capability that works, with the reason; none is needed mostly.
+    """Return the least capability that works, with the reason; usually none is needed.
 
     Args:
-        works_with: whether bpf() works with this capability alone; "": with none.
+        works_with: returns whether bpf() works with this capability alone; "": none.
     """
     for name in _CHOICES:
         if works_with(name):
@@ -39,10 +40,10 @@ def chosen(works_with: Callable[[str], bool]) -> Mapping[str, str]:
 
 
 def to_keep_here() -> Mapping[str, str]:
-    """Return what `to_keep` will, before there is a table.
+    """Return what `to_keep` would return, before there is a table.
 
     Raises:
-        KernelError: no table can be made, so that cannot be told.
+        KernelError: no table can be made to try it with.
     """
     try:
         table = libbpf.map_create("probe", libbpf.MapShape(libbpf.ARRAY, 4, 4, 1))

@@ -1,7 +1,8 @@
-"""The watchdog: is all still where it was put? If not, put it back.
+"""The watchdog: checks that links and pins are in their places, and puts them back.
 
-Works by the descriptors a start has opened, and needs no capability: objects live as
-long as somebody holds them, so nothing but the places they were at can be lost.
+It uses the descriptors that the start opened, and needs no capability. An object lives
+as long as somebody has a descriptor of it, so only its place can be lost: its pin, or
+where it was attached.
 """
 
 import errno
@@ -18,10 +19,13 @@ from consul_ebpf.model.errors import ConsulEbpfError, KernelError
 
 
 def mend(pins: Pins, installed: Installed) -> tuple[str, ...]:
-    """Look, and mend; one line for each thing that was found missing and is back.
+    """Put back what is missing.
+
+    Returns:
+        A line for each thing that was put back.
 
     Raises:
-        KernelError: something cannot be put back now. Nothing else was mended.
+        KernelError: something cannot be put back now, and nothing else was.
     """
     mended: list[str] = []
     problems: list[str] = []
@@ -32,13 +36,13 @@ def mend(pins: Pins, installed: Installed) -> tuple[str, ...]:
             problems.append(str(error))
         except OSError as error:
             problems.append(f"{pins.root}: {error}")
-    if problems and not mended:  # else they are told in the next round
+    if problems and not mended:  # else the next round raises them
         raise KernelError("; ".join(problems))
     return tuple(mended)
 
 
 def _attached(pins: Pins, installed: Installed) -> Iterator[str]:
-    """Keep every hook attached, with our program."""
+    """Attach every hook again that is not attached, or not with our program."""
     cgroup = installed.cgroup
     try:
         wanted = cgroup.stat().st_ino
@@ -61,7 +65,7 @@ def _attached(pins: Pins, installed: Installed) -> Iterator[str]:
 
 
 def _pinned(pins: Pins, installed: Installed) -> Iterator[str]:
-    """Keep our directory, and in it the pins of what we hold."""
+    """Make our directory again, and the pins in it that are missing."""
     if not pins.in_place():
         if host.kind_at(pins.bpffs.resolve(), host.mounts()) != "bpf":
             raise KernelError(
@@ -104,6 +108,6 @@ def _link_id(path: Path) -> int | None:
 
 
 def _unless_gone(error: OSError) -> None:
-    """Raise what says nothing of a pin: there is no free descriptor to look with."""
+    """Raise an error that says nothing of the pin: there was no free descriptor."""
     if error.errno in {errno.EMFILE, errno.ENFILE}:
         raise error
