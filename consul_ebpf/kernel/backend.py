@@ -232,7 +232,7 @@ class BccMapBackend:
             return mend(self._pins, self._installed)
 
     def close(self) -> None:
-        """Close the tables and let another writer in; redirecting goes on."""
+        """Close the tables and unlock the host; the program stays attached."""
         self._installed.close()
         self._pins.unlock()
 

@@ -100,8 +100,8 @@ class ClosedFiles:
             raise FileError(path, str(error)) from error
         if "errno" in answer:
             raise FileError(path, answer["message"] or "cannot be read")
-        told: dict[str, Any] = answer["answer"]
-        if "why" in told:
-            lacks = f": grant {NEEDED}" if told["denied"] else ""
-            raise FileError(path, told["why"] + lacks, missing=told["missing"])
-        return told
+        found: dict[str, Any] = answer["answer"]
+        if "why" in found:
+            lacks = f": grant {NEEDED}" if found["denied"] else ""
+            raise FileError(path, found["why"] + lacks, missing=found["missing"])
+        return found

@@ -50,12 +50,12 @@ _STATES = {ServerState.READY: 1, ServerState.FAILING: 2, ServerState.DRAINING: 3
 _STATE_OF = {number: state for state, number in _STATES.items()}
 
 QUIET_SECONDS = 0.2
-"""If a DNS server has not replied for so long, whoever asked it takes it for silent."""
+"""If a DNS server has not replied for so long, it is silent to those that asked it."""
 PROBE_SECONDS = 5.0
 """How often one query of this host tests whether a silent server answers again."""
 FORGET_SECONDS = 15.0
-"""After so long, whoever asked a silent server asks it again. It is longer than three
-tries of 5 s, resolvers' default, so that three tries reach three servers."""
+"""After so long, a thread asks a silent server again. It is longer than three tries of
+5 s, resolvers' default, so that three tries reach three servers."""
 
 EMPTY_SERVER = bytes(SERVER.size)
 UNBOUND = Binding()

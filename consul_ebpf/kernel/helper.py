@@ -127,7 +127,7 @@ class Helper:
         raise HelperError(f"the privileged helper does not start: {error}") from error
 
     def close(self) -> None:
-        """End the guards, and with them whatever they forked."""
+        """End the guards, and with them the processes that they forked."""
         with self._lock:
             self._closed = True
             for guard in self._guards:

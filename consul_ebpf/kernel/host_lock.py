@@ -1,7 +1,7 @@
 """`HostLock`: our directory in bpffs, locked by the one process that writes there.
 
-Where every user may write to bpffs, any of them could make the directory before us: one
-of another user is refused.
+If every user may write to bpffs, any of them could make the directory before us. So a
+directory that another user made is refused.
 """
 
 import fcntl
@@ -65,7 +65,7 @@ class HostLock:
         except BlockingIOError as error:
             os.close(fd)
             raise AlreadyRunningError(
-                f"another controller (pid {host.lock_holder(self.root)}) holds this "
+                f"another controller (pid {self.holder()}) holds this "
                 f"host by {self.root}: stop it first, or set another kernel.bpffs"
             ) from error
         self.unlock()

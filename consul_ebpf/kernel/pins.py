@@ -6,7 +6,7 @@
             connect4 connect6       the links that keep the programs attached
         staging/                    what a start is making, or has not finished
         retired/                    the last directory of this layout, for a moment
-        aside/                      what was no table of ours, for somebody to look at
+        aside/                      pins that were no tables of ours, to be looked at
 
 Opening a pin needs only permission to read a file, so commands can read the tables
 while the controller runs.
@@ -116,7 +116,7 @@ class Pins(HostLock):
 
     @boundary(KernelError, "the pinned tables cannot be opened")
     def open_tables(self) -> dict[str, Map]:
-        """Open the published tables, of whatever layout.
+        """Open the published tables, of this layout or another.
 
         Raises:
             NotRunningError: there are none.

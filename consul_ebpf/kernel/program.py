@@ -60,7 +60,7 @@ class Program:
     (enum bpf_attach_type)."""
     tables: Mapping[str, TableShape]
     last_hooks: frozenset[str] = frozenset()
-    """Those that finish what others began: switched off, they are detached later."""
+    """Hooks that finish what others began, so they are detached after the others."""
     linux: str = "5.7"
     """The oldest version that has these hooks and kinds of tables."""
 
