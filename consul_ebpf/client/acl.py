@@ -13,8 +13,9 @@ from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.reading import PLAIN, FileError, Reader
 from consul_ebpf.client import acl_grpc as grpc_acl
 from consul_ebpf.client.calls import CallError, ServerCalls
-from consul_ebpf.client.http import ConsulHttp, Https
+from consul_ebpf.client.http import ConsulHttp
 from consul_ebpf.client.token import MAX_TOKEN_BYTES, is_token, token_in
+from consul_ebpf.client.transport import Https
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.http_address import HttpAddress
 from consul_ebpf.model.lifetime import FOREVER, UNKNOWN, Lifetime

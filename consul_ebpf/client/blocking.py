@@ -21,8 +21,9 @@ from consul_ebpf.base.boundary import boundary
 from consul_ebpf.base.events import event
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.timing import done, observe
-from consul_ebpf.client.http import ConsulHttp, Https
+from consul_ebpf.client.http import ConsulHttp
 from consul_ebpf.client.token import TokenSource, no_token
+from consul_ebpf.client.transport import Https
 from consul_ebpf.model.errors import (
     ConfigError,
     ConsulEbpfError,

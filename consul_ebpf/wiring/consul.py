@@ -13,8 +13,8 @@ from consul_ebpf.client.acl import ConsulAcl
 from consul_ebpf.client.calls import ServerCalls
 from consul_ebpf.client.channels import ChannelFactory, TlsChannels, insecure_channel
 from consul_ebpf.client.dataplane import bootstrap_params
-from consul_ebpf.client.http import Https
 from consul_ebpf.client.token import TokenSource
+from consul_ebpf.client.transport import Https
 from consul_ebpf.config import proxies as entries
 from consul_ebpf.config.dns import service_of
 from consul_ebpf.config.schema import Config, Tls

@@ -5,8 +5,8 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from consul_ebpf.base.reading import PLAIN, Reader
-from consul_ebpf.client.http import Https
 from consul_ebpf.client.token import TokenSource
+from consul_ebpf.client.transport import Https
 from consul_ebpf.config.dns import reserved
 from consul_ebpf.config.schema import Config
 from consul_ebpf.controller.dns import DnsService

@@ -9,7 +9,8 @@ import pytest
 from consul_ebpf import Health, Server
 from consul_ebpf.base.tls import TlsFiles
 from consul_ebpf.client.channels import TlsChannels
-from consul_ebpf.client.http import ConsulHttp, Https
+from consul_ebpf.client.http import ConsulHttp
+from consul_ebpf.client.transport import Https
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.http_address import HttpAddress
 from consul_ebpf.servers.probe import GrpcProbe

@@ -15,7 +15,7 @@ from consul_ebpf.client.leader import LEADER_ADDRESS
 from consul_ebpf.client.messages import LeaderAddress, Status
 from consul_ebpf.client.token import StaticToken
 from consul_ebpf.model.values import Server
-from consul_ebpf.servers.sources import watch
+from consul_ebpf.servers.sources import watch_failures
 from consul_ebpf.servers.sources.names import Resolver
 from consul_ebpf.servers.sources.watch import WatchSource
 from tests.lab.answering import list_of, serving
@@ -103,7 +103,7 @@ async def test_fault_117_seeds_are_looked_at_too(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A name may lead to anything."""
-    caplog.set_level(logging.DEBUG, logger=watch.__name__)
+    caplog.set_level(logging.DEBUG, logger=watch_failures.__name__)
     async with serving(lists=[]) as server:
         dialled = Dialled(server)
         watching = source(dialled, "127.64.0.9", "224.0.0.1", "0.0.0.0").watch()

@@ -12,8 +12,8 @@ import msgspec
 from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.base.state_file import JsonFile
 from consul_ebpf.client.blocking import WAIT, watch_query
-from consul_ebpf.client.http import Https
 from consul_ebpf.client.token import TokenSource, no_token
+from consul_ebpf.client.transport import Https
 from consul_ebpf.model import names
 from consul_ebpf.model.values import Proxy
 from consul_ebpf.proxies.sources.following import newest_of

@@ -10,8 +10,9 @@ import msgspec
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.client.blocking import WAIT, watch_query
-from consul_ebpf.client.http import ConsulHttp, Https
+from consul_ebpf.client.http import ConsulHttp
 from consul_ebpf.client.token import TokenSource, no_token
+from consul_ebpf.client.transport import Https
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.values import Server
 

@@ -1,8 +1,7 @@
-"""The servers by WatchServers, as consul-dataplane learns of them: over gRPC only."""
+"""A source that calls WatchServers, as consul-dataplane does: it needs only gRPC."""
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from ipaddress import IPv4Network
@@ -10,42 +9,36 @@ from typing import Any
 
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.reasons import Reasons
-from consul_ebpf.base.retry import growing
 from consul_ebpf.base.timing import done
 from consul_ebpf.client.channels import ChannelFactory, target_of
 from consul_ebpf.client.leader import knows_leader
 from consul_ebpf.client.rpc import CallError
 from consul_ebpf.client.token import TokenSource, no_token
 from consul_ebpf.client.watch_servers import Listed, watch_servers
-from consul_ebpf.model.errors import ConsulEbpfError, ConsulError, TokenPendingError
+from consul_ebpf.model.errors import ConsulEbpfError, ConsulError
 from consul_ebpf.model.names import VIP_NETWORK
 from consul_ebpf.model.values import Server
 from consul_ebpf.servers.sanity import sane
 from consul_ebpf.servers.sources.names import Resolver
+from consul_ebpf.servers.sources.watch_failures import Failures
 
 logger = logging.getLogger(__name__)
 
 FIRST = 5.0
-"""Seconds that a server has to send its first list."""
-
-LEAST, MOST = 0.5, 60.0
-"""Seconds of the pause after a failure; it grows by half each time."""
+"""Seconds that a server has for its first list, and for saying if it knows a leader."""
 
 LOOKS = 6
-"""How often a server without a leader is asked again before it is left."""
+"""How often a server without a leader is asked for one before it is left."""
 
 LEADERLESS_SECONDS = 30.0
-"""After so long without a leader a server is left; an election takes a few."""
-
-PENDING = 0.2
-"""Seconds between looks whether there is an ACL token now."""
+"""A server that has had no leader for so long is left. An election takes seconds."""
 
 ADVICE = {
     "UNIMPLEMENTED": "Consul is too old for it, or this is something else",
     "UNAUTHENTICATED": "it needs an ACL token (consul.credentials)",
     "PERMISSION_DENIED": "the ACL token is not accepted (consul.credentials)",
 }
-"""What to do, by gRPC's code."""
+"""What to say about a failure with one of gRPC's codes."""
 
 
 class WatchSource:
@@ -93,7 +86,7 @@ class WatchSource:
 
     async def watch(self) -> AsyncGenerator[tuple[Server, ...], None]:
         """Yield the whole list at once and again after each change, for ever."""
-        failed = _Failures()
+        failed = Failures()
         last: tuple[Server, ...] = ()
         known: tuple[Server, ...] = ()
         untried: list[Server] = []
@@ -106,12 +99,12 @@ class WatchSource:
                 token = await asyncio.to_thread(self._token)
             except ConsulEbpfError as error:
                 server = None
-                failed.without_token(error)
+                failed.note_missing_token(error)
             if server is not None:
                 del untried[0]
                 async with aclosing(self._lists_of(server, token, failed)) as lists:
                     async for servers in lists:
-                        # Whoever answered is asked again first; then the others.
+                        # Ask this server again first, for it has answered.
                         others = [s for s in servers if s.endpoint != server.endpoint]
                         untried, known = [server, *others], servers
                         if servers != last:
@@ -124,7 +117,7 @@ class WatchSource:
                 yield seeds
             await asyncio.sleep(failed.pause)
 
-    async def _seeds(self, failed: "_Failures") -> tuple[Server, ...]:
+    async def _seeds(self, failed: Failures) -> tuple[Server, ...]:
         """Resolve the seeds, and keep those that the token may be sent to."""
         found, _, wrong = await self._resolver.resolve()
         failed.note(*wrong)
@@ -135,22 +128,22 @@ class WatchSource:
         return seeds
 
     async def _lists_of(
-        self, server: Server, token: str | None, failed: "_Failures"
+        self, server: Server, token: str | None, failed: Failures
     ) -> AsyncGenerator[tuple[Server, ...], None]:
         """Yield one server's lists until something is wrong with it."""
         try:
             lists = _prompt(watch_servers(self._channels, server, token))
             async for listed in self._while_led(server, lists):
                 servers = self._read(server, listed)
-                if servers:  # the first list may be empty: it does not know yet
-                    failed.over()
+                if servers:  # a first list may be empty: the server does not know yet
+                    failed.end()
                     done("discovery")
                     yield servers
         except ConsulError as error:
             failed.doubtful = isinstance(error, _DoubtfulError)
             if server.endpoint in self._leaderless and failed.doubtful:
-                failed.pause = random.uniform(LEAST, 2 * LEAST)  # noqa: S311
-                return  # it was said
+                failed.pause_shortly()
+                return  # this was logged already
             code = error.code if isinstance(error, CallError) else ""
             advice = f": {ADVICE[code]}" if code in ADVICE else ""
             why = self._explain(target_of(server))
@@ -178,7 +171,7 @@ class WatchSource:
             await asyncio.wait([lost])
 
     async def _lose_leader(self, server: Server) -> None:
-        """Return when the server has had no leader for too long."""
+        """Return once the server has known no leader for too long."""
         loop = asyncio.get_running_loop()
         channel = self._channels(target_of(server))
         since: float | None = None
@@ -209,7 +202,7 @@ class WatchSource:
         )
 
     def _read(self, who: Server, listed: tuple[Listed, ...]) -> tuple[Server, ...]:
-        """Return the servers of a list that can be servers at all, sorted by id.
+        """Return the servers of a list whose addresses a server can have, sorted by id.
 
         Raises:
             ConsulError: the list is not empty, but none of its servers can be one.
@@ -217,7 +210,7 @@ class WatchSource:
         servers, rejected = [], []
         for each in listed:
             try:
-                # The list says no ports: what holds one is no address.
+                # The list names no ports; a text with one is not an address.
                 at = Server.at(each.address, self._grpc_port)
             except ValueError:
                 name = one_line(f"server {each.id} left out: {each.address!r}", 200)
@@ -238,42 +231,10 @@ class _DoubtfulError(ConsulError):
     """A server answers, but others are likely to know better."""
 
 
-class _Failures:
-    """The failures since the last good list: logged once, each followed by a pause."""
-
-    def __init__(self) -> None:
-        self._reasons = Reasons(logger, "source_failed")
-        self._count = 0
-        self.pause = 0.0
-        self.doubtful = False
-        """Whether the newest failure means that other servers know better."""
-
-    def note(self, *reasons: str) -> None:
-        for why in reasons:
-            self._count += 1
-            if self._count == 1:
-                line = f"WatchServers: {why}; asking another server"
-                self._reasons.report((line,))
-            else:
-                logger.debug("WatchServers: %s", why)
-        longest = growing(self._count, LEAST, MOST, factor=1.5)
-        self.pause = random.uniform(LEAST, longest)  # noqa: S311
-
-    def without_token(self, error: ConsulEbpfError) -> None:
-        if isinstance(error, TokenPendingError):
-            self.pause = PENDING
-        else:
-            self.note(str(error))
-
-    def over(self) -> None:
-        self._count = 0
-        self._reasons.report(())
-
-
 async def _prompt(
     stream: AsyncGenerator[tuple[Listed, ...], None],
 ) -> AsyncGenerator[tuple[Listed, ...], None]:
-    """Yield the lists; the first has to come within `FIRST` seconds."""
+    """Yield the lists; the first must come within `FIRST` seconds."""
     async with aclosing(stream):
         try:
             async with asyncio.timeout(FIRST):
@@ -286,7 +247,10 @@ async def _prompt(
 
 
 async def _first(wanted: asyncio.Future[Any], other: asyncio.Future[Any]) -> bool:
-    """Wait for one of two. False: `other` was first, and `wanted` is cancelled."""
+    """Wait for one of the two.
+
+    False: `other` is done and `wanted` is not; `wanted` is then cancelled.
+    """
     try:
         await asyncio.wait({wanted, other}, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from consul_ebpf.client.blocking import watch_query
-from consul_ebpf.client.http import ConsulHttp, deadline
+from consul_ebpf.client.http import ConsulHttp
+from consul_ebpf.client.transport import deadline
 from consul_ebpf.model.errors import ConfigError, ConsulError
 
 pytestmark = pytest.mark.looptime(start=0)
