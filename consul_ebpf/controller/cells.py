@@ -1,7 +1,7 @@
-"""What flows between the parts of a controller: each cell, and who fills it.
+"""The cells: the values that the parts of a controller exchange, and who fills each.
 
-A part is given the cells that it reads, and fills one. It calls no other part. Tokens
-and bootstraps' parameters are in cells of the parts that ask Consul for them
+A part reads some cells and fills one. It does not call other parts. Tokens and what
+Consul says of bootstraps are in cells of the parts that ask for them
 (`TokenKeeper.tokens`, `CentralConfig.params`).
 """
 
@@ -19,45 +19,45 @@ from consul_ebpf.tokens.memory import Retired
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """The newest value of everything that more than one part has to do with."""
+    """The newest value of everything that more than one part needs."""
 
     pooled: Latest[tuple[PooledServer, ...]] = field(default_factory=Latest)
-    """The servers and their states: by the pool."""
+    """The servers and their states. The pool fills it."""
     servers: Latest[tuple[PooledServer, ...]] = field(default_factory=Latest)
-    """The same, a moment later: by the server states, which go to the kernel first."""
+    """The same, once the states are in the kernel. `ServerStates` fills it."""
     rows: Latest[Mapping[int, SlottedServer]] = field(default_factory=Latest)
-    """The servers' rows as the kernel has them: by the tables."""
+    """The servers' rows as the kernel has them, by slot. `Tables` fills it."""
     named: Latest[tuple[Proxy, ...]] = field(default_factory=Latest)
-    """The proxies: by their sources."""
+    """The proxies that the sources name. Their source fills it."""
     proxies: Latest[HostProxies] = field(default_factory=Latest)
-    """The same, with those that may still exist: by the proxy follower."""
+    """The same, and proxies that may still exist. `ProxyFollower` fills it."""
     bindings: Latest[Bindings] = field(default_factory=Latest)
-    """Whose VIP is whose: by the bindings, from the proxies."""
+    """From where connects to each VIP are accepted. `BindingFollower` fills it."""
     tls: Latest[TlsMaterial] = field(default_factory=Latest)
-    """What Envoys verify servers with: by the TLS files."""
+    """What Envoys verify servers with. The look at the TLS files fills it."""
     wrong: Latest[WrongFiles] = field(default_factory=Latest)
-    """Whose files somebody else has changed: by the looks at them."""
+    """The proxies whose files somebody else has changed. The look at files fills it."""
     done: Latest[Converged] = field(default_factory=Latest)
-    """What the newest round came to: by the rounds."""
+    """The result of the newest round. `Rounds` fills it."""
     refusal: Latest[str] = field(default_factory=Latest)
-    """Why the kernel does not take the newest table, empty: it does. By the rounds."""
+    """Why the kernel refuses the newest table; empty: it took it. `Rounds` fills it."""
     dns_missing: Latest[str] = field(default_factory=Latest)
-    """What is lacking for queries to be answered, a line; empty: nothing. By the
-    service of DNS."""
+    """A line that says why DNS queries are not answered; empty: they are. `DnsService`
+    fills it."""
     missing: Latest[tuple[str, ...]] = field(default_factory=Latest)
-    """What is lacking to serve all, a line each: by the gaps."""
+    """One line for each thing that is missing to serve all. `Gaps` fills it."""
     outcome: Latest[Converged] = field(default_factory=Latest)
-    """What has been done and what is missing, once it is logged: by the reports. The
-    first value comes in time for READY, with whatever is known by then."""
+    """The newest result with what is missing, after it was logged. `Reports` fills it.
+    The first value comes in time for READY, with whatever is known by then."""
     reconnected: Latest[Mapping[str, int]] = field(default_factory=Latest)
-    """By proxy key how often its Envoy was seen to connect anew: by the reconnects. A
-    token that is refused may be the reason."""
+    """How often each proxy's Envoy connected again, by proxy key. A token that servers
+    refuse may be the reason. `Reconnects` fills it."""
     refused: Latest[Mapping[str, int]] = field(default_factory=Latest)
-    """By proxy key how often the servers refused its token when they were asked about
-    its bootstrap: by the central configuration."""
+    """How often the servers refused each proxy's token, by proxy key, when they were
+    asked about its bootstrap. `CentralConfig` fills it."""
     unused: Latest[frozenset[Retired]] = field(default_factory=Latest)
-    """Logins' old tokens that no Envoy uses any more: by the rotation. The tokens'
-    keeper logs them out."""
+    """Old tokens of logins that no Envoy uses any more. `Rotator` fills it, and
+    `TokenKeeper` logs them out."""
     alive: Latest[int] = field(default_factory=Latest)
-    """Another number every other second while work gets done, and none while a piece
-    of it is stuck: by the watchdog."""
+    """A new number every two seconds, as long as no piece of work is stuck. `Watchdog`
+    fills it."""

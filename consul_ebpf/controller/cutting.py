@@ -1,8 +1,8 @@
-"""Cut the connections of proxies to servers that are dead.
+"""Cuts the connections of proxies to dead servers.
 
-A powered-off or hung server sends no reset: its proxies would wait for their own
-keepalive. The kernel knows which sockets went through a VIP to which server, and
-destroys them; their owners connect again and are led elsewhere.
+A server that hangs or has no power sends no reset, so its proxies would wait for their
+own keepalive. The kernel knows which sockets are connected through a VIP to which
+server, and can destroy them. Their owners connect again, and get another server.
 """
 
 import asyncio
@@ -27,26 +27,26 @@ from consul_ebpf.planning.sockets import doomed
 logger = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 3.0
-"""Until a dead server's connections are looked for once more: one that was being made
-when it died."""
+"""Until a dead server's connections are cut once more: one may just have been made when
+it died."""
 
 CUT_AT_ONCE = 200
-"""Connections cut at a time, in about a second: the controller's end waits for that."""
+"""Connections cut at a time, within about a second; a stop must wait that long."""
 
 Pending = dict[Endpoint, int]
-"""Dead servers, and how often their connections are still to be looked for."""
+"""How often each dead server's connections are still to be cut."""
 
 
 class Cutter:
-    """Cuts the connections to servers that are dead, and programmed as such, twice.
+    """Cuts the connections to each dead server twice, once the kernel knows its state.
 
     Args:
-        tables: has the sockets.
-        servers: who is dead.
-        rows: the servers as the kernel has them.
-        namespaces: cuts; None: it is not to be done.
+        tables: knows the sockets.
+        servers: says which servers are dead.
+        rows: the servers' rows as the kernel has them.
+        namespaces: destroys sockets; None: nothing is to be cut.
         users: whose connections they are, for the log.
-        instead: what helps where none can be cut, for the log.
+        instead: what helps if nothing can be cut, for the log.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class Cutter:
         return f"<Cutter {self._namespaces!r}>"
 
     async def run(self) -> None:
-        """Cut, until cancelled. A server that comes back before its turn is let be."""
+        """Cut until cancelled, but not from a server that is back meanwhile."""
         loop = asyncio.get_running_loop()
         pending: Pending = {}
         known: set[Endpoint] = set()
         due = 0.0
         changes = Changes(self._servers, self._rows)
         while True:
-            # A timer may come a moment too early: what it is for is due all the same.
+            # A timer may end a moment too early; what it waited for counts as due.
             patience = max(0.0, due - loop.time()) if pending else None
             is_due = not await changes.wait(patience) or loop.time() >= due
             dead = dead_of(in_kernel(self._servers.value, self._rows.value))
@@ -91,7 +91,7 @@ class Cutter:
                 due = loop.time() + AGAIN_SECONDS
 
     async def _cut(self, pending: Pending) -> bool:
-        """Cut once; whether that was done, or never can be."""
+        """Cut once. True: done, or impossible on this host (do not retry)."""
         namespaces = self._namespaces
         if namespaces is None:
             return True
@@ -131,13 +131,13 @@ class Cutter:
 def in_kernel(
     servers: tuple[PooledServer, ...] | None, rows: Mapping[int, SlottedServer] | None
 ) -> tuple[PooledServer, ...]:
-    """Return those of the servers that the kernel holds in just that state."""
+    """Return the servers that the kernel has in the same state."""
     held = {(row.endpoint, row.state) for row in (rows or {}).values()}
     return tuple(s for s in servers or () if (s.endpoint, s.state) in held)
 
 
 def dead_of(servers: tuple[PooledServer, ...]) -> set[Endpoint]:
-    """Return where the dead are; nobody while no other is ready to take over."""
+    """Return the endpoints of dead servers; none while no other server is ready."""
     if not any(each.state is ServerState.READY for each in servers):
         return set()
     return {each.endpoint for each in servers if each.dead}

@@ -1,7 +1,7 @@
-"""DNS: a second pair of tables, with one VIP and the servers' DNS ports.
+"""Serves DNS by a second pair of tables, with one VIP and the servers' DNS ports.
 
-Its parts are those that serve the proxies, with cells of their own. Whatever happens to
-one of them, the proxies are served all the same: it is started again.
+It uses the same parts as the proxies do, with cells of its own. If one of them fails it
+is started again, and the proxies are served all the same.
 """
 
 import logging
@@ -27,21 +27,21 @@ from consul_ebpf.servers.pool import ServerPool
 logger = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 30.0
-"""Until a table that the kernel did not take is written again."""
+"""Until a table that the kernel refused is written again; it doubles each time."""
 
 
 class DnsService:
-    """Keeps the tables of DNS true.
+    """Keeps the tables of DNS up to date.
 
     Args:
-        pool: the servers by their DNS; started here.
+        pool: the servers with the states of their DNS; this starts it.
         backend: the opened tables; the caller closes it after `run`.
-        vip: what is asked.
+        vip: the VIP that resolvers ask.
         seed: different on each host, the same after a restart.
-        namespaces: cuts connections to dead servers; None: it is not to be done.
+        namespaces: cuts connections to dead servers; None: none are cut.
         progress: notes which work is under way.
-        missing: is filled with what is lacking for queries to be answered, a line;
-            empty: nothing.
+        missing: is filled with a line that says why queries are not answered; empty:
+            they are.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class DnsService:
         await keep_all_running(self._parts)
 
     async def _program(self) -> None:
-        """Write what a list or a state asks for that is more than a state."""
+        """Write whatever changes but states, which `ServerStates` writes."""
         reasons = Reasons(logger, "kernel_refused")
         servers = self._cells.servers
         changes, failures = Changes(servers), 0

@@ -1,4 +1,4 @@
-"""Follow the host's proxies, and whose VIP is whose."""
+"""Follows the host's proxies, and from where connects to their VIPs are accepted."""
 
 import functools
 
@@ -9,7 +9,7 @@ from consul_ebpf.model.seams import Lacks, Namespaces, WorkloadSource
 from consul_ebpf.model.values import HostProxies, Proxy
 
 LOOK_SECONDS = 2.0
-"""Between looks at what the source lacks, and at namespaces."""
+"""Between two looks at what the source lacks, and at the namespaces."""
 
 
 class ProxyFollower:

@@ -1,6 +1,6 @@
-"""What a round came to, for each proxy: what was done, not what should have been.
+"""The result of a round for each proxy: what was really done.
 
-Rotation, log-out, the views, `wait` and READY believe this and nothing else.
+Rotation, log-out, the views, `wait` and READY rely on this and nothing else.
 """
 
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from consul_ebpf.model.values import PlacedProxy, Vip
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a proxy is not, or not wholly, what it should be."""
+    """Why a proxy is not served, or not as it should be."""
 
     cause: str
-    """In words, without the proxy's name: many proxies may share one."""
+    """The reason, without the proxy's name: many proxies may have the same."""
     effect: str = ""
     """What that means for this proxy; empty: it is not served."""
     fleeting: bool = False
-    """Whether it is what each new proxy goes through for a moment: not logged."""
+    """Whether every new proxy has it for a moment. Then it is not logged."""
 
     def __str__(self) -> str:
         """`effect: cause`."""
@@ -27,21 +27,21 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A proxy that has a VIP in the kernel, and what its files hold."""
+    """A proxy whose VIP is in the kernel, and what its files hold."""
 
     placed: PlacedProxy
     token: str | None = field(default="", repr=False)
-    """The secret in its token file: empty: none; None: one that is not known."""
+    """The secret in its token file; empty: there is none; None: it is not known."""
     bootstrap: bool = False
-    """Whether its bootstrap is on disk: this round's, or the last that could be."""
+    """Whether a bootstrap is on disk: this round's or an earlier one's."""
     complete: bool = True
-    """Whether all that was to be written could be."""
+    """Whether all its files could be written."""
     waiting: Trouble | None = None
     """Why its Envoy cannot start or connect yet."""
     trouble: Trouble | None = None
-    """What went wrong while its Envoy goes on with what it has."""
+    """What went wrong, while its Envoy goes on with what it has."""
     notes: tuple[str, ...] = ()
-    """What was left out of its bootstrap, a line each."""
+    """One line for each value that was left out of its bootstrap."""
 
     @property
     def owner(self) -> str:
@@ -50,7 +50,7 @@ class Served:
 
     @property
     def troubles(self) -> tuple[Trouble, ...]:
-        """All there are, the worst first."""
+        """All its troubles, the worst first."""
         return tuple(each for each in (self.waiting, self.trouble) if each)
 
 
@@ -62,11 +62,11 @@ class Refused:
     owner: str = ""
     """Where it was configured."""
     name: str = ""
-    """What people call it, where that is known."""
+    """Its name for messages; empty: not known."""
 
     @property
     def troubles(self) -> tuple[Trouble, ...]:
-        """The one there is."""
+        """Its one trouble."""
         return (self.why,)
 
 
@@ -75,35 +75,36 @@ Outcome = Served | Refused
 
 @dataclass(frozen=True, slots=True)
 class Converged:
-    """What the newest inputs came to."""
+    """The result of a round."""
 
     servers: int
-    """Ready ones."""
+    """How many servers are ready."""
     proxies: int
-    """Programmed ones."""
+    """How many proxies are in the kernel."""
     refused: int
-    """Proxies whose Envoys cannot be served, or not yet; the log says why."""
+    """How many proxies are not served, or not yet; the log says why."""
     complete: bool = True
-    """Whether every file was written; if not, the runner soon tries again."""
+    """Whether every file was written; if not, another round soon tries again."""
     outcomes: Mapping[str, Outcome] = field(default_factory=dict, repr=False)
     """By proxy key."""
     not_pruned: str = field(default="", repr=False)
-    """Why the files of proxies that are gone could not be removed; empty: they are."""
+    """Why files of proxies that are gone could not be removed; empty: all were."""
     missing: tuple[str, ...] = field(default=(), repr=False)
-    """What the controller lacks to serve all, a line each."""
+    """One line for each thing that is missing to serve all proxies."""
     kept: tuple[Vip, ...] = field(default=(), repr=False)
-    """VIPs left in the kernel of proxies that no source names, and none denies."""
+    """VIPs that stay in the kernel although no source names their proxies: a source
+    cannot tell whether they still exist."""
 
     @property
     def placed(self) -> tuple[PlacedProxy, ...]:
-        """The programmed proxies and their VIPs."""
+        """The proxies in the kernel, with their VIPs."""
         return tuple(
             each.placed for each in self.outcomes.values() if isinstance(each, Served)
         )
 
     @property
     def refusals(self) -> dict[str, str]:
-        """Proxy key to why it is not served, or not yet, in one line."""
+        """Why each proxy that is not served, or not yet, is not, by proxy key."""
         return {
             key: line
             for key, outcome in self.outcomes.items()
@@ -112,7 +113,7 @@ class Converged:
 
 
 def name_of(key: str, outcome: Outcome) -> str:
-    """Return what people call the proxy of this key."""
+    """Return the name of a proxy for messages."""
     if isinstance(outcome, Served):
         return outcome.placed.proxy.name
     return outcome.name or key

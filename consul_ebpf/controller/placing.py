@@ -1,8 +1,8 @@
-"""Which proxy has which VIP, bound to what. Pure.
+"""Decides which proxy has which VIP, and what the VIP is bound to. Pure.
 
-While a source cannot tell all of its proxies, those that nobody names may still exist:
-their VIPs stay in the kernel, and are given to nobody else. While it cannot be told
-where a proxy lives, its VIP stays bound to where the kernel has it.
+While a source does not know all its proxies, proxies that no source names may still
+exist: their VIPs stay in the kernel, and no other proxy gets them. While a proxy's
+namespace or cgroup cannot be identified, its VIP keeps the binding it has.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,16 +26,16 @@ from consul_ebpf.proxies.vips import ProxyKey, VipRange, allocate
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Who is to be programmed, and who cannot be."""
+    """Which proxies are to be in the kernel, and which cannot be."""
 
     bound: Mapping[PlacedProxy, Binding]
-    """Those to program."""
+    """The proxies to program, with the bindings of their VIPs."""
     refused: Mapping[str, Refused]
-    """The others, by key."""
+    """The other proxies, by key."""
     kept: Mapping[Vip, Binding]
-    """VIPs in the kernel of proxies that nobody names now."""
+    """VIPs in the kernel whose proxies no source names now."""
     untold: Mapping[str, Trouble]
-    """What is wrong with proxies, by key, whose VIP stays bound to where it was."""
+    """By key, why a proxy's place cannot be identified; its VIP keeps its binding."""
     remembered: Mapping[ProxyKey, Vip]
 
 
@@ -46,14 +46,14 @@ def place(
     capacity: int,
     vips: VipRange,
 ) -> Placement:
-    """Give each proxy its VIP, and say whose it is.
+    """Give each proxy its VIP and its binding.
 
     Args:
         inputs: the proxies, their bindings, and what is not known.
-        remembered: VIPs of before.
-        table: what the kernel holds: who is in it stays when not all fit.
-        capacity: how many fit.
-        vips: those that there are.
+        remembered: the VIPs that proxies had before.
+        table: what the kernel holds. If not all proxies fit, those in it stay.
+        capacity: how many VIPs the kernel's table can hold.
+        vips: the VIPs that proxies can have.
     """
     proxies = inputs.proxies or ()
     unnamed = _unnamed(proxies, remembered) if inputs.lacking else ()
@@ -83,7 +83,7 @@ def place(
 def _unnamed(
     proxies: Iterable[Proxy], remembered: Mapping[ProxyKey, Vip]
 ) -> tuple[Proxy, ...]:
-    """Return those that had a VIP and that no source names: they hold on to it."""
+    """Return the proxies that had a VIP and that no source names: they keep it."""
     names = {proxy.key for proxy in proxies}
     return tuple(
         Proxy(id=key[0], node="", namespace=key[1], partition=key[2])
@@ -98,7 +98,7 @@ def _bound(
     table: Table,
     refused: dict[str, Refused],
 ) -> tuple[dict[PlacedProxy, Binding], dict[str, Trouble]]:
-    """Look up whose each VIP is; a proxy of which that was never known is refused."""
+    """Look up the binding of each VIP; refuse proxies whose binding was never known."""
     bound, untold = {}, {}
     for each in placed:
         found = bindings.get(place_of(each.proxy), Missing("not known yet"))
@@ -115,7 +115,7 @@ def _bound(
 
 
 def _of_the_kind(binding: Binding, proxy: Proxy) -> bool:
-    """Whether a VIP is bound by all that its proxy asks for now."""
+    """Whether a binding has a namespace, and a cgroup, exactly if the proxy has."""
     asked = bool(proxy.netns), bool(proxy.cgroup)
     return asked == (bool(binding.netns), bool(binding.cgroup))
 
@@ -123,9 +123,9 @@ def _of_the_kind(binding: Binding, proxy: Proxy) -> bool:
 def without_a_way(
     placed: Iterable[PlacedProxy], servers: Iterable[SlottedServer]
 ) -> dict[str, Trouble]:
-    """Say which proxies' VIPs are of a family that no server has an address of.
+    """Return the proxies whose VIP is of a family that no server has an address of.
 
-    They are programmed all the same: a server may come that has one.
+    They are programmed all the same, because such a server may come.
     """
     known = [entry.server for entry in servers]
     missing = {
@@ -151,7 +151,7 @@ def _refused(proxy: Proxy, why: str) -> Refused:
 
 
 def bare(proxy: Proxy, text: str) -> str:
-    """Take a proxy's name from the beginning of a message: many may share the rest."""
+    """Remove a proxy's name from the start of a message: many may share the rest."""
     for name in (named(proxy), f"proxy {shown(proxy.name)}", f"proxy {proxy.name}"):
         if text.startswith(f"{name}: "):
             return text.removeprefix(f"{name}: ")

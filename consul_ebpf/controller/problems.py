@@ -1,4 +1,4 @@
-"""What is wrong on this host, kept where `status` finds it, also when we are dead."""
+"""Keeps what is wrong on this host on disk: `status` needs no controller to show it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,21 +9,21 @@ from consul_ebpf.base.state_file import JsonFile
 from consul_ebpf.controller.outcomes import Outcome, Served, name_of
 
 PROBLEMS_FILE = "problems.json"
-"""In the bootstraps' directory."""
+"""The file's name in the bootstraps' directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problems:
-    """What the newest round met."""
+    """The problems of the newest round."""
 
     proxies: dict[str, list[str]] = field(default_factory=dict)
-    """By proxy name: a line for each trouble, and each value left out."""
+    """By proxy name: a line for each trouble, and for each value that was left out."""
     missing: list[str] = field(default_factory=list)
-    """What the controller lacks to serve all, a line each."""
+    """One line for each thing that is missing to serve all proxies."""
 
 
 def problems_of(outcomes: Mapping[str, Outcome], missing: Iterable[str]) -> Problems:
-    """Return what is to be shown of a round; a proxy without trouble is left out."""
+    """Return the problems of a round; a proxy without any is left out."""
     lines: dict[str, list[str]] = {}
     for key, outcome in outcomes.items():
         if told := [one_line(each) for each in _told(outcome)]:
@@ -50,12 +50,12 @@ class ProblemFile:
         return f"<ProblemFile {self._file.path}>"
 
     def read(self) -> Problems:
-        """Return what is in it; nothing if there is no file, or a damaged one."""
+        """Return the file's problems; none if it is missing or damaged."""
         try:
             return self._file.read() or Problems()
         except (ValueError, RecursionError):
             return Problems()
 
     def save(self, problems: Problems) -> None:
-        """Write it, if it is another; a failure is logged, once."""
+        """Write the problems if they changed; a standing failure is logged once."""
         self._file.save(problems)

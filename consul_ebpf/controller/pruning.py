@@ -1,4 +1,4 @@
-"""Remove the files of proxies that are gone. Blocking."""
+"""Removes the files of proxies that are gone. Blocking."""
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -11,12 +11,12 @@ from consul_ebpf.model.errors import ConsulEbpfError
 
 
 class Pruner:
-    """Looks for files to remove when there may be any."""
+    """Removes files, and looks for them only when there may be some."""
 
     def __init__(self, files: BootstrapFiles) -> None:
         self._files = files
         self._pruned: AbstractSet[object] | None = None
-        """Whose files there are at most, and where; None: there may be others."""
+        """Keys and places of the proxies that may have files; None: others may have."""
 
     def __repr__(self) -> str:
         return f"<Pruner {self._files!r}>"
@@ -24,12 +24,12 @@ class Pruner:
     def prune(
         self, placement: Placement, inputs: Inputs, outcomes: Mapping[str, Outcome]
     ) -> str:
-        """Remove what nobody needs; return why that failed."""
+        """Remove the files that no proxy needs; return why that failed, or empty."""
         if inputs.lacking:
             self._pruned = None
             return ""
         places = {(each.proxy.key, each.proxy.files) for each in placement.bound}
-        # What is elsewhere now may be needed in its old place until it is there.
+        # A proxy whose files move needs the old ones until the new ones are written.
         there = all(isinstance(o, Refused) or o.bootstrap for o in outcomes.values())
         if self._pruned is not None and self._pruned <= places:
             self._pruned = places

@@ -1,6 +1,6 @@
-"""Which proxies connected anew, and which went to another server.
+"""Finds out which proxies connected again, and which of them to another server.
 
-Seen by looking at the kernel's counters every other second.
+It compares the kernel's counters every two seconds.
 """
 
 import asyncio
@@ -21,13 +21,14 @@ from consul_ebpf.model.values import (
 )
 
 LOOK_SECONDS = 2.0
-"""Between looks; more where there are many proxies."""
+"""Between two looks; longer if there are many proxies."""
 
 LOOKED_AT_PER_SECOND = 500
+"""Most VIPs to look at, on average."""
 
 
 class Reconnects:
-    """Fills `reconnected`, of the proxies that are programmed; counts the moves."""
+    """Fills `reconnected` for the proxies in the kernel, and counts the moves."""
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class Reconnects:
         pause = LOOK_SECONDS
         while True:
             await asyncio.sleep(pause)
-            with contextlib.suppress(KernelError):  # the upkeep says so
+            with contextlib.suppress(KernelError):  # `Upkeep` logs it
                 again = self._moves.see(await self._tables.read())
                 done = self._outcome.value
                 if again and done is not None:
@@ -70,7 +71,7 @@ class Reconnects:
 
 
 class Moves:
-    """Compares each look with the last."""
+    """Compares each state of the kernel with the one before."""
 
     def __init__(self) -> None:
         self._last = KernelState(Table(), {}, {})
@@ -83,9 +84,9 @@ class Moves:
         return len(self._last.vips)
 
     def see(self, state: KernelState) -> dict[Vip, str]:
-        """Return the VIPs that connected anew since the last look.
+        """Return the VIPs whose proxies connected again since the last look.
 
-        With each the server that it went to another one from; empty: it did not.
+        The value is the server that the proxy left; empty: it did not change servers.
         """
         last, self._last = self._last, state
         if state.vips is last.vips:
@@ -100,7 +101,7 @@ class Moves:
 
 
 def _server(state: KernelState, counters: VipCounters) -> str:
-    """Return where a VIP's newest connect went; empty: it is not known any more."""
+    """Return the server of a VIP's newest connect; empty: it is no longer known."""
     slot = counters.current
     row = None if slot is None else state.table.servers.get(slot)
     return row.server.endpoint if row else ""

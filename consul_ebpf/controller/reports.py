@@ -1,4 +1,4 @@
-"""Log what is wrong: a trouble that many proxies share once for all of them."""
+"""Logs what is wrong; a trouble that many proxies share, once for all of them."""
 
 import functools
 import logging
@@ -23,17 +23,17 @@ from consul_ebpf.controller.problems import ProblemFile, problems_of
 logger = logging.getLogger(__name__)
 
 NAMED = 5
-"""Proxies named in one line."""
+"""Most proxies that one line names."""
 
 
 class Reports:
-    """Fills `outcome`, once it is logged; keeps what is wrong where `status` finds it.
+    """Logs each result, then fills `outcome`, and keeps the problems for `status`.
 
     Args:
-        done: what the newest round came to.
-        missing: what is lacking to serve all.
-        problems: where it is kept; None: nowhere.
-        outcome: both together.
+        done: the result of the newest round.
+        missing: what is missing to serve all proxies.
+        problems: keeps the problems; None: nothing does.
+        outcome: is filled with both together.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class Reports:
 
 
 class Reporter:
-    """Logs what is new in each round's outcomes, and what has ended."""
+    """Logs which troubles are new in a round's outcomes, and which have ended."""
 
     def __init__(self) -> None:
         self._said: dict[str, frozenset[str]] = {}
-        """The keys of the proxies that have it, by each cause."""
+        """By cause, the keys of the proxies that have it."""
         self._notes: frozenset[str] = frozenset()
         self._outcomes: Mapping[str, Outcome] = {}
-        """Those reported last."""
+        """The outcomes that were reported last."""
         self._files = Reasons(logger, "files_failed")
         self._missing = Reasons(logger, "source_failed")
 
@@ -129,7 +129,7 @@ class Reporter:
         )
 
     def _report_notes(self, outcomes: Mapping[str, Outcome]) -> None:
-        """Log what was left out, each line once for all proxies."""
+        """Log the values that were left out, each once for all its proxies."""
         notes: dict[str, list[str]] = {}
         for key, outcome in outcomes.items():
             if isinstance(outcome, Served):
@@ -148,7 +148,7 @@ def _owner(outcome: Outcome) -> str:
 
 
 def _listed(proxies: Iterable[str]) -> str:
-    """Name a handful of proxies."""
+    """Return the names of at most `NAMED` proxies, and how many more there are."""
     names = [one_line(each, 80) for each in proxies]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return f"{', '.join(names[:NAMED])}{more}"

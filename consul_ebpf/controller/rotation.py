@@ -1,9 +1,9 @@
-"""Move running Envoys to a new ACL token, so that the old one can be logged out.
+"""Moves running Envoys to a new ACL token, so that the old one can be logged out.
 
-A Consul server checks a stream against the token it was opened with, for as long as it
-lasts. So once the new token is in the proxy's file, its connection is cut; Envoy makes
-another one at once, to the same server, with the new token. Only then may the old token
-be destroyed: there is no moment at which a stream has none.
+A Consul server checks a stream by the token it was opened with, as long as it lasts. So
+once the new token is in the proxy's file, the proxy's connection is cut. Envoy connects
+again at once, to the same server, with the new token. Only then may the old token be
+destroyed, so that no stream is ever without a valid token.
 """
 
 import asyncio
@@ -27,41 +27,41 @@ from consul_ebpf.tokens.memory import Retired
 logger = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 1.0
-"""Until every Envoy has read its new file: it is told of it at once."""
+"""Until each Envoy has read its new file; inotify tells it at once."""
 
 MOVED_PER_SECOND = 10.0
-"""Connections, and more where there are many: all within `SPAN_SECONDS`."""
+"""Connections that are cut; more if there are many, so that `SPAN_SECONDS` suffice."""
 SPAN_SECONDS = 15.0
 
 CONNECT_SECONDS = 5.0
-"""What an Envoy has to connect anew."""
+"""How long to wait for Envoys to connect again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What is in the proxies' files."""
+    """The tokens in the proxies' files."""
 
     files: Mapping[str, Mapping[Vip, str | None]] = field(
         default_factory=dict, repr=False
     )
-    """By the token's key and the proxy's VIP the secret; None: it is not known."""
+    """The secret by the token's key and the proxy's VIP; None: it is not known."""
     kept: frozenset[Vip] = frozenset()
     """VIPs of proxies that no source names right now. Which token their files hold is
     not known."""
 
     def vips(self, key: str) -> frozenset[Vip]:
-        """Return the VIPs of a key's proxies."""
+        """Return the VIPs of the proxies that use a key's tokens."""
         return frozenset(self.files.get(key, {}))
 
     def holding(self, key: str, secret: str) -> frozenset[Vip]:
-        """Return the VIPs of proxies whose file holds a key's secret, or may."""
+        """Return the VIPs of proxies whose files hold this secret, or may hold it."""
         files = self.files.get(key, {})
         held = {vip for vip, held in files.items() if held in {secret, None}}
         return self.kept | held
 
 
 def written_by(done: Converged) -> Written:
-    """Return what a round has written."""
+    """Return the tokens that a round has written."""
     files: dict[str, dict[Vip, str | None]] = {}
     for outcome in done.outcomes.values():
         if isinstance(outcome, Served):
@@ -77,10 +77,10 @@ class Rotator:
         retired: the tokens that were replaced, or that nobody needs.
         done: what the newest round wrote. Before the first one nobody knows what the
             files hold, and no token is called unused.
-        tables: makes the next connect of VIPs go where the last one went.
-        namespaces: cuts connections; None: servers end the streams themselves, when
-            they look at the old token the next time.
-        unused: what can be logged out.
+        tables: makes the next connect of a VIP go to the same server as its last.
+        namespaces: cuts connections; None: none are cut, and servers end the streams
+            when they next check the old token.
+        unused: is filled with the tokens that can be logged out.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Rotator:
         self._namespaces = namespaces
         self._unused = unused
         self._written: Latest[Written] = Latest()
-        """By the newest round."""
+        """What the newest round wrote."""
 
     def __repr__(self) -> str:
         return f"<Rotator of {len(self._retired.value or ())} tokens>"
@@ -127,14 +127,14 @@ class Rotator:
         async for written in self._written.changes():
             vips = written.vips(retired.key)
             holding = written.holding(retired.key, retired.secret)
-            # Each as soon as its file holds another one, whatever the others do; none
-            # for a token that no Envoy ever had.
+            # Each proxy moves as soon as its file holds another token, without waiting
+            # for the others; none moves if no Envoy ever had the old token.
             again = (vips if before is None else before & vips) - holding
             if retired.used and again:
                 await asyncio.sleep(SETTLE_SECONDS)
                 moved += await self._move(sorted(again))
             before = holding
-            # Not while the old one is in a file: it would be used again.
+            # While the old token is in a file, an Envoy may still use it.
             if not holding:
                 break
         logger.info(
@@ -168,7 +168,7 @@ class Rotator:
         return len(moved)
 
     async def _cut(self, vip: Vip, state: KernelState) -> bool:
-        """Cut one proxy's connection; whether there was one."""
+        """Cut one proxy's connection; return whether there was one."""
         sockets = sockets_of(state, (vip,))
         namespaces = self._namespaces
         if namespaces is None or not sockets:
@@ -177,7 +177,7 @@ class Rotator:
         return await finish(lambda: namespaces.destroy(sockets)) > 0
 
     async def _until_connected(self, before: Mapping[Vip, int]) -> None:
-        """Wait until each VIP has more connects than before; not for ever."""
+        """Wait until each VIP has more connects than before, or `CONNECT_SECONDS`."""
         deadline = asyncio.get_running_loop().time() + CONNECT_SECONDS
         while asyncio.get_running_loop().time() < deadline:
             now = (await self._tables.read()).vips

@@ -1,7 +1,7 @@
-"""One round: plan, program, render. Blocking; the runner calls it for each change.
+"""One round: plan, program, render. Blocking; `Rounds` calls it after each change.
 
-The kernel's tables are written before a bootstrap is, so no Envoy starts on a VIP
-that leads nowhere.
+The kernel's tables are written before the bootstraps, so that no Envoy starts with a
+VIP that is not redirected yet.
 """
 
 import logging
@@ -39,7 +39,7 @@ _Asked = tuple[tuple[Proxy, ...] | None, Bindings, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A round whose plan is made and that is still to be programmed."""
+    """A round that is planned, and not programmed yet."""
 
     inputs: Inputs
     placement: Placement
@@ -48,7 +48,7 @@ class Prepared:
 
 
 class Converger:
-    """Makes kernel and files true to inputs; remembers what it did last.
+    """Makes the kernel's tables and the files agree with the inputs.
 
     The arguments are the `Runner`'s; `kernel` is what the kernel holds.
     """
@@ -74,11 +74,11 @@ class Converger:
         self._placed: tuple[_Asked, Placement] | None = None
         """The newest placement, and what it was made from."""
         self._bound: Mapping[Vip, Binding] = {}
-        """Of that placement."""
+        """The bindings of that placement."""
         self._outcomes: Mapping[str, Outcome] = {}
-        """Of the newest round."""
+        """The outcomes of the newest round."""
         self._settled: Placement | None = None
-        """Whose files' places are remembered."""
+        """The placement whose files' places are remembered on disk."""
 
     def __repr__(self) -> str:
         return f"<Converger {self._kernel!r}>"
@@ -86,8 +86,9 @@ class Converger:
     def resume(self) -> tuple[PooledServer, ...]:
         """Read what an earlier process left, in the kernel and on disk.
 
-        Returns the servers it knew: with Consul away they are the last known good
-        list, and new proxies are served from it.
+        Returns:
+            The servers that it knew. While Consul is away, they are used for new
+            proxies, too.
         """
         table = self._kernel.resume().table
         self._remembered = self._memory.load()
@@ -96,7 +97,7 @@ class Converger:
         )
 
     def prepare(self, inputs: Inputs) -> Prepared:
-        """Say who is to have which VIP and prefer which server; the kernel waits."""
+        """Plan which proxy gets which VIP and which servers; do not write tables."""
         begun = time.perf_counter()
         placement = self._place(inputs)
         self._memory.save(placement.remembered)  # writes only what changed
@@ -104,7 +105,7 @@ class Converger:
         return Prepared(inputs, placement, planned, begun)
 
     def _place(self, inputs: Inputs) -> Placement:
-        """Give proxies their VIPs; only a change of theirs makes another placement."""
+        """Give proxies their VIPs; without a change, return the last placement."""
         asked = inputs.proxies, inputs.bindings, inputs.lacking
         if self._placed is not None and self._placed[0] == asked:
             return self._placed[1]
@@ -128,7 +129,7 @@ class Converger:
         applied: Applied,
         step: Callable[[], None] = lambda: None,
     ) -> Converged:
-        """Write the files of what was programmed; return what it all came to."""
+        """Write the files of the proxies in the kernel; return the round's result."""
         inputs, placement = prepared.inputs, prepared.placement
         if self._known is not None:
             self._known.save(inputs.servers or ())
@@ -153,9 +154,9 @@ class Converger:
     def _serve(
         self, placement: Placement, inputs: Inputs, step: Callable[[], None]
     ) -> Mapping[str, Outcome]:
-        """Write everybody's files; return what each proxy came to.
+        """Write all proxies' files; return the outcomes by proxy key.
 
-        The same object as the last time where nothing has changed.
+        If nothing has changed, it is the same object as the last time.
         """
         if inputs.wrong is not None:
             self._writer.write_again(inputs.wrong)
@@ -200,9 +201,13 @@ def _complete(outcome: Outcome) -> bool:
 def _with(
     served: Served, lost: Trouble | None, untold: Trouble | None, twin: Trouble | None
 ) -> Served:
-    """Add what is known of a proxy besides.
+    """Add more troubles to an outcome.
 
-    It has no way to a server; where it lives cannot be told; another has its id.
+    Args:
+        served: the outcome.
+        lost: no server has an address of the VIP's family.
+        untold: the proxy's namespace or cgroup cannot be identified.
+        twin: another entry with the same id was refused.
     """
     if lost is None and untold is None and twin is None:
         return served

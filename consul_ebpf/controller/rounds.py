@@ -1,4 +1,4 @@
-"""The rounds: carry out the newest of all that is known."""
+"""Runs a round with the newest inputs after each change."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ from consul_ebpf.proxies.params import Params
 logger = logging.getLogger(__name__)
 
 FILES_AGAIN_SECONDS = 5.0
-"""Until files that could not be written are tried again."""
+"""Until files that could not be written are written again."""
 
 REFUSAL = "the kernel does not take the newest table, as the log says"
 
@@ -32,9 +32,9 @@ class Rounds:
     """Fills `done` after each round, and `refusal`.
 
     Args:
-        converger: does the work.
-        tables: the kernel's.
-        cells: what a round is made of, and what it comes to.
+        converger: does the work of a round.
+        tables: the kernel's tables.
+        cells: the inputs of a round, and its result.
         tokens: the proxies' ACL tokens; None: the servers ask for none.
         params: what Consul says of the bootstraps; None: it is not asked.
         needs_tls: whether Envoys are to verify the servers.
@@ -64,7 +64,7 @@ class Rounds:
         return f"<Rounds {self._converger!r}>"
 
     async def run(self) -> None:
-        """Carry out, until cancelled; a kernel that refuses is asked again."""
+        """Run rounds until cancelled; if the kernel refuses, repeat the round."""
         cells = self._cells
         read = (cells.servers, cells.proxies, cells.bindings, cells.tls, cells.wrong)
         asked = (cell for cell in (self._tokens, self._params) if cell is not None)
@@ -84,7 +84,7 @@ class Rounds:
                 again = None if done.complete else FILES_AGAIN_SECONDS
 
     def _inputs(self) -> Inputs | None:
-        """Return what there is now; None while that is not all a round needs."""
+        """Return the newest inputs; None while one that a round needs is missing."""
         cells = self._cells
         tls, host = cells.tls.value, cells.proxies.value
         if host is None or (self._needs_tls and tls is None):
@@ -105,11 +105,11 @@ class Rounds:
         inputs = self._inputs()
         if inputs is None:
             return None
-        # To its end, even when cancelled: tables and files then agree.
+        # To its end even when cancelled, so that tables and files agree.
         return await to_end(asyncio.ensure_future(self._carry_out(inputs)))
 
     async def _carry_out(self, inputs: Inputs) -> Converged:
-        """Carry out these inputs; others may use the tables but for a short moment."""
+        """Run a round; it keeps others from the tables only while it programs."""
         converger = self._converger
         with self._progress.working("planning a round"):
             prepared = await finish(lambda: converger.prepare(inputs))

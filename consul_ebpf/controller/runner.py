@@ -42,36 +42,36 @@ from consul_ebpf.servers.pool import ServerPool
 from consul_ebpf.tokens.keeper import TokenKeeper
 
 TLS_LOOK_SECONDS = 1.0
-"""Between looks at the TLS files."""
+"""Between two looks at the TLS files."""
 
 FILES_LOOK_SECONDS = 2.0
-"""Between looks at some of the proxies' files."""
+"""Between two looks at some of the proxies' files."""
 
 CANNOT_GO_ON = (AlreadyRunningError, UnsupportedError)
-"""Errors of the kernel's side after which there is nothing left to do but to end."""
+"""Errors of the kernel's side after which the controller must end."""
 
 
 class Runner:
     """Serves the proxies of a `WorkloadSource` with the servers of a `ServerPool`.
 
     Args:
-        pool: started by the runner.
-        workloads: the proxies.
+        pool: the servers; the runner starts it.
+        workloads: the source of proxies.
         backend: the opened tables; the caller closes it after `run`.
         renderer: makes the bootstraps.
-        files: where they are written.
-        vips: those that proxies may be given; None: the default range and port.
-        memory: remembers which VIP is whose.
+        files: writes the bootstraps and tokens.
+        vips: the VIPs that proxies can have; None: the default range and port.
+        memory: remembers each proxy's VIP.
         known: remembers the servers, for a start while Consul is away.
-        problems: tells others what is wrong; None: only the log does.
+        problems: keeps what is wrong, for `status`; None: only the log says it.
         seed: different on each host, the same after a restart.
         keeper: keeps the proxies' ACL tokens; None: the servers ask for none.
-        central: asks Consul about the bootstraps; None: they are made without.
+        central: asks Consul for central configuration; None: nothing is asked.
         tls: returns what Envoys verify servers with; None: plaintext.
-        namespaces: looks into the proxies' network namespaces.
+        namespaces: reaches into the proxies' network namespaces.
         destroy_sockets: cut connections to dead servers, by `namespaces`.
         progress: notes which work is under way.
-        cells: what flows between the parts; None: made here.
+        cells: the values that the parts exchange; None: new ones are made.
         dns: serves DNS, too; None: it is not served.
     """
 
@@ -98,7 +98,7 @@ class Runner:
         dns: DnsService | None = None,
     ) -> None:
         self.cells = cells = cells or Cells()
-        """What flows between the parts, to be read by others."""
+        """The values that the parts exchange; others may read them."""
         progress = progress or Progress()
         kernel = KernelTable(backend, seed)
         self.tables = tables = Tables(kernel, progress, cells.rows)
@@ -112,7 +112,7 @@ class Runner:
             vips=vips or VipRange(),
         )
         self.dns = dns
-        """Has the tables of DNS; None: it is not served."""
+        """The service of DNS; None: it is not served."""
         self._keeper = keeper
         cuts = namespaces if destroy_sockets else None
         rounds = Rounds(
@@ -162,7 +162,7 @@ class Runner:
 
     @property
     def tokens_made(self) -> dict[str, float]:
-        """When the logins' tokens were made, Unix time, by proxy key."""
+        """When each login's token was made, in Unix time, by proxy key."""
         return self._keeper.made if self._keeper else {}
 
     async def run(
@@ -173,10 +173,9 @@ class Runner:
         """Serve until cancelled.
 
         Args:
-            on_converged: hears of each outcome; first within `READY_SECONDS`, with
-                whatever is known by then.
-            parts: more to run beside, by name; each is started again whatever it
-                raises.
+            on_converged: is called with each outcome; first within `READY_SECONDS`,
+                with whatever is known by then.
+            parts: more parts to run, by name. Whatever one raises, it is started again.
 
         Raises:
             ConsulEbpfError: the kernel's side cannot go on; what is programmed stays.

@@ -1,4 +1,4 @@
-"""Server states go to the kernel first and alone."""
+"""Writes the servers' states to the kernel before anything else happens with them."""
 
 import contextlib
 
@@ -9,9 +9,9 @@ from consul_ebpf.model.values import PooledServer
 
 
 class ServerStates:
-    """Writes the states of servers at once, whatever a round is doing meanwhile.
+    """Writes the servers' states at once, even while a round is under way.
 
-    Fills `servers`, what the rounds go by, so none of them begins to go through all
+    It then fills `servers`, which the rounds read. So no round begins to go through all
     proxies before the states are written.
     """
 
@@ -31,6 +31,6 @@ class ServerStates:
     async def run(self) -> None:
         """Follow, until cancelled."""
         async for servers in self._pooled.changes():
-            with contextlib.suppress(KernelError):  # a round tries again, and says so
+            with contextlib.suppress(KernelError):  # a round tries again, and logs it
                 await self._tables.follow_states(servers)
             self._servers.set(servers)

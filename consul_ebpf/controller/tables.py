@@ -1,4 +1,4 @@
-"""The kernel's tables for many users: one writer at a time, none stuck unnoticed."""
+"""The kernel's tables for several parts: one writes at a time; a stuck one is named."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 class Tables:
-    """A `KernelTable` to be awaited. Waiting for one's turn is no work.
+    """Awaitable access to a `KernelTable`. Waiting for a turn does not count as stuck.
 
     Args:
-        kernel: the account of the tables.
+        kernel: knows what the tables hold.
         progress: notes which work is under way.
         rows: is filled with the servers' rows after each write.
     """
@@ -49,24 +49,24 @@ class Tables:
 
     async def read(self) -> KernelState:
         """Read the tables and their counters."""
-        # Beside the writers: a table of many proxies takes long to read, and a
-        # server's death must not wait for that.
+        # Without the writers' lock: a table of many proxies takes long to read, and a
+        # dead server's state must not wait for that.
         async with self._reading:
             with self._progress.working("reading the tables"):
                 return await finish(self._kernel.backend.read)
 
     async def stay(self, vips: Sequence[Vip]) -> None:
-        """Make the next connect of each VIP go where its last one went."""
+        """Make the next connect of each VIP go to the same server as its last one."""
         await self._use("writing cursors", lambda: self._kernel.backend.stay(vips))
 
     async def mend(self) -> tuple[str, ...]:
-        """Put back what others took away; return a line for each."""
+        """Put back what others have removed; return one line for each thing."""
         return await self._use("the upkeep", self._kernel.backend.mend)
 
     async def _use(self, name: str, work: Callable[[], T]) -> T:
-        """Run blocking work that uses the backend, in a thread and to its end.
+        """Run blocking work on the backend in a thread, to its end.
 
-        `name` is for the log, should it get stuck.
+        `name` is what the log calls the work if it gets stuck.
         """
         async with self._turn:
             with self._progress.working(name):

@@ -1,4 +1,4 @@
-"""Put back what others took away from the kernel."""
+"""Puts back what others have removed from the kernel."""
 
 import asyncio
 import logging
@@ -11,15 +11,15 @@ from consul_ebpf.model.errors import KernelError
 logger = logging.getLogger(__name__)
 
 UPKEEP_SECONDS = 2.0
-"""Between looks at what is attached and pinned."""
+"""Between two looks at what is attached and pinned."""
 
 
 class Upkeep:
-    """Looks again and again, and says what it put back.
+    """Checks the tables every `UPKEEP_SECONDS`, and logs what it puts back.
 
     Args:
-        tables: what is looked at.
-        prefix: begins each line, where there are other tables, too.
+        tables: the tables to check.
+        prefix: the start of each log line, to tell these tables from others.
     """
 
     def __init__(self, tables: Tables, *, prefix: str = "") -> None:

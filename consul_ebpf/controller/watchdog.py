@@ -1,4 +1,4 @@
-"""Tell whether work gets done."""
+"""Notices work that is stuck."""
 
 import asyncio
 import logging
@@ -10,13 +10,14 @@ from consul_ebpf.base.reasons import Reasons
 logger = logging.getLogger(__name__)
 
 PING_SECONDS = 2.0
+"""Between two pings."""
 
 STUCK_SECONDS = 30.0
-"""A piece of work that has not gone on for so long is stuck: the ping ends."""
+"""Work that has not progressed for so long is stuck, and the pings stop."""
 
 
 class Watchdog:
-    """Fills `alive` as long as no piece of work is stuck, and names those that are."""
+    """Fills `alive` as long as no work is stuck, and logs which work is."""
 
     def __init__(self, progress: Progress, alive: Latest[int]) -> None:
         self._progress = progress

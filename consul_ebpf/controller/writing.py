@@ -1,10 +1,10 @@
-"""Make each proxy's files, and tell what they hold. Blocking.
+"""Writes each proxy's files, and says what they hold. Blocking.
 
-A proxy's trouble is its own: whatever goes wrong with one is in its outcome, and the
-next proxy's turn comes. What a running Envoy goes on with is never taken away.
+If something goes wrong with one proxy, its outcome says so, and the next proxy's files
+are written all the same. What a running Envoy uses is never removed.
 
-Nothing is rendered or looked at of a proxy whose files are made from what they were
-made from before: `envoy/right_files.py` sees whether somebody else changed them.
+If a proxy's inputs have not changed, nothing is rendered and no file is looked at:
+`envoy/right_files.py` notices if somebody else changes them.
 """
 
 import logging
@@ -53,7 +53,7 @@ class _Made:
 
 @dataclass(frozen=True, slots=True)
 class _Basis:
-    """All that a proxy's files are made from."""
+    """Everything that a proxy's files are made from."""
 
     placed: PlacedProxy
     token: str | Missing = field(repr=False)
@@ -62,27 +62,27 @@ class _Basis:
 
 
 class Writer:
-    """Writes what changed; remembers which token each file holds."""
+    """Writes files whose inputs changed; remembers which token each file holds."""
 
     def __init__(self, renderer: BootstrapRenderer, files: BootstrapFiles) -> None:
         self._renderer = renderer
         self._files = files
         self._tokens: dict[str, str] = {}
-        """What this process wrote last, by proxy key."""
+        """The tokens that this process wrote last, by proxy key."""
         self._notes: dict[str, tuple[str, ...]] = {}
-        """Of the newest bootstrap that could be made, by proxy key."""
+        """The notes on the newest bootstrap that could be made, by proxy key."""
         self._done: dict[str, tuple[_Basis, Served]] = {}
-        """By proxy key what its files were made from, and what that came to; only of
-        those that could all be written."""
+        """By proxy key, what its files were made from, and the outcome. Only of proxies
+        whose files could all be written."""
 
         self._wrong: WrongFiles | None = None
-        """What was written again last."""
+        """The wrong files that were last marked to be written again."""
 
     def __repr__(self) -> str:
         return f"<Writer {self._files!r}>"
 
     def serve(self, placed: PlacedProxy, inputs: Inputs) -> Served:
-        """Make a programmed proxy's files right; whatever fails is in the answer."""
+        """Write the files of a proxy that is in the kernel; return the outcome."""
         key = placed.proxy.key
         basis = _basis(placed, inputs)
         done = self._done.get(key)
@@ -97,7 +97,7 @@ class Writer:
         return served
 
     def write_again(self, wrong: WrongFiles) -> None:
-        """Have these proxies' files written the next time, whatever is new of them."""
+        """Have the next `serve` write these proxies' files, even without new inputs."""
         if wrong != self._wrong:
             self._wrong = wrong
             for key in wrong.keys:
@@ -130,7 +130,7 @@ class Writer:
         )
 
     def forget(self, keep: AbstractSet[str]) -> None:
-        """Forget what is known of other proxies than these."""
+        """Forget all proxies but these."""
         for gone in self._done.keys() - keep:
             self._files.right.forget(gone)
         known: dict[str, Any]
@@ -139,7 +139,7 @@ class Writer:
                 known.pop(gone)
 
     def _write_secrets(self, proxy: Proxy, inputs: Inputs) -> str | None:
-        """Write token and TLS files, each for itself; return why one could not be."""
+        """Write the token and the TLS files; return why one of them failed, or None."""
 
         def write_token() -> None:
             if token := secret(inputs, proxy):
@@ -151,7 +151,7 @@ class Writer:
         return failed or tls
 
     def _make(self, placed: PlacedProxy, inputs: Inputs, *, there: bool) -> _Made:
-        """Render, unless it has to wait; an old bootstrap is better than none."""
+        """Render the bootstrap, unless it has to wait; meanwhile an old one stays."""
         proxy = placed.proxy
         why = waits(proxy, inputs)
         found = params_of(proxy, inputs)
@@ -194,7 +194,7 @@ class Writer:
         return _attempt(placed.proxy, write)
 
     def _held(self, proxy: Proxy) -> str | None:
-        """Return the token in a proxy's file: as written, or not known."""
+        """Return the token in a proxy's file; None: it is not known."""
         if not _is_file(self._files.token_path(proxy)):
             return ""
         return self._tokens.get(proxy.key)
@@ -211,7 +211,7 @@ def _basis(placed: PlacedProxy, inputs: Inputs) -> _Basis:
 
 
 def _attempt(proxy: Proxy, write: Callable[[], None]) -> str | None:
-    """Write; return why that failed."""
+    """Write; return why that failed, or None."""
     try:
         with boundary(ConsulEbpfError, "its files cannot be written"):
             write()
@@ -221,7 +221,7 @@ def _attempt(proxy: Proxy, write: Callable[[], None]) -> str | None:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether there is a regular file, and no link or directory in its place."""
+    """Whether there is a regular file, not a link or a directory."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except (OSError, ValueError):
