@@ -15,8 +15,8 @@ LOOK_SECONDS = 2.0
 class ProxyFollower:
     """Fills `proxies`.
 
-    While the source lacks something (`Lacks`), proxies that it named before and does
-    not name now are kept: they may still exist.
+    While the source does not know all proxies (`Lacks`), proxies that it named before
+    and does not name now are kept, because they may still exist.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class ProxyFollower:
 
 
 def lacking_of(source: WorkloadSource) -> tuple[str, ...]:
-    """Return what a source cannot tell now, a line each."""
+    """Return one line for each thing that a source does not know now."""
     return tuple(source.lacking) if isinstance(source, Lacks) else ()
 
 
 class BindingFollower:
-    """Fills `bindings`, of the proxies there are; looks at them again and again."""
+    """Fills `bindings` for all proxies; it looks again every `LOOK_SECONDS`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What the controller lacks to serve all."""
+"""Finds out what is missing to serve all proxies."""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,20 +9,21 @@ from consul_ebpf.model.seams import WorkloadSource
 from consul_ebpf.servers.pool import ServerPool
 
 READY_SECONDS = 2.0
-"""From the start to being ready at the latest, with whatever is known by then."""
+"""The controller is ready so long after its start, with whatever is known by then."""
 
 LOOK_SECONDS = 1.0
+"""Between two looks."""
 
 NOBODY = "no server is known, so no proxy can be served"
 
 
 class Gaps:
-    """Fills `missing`, for the first time when we have to be ready.
+    """Fills `missing`, for the first time `READY_SECONDS` after the start.
 
     Args:
-        pool: has the servers; may not have been told any yet.
-        source: names the proxies; may not have named any yet.
-        cells: what is looked at, and `missing`.
+        pool: says whether its source has answered.
+        source: says which proxies it does not know now.
+        cells: the cells that it looks at, and `missing`.
         needs_tls: whether Envoys are to verify the servers.
     """
 

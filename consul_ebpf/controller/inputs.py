@@ -1,4 +1,4 @@
-"""All that a round is made of, and what a proxy's bootstrap still waits for. Pure."""
+"""The inputs of a round, and what a proxy's bootstrap still waits for. Pure."""
 
 from dataclasses import dataclass, field
 
@@ -12,34 +12,34 @@ from consul_ebpf.model.values import BootstrapParams, PooledServer, Proxy
 from consul_ebpf.proxies.params import Params
 
 NO_ID = "Consul does not know it yet (no id)"
-"""Why a bootstrap waits of a proxy of which only the key is known."""
+"""Why the bootstrap of a proxy waits if only the proxy's key is known."""
 
 NO_BOOTSTRAP = "no bootstrap yet"
-"""What that means for the proxy."""
+"""The effect of a bootstrap that waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """All that a table and the files are made of; None: not known yet."""
+    """What the tables and the files are made from; None: not known yet."""
 
     servers: tuple[PooledServer, ...] | None = None
     proxies: tuple[Proxy, ...] | None = None
     lacking: tuple[str, ...] = ()
-    """What the source of proxies cannot tell now: others may exist meanwhile."""
+    """What the source of proxies does not know now; there may be other proxies."""
     tokens: Tokens | None = None
     """The proxies' ACL tokens; None: the servers ask for none."""
     params: Params | None = None
-    """What Consul says of their bootstraps; None: it is not asked."""
+    """What Consul says of the bootstraps; None: Consul is not asked."""
     tls: TlsMaterial | None = None
     """What Envoys verify servers with; None: plaintext."""
     bindings: Bindings = field(default_factory=lambda: UNBOUND)
-    """Of all places the proxies live at."""
+    """The bindings of all places where proxies are."""
     wrong: WrongFiles | None = None
-    """Whose files somebody else has changed."""
+    """The proxies whose files somebody else has changed."""
 
     @property
     def complete(self) -> bool:
-        """Whether servers, proxies and whose VIPs are whose are known."""
+        """Whether servers, proxies and the bindings of their VIPs are known."""
         if self.servers is None or self.proxies is None:
             return False
         return all(place_of(proxy) in self.bindings for proxy in self.proxies)
@@ -52,14 +52,14 @@ def secret(inputs: Inputs, proxy: Proxy) -> str:
 
 
 def params_of(proxy: Proxy, inputs: Inputs) -> BootstrapParams | Missing | None:
-    """Return what Consul says of a proxy's bootstrap; None: it is not asked."""
+    """Return what Consul says of a proxy's bootstrap; None: Consul is not asked."""
     if inputs.params is None:
         return None
     return inputs.params.get(proxy.key, NOT_YET)
 
 
 def waits(proxy: Proxy, inputs: Inputs) -> Trouble | None:
-    """Say what a proxy's bootstrap has to wait for; None: for nothing."""
+    """Return what a proxy's bootstrap waits for; None: it can be made."""
     if not proxy.id:
         return Trouble(NO_ID, NO_BOOTSTRAP, fleeting=True)
     token, params = token_of(proxy, inputs.tokens), params_of(proxy, inputs)

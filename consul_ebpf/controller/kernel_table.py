@@ -1,8 +1,8 @@
-"""What the kernel's tables hold, as the process that writes them knows it.
+"""Plans and writes the kernel's tables, and remembers what they hold. Blocking.
 
-A change of server states goes there first and alone: a few rows, whatever the number
-of proxies. All else comes with a round, in two steps: `prepare` plans, without the
-kernel, and may take its time; `program` writes. Blocking.
+A change of server states is written first and alone: it is a few rows, whatever the
+number of proxies. Everything else comes with a round, in two steps: `prepare` plans
+without the kernel, which may take long; `program` writes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,39 +25,39 @@ from consul_ebpf.planning.plan import plan
 from consul_ebpf.planning.slots import assign_slots, given_last
 
 Bound = Mapping[Vip, Binding]
-"""The VIPs to program, each with whose it is."""
+"""The VIPs to program, each with its binding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A table to be programmed, and what it was made from."""
+    """A planned table, and what it was made from."""
 
     table: Table
     base: Table
-    """What the kernel held then; only states may be others by now."""
+    """What the kernel held then. Since then only states may have changed."""
     bound: Bound
     planned_for: object
 
 
 class KernelTable:
-    """The one writer's account of the two tables.
+    """The only writer of a pair of tables; it knows what they hold.
 
     Args:
-        backend: the opened tables; this uses it in `resume`, `program` and
-            `follow_states`, one at a time.
-        seed: the plan's.
+        backend: the opened tables. `resume`, `program` and `follow_states` use it; the
+            caller must call one at a time.
+        seed: given to `plan`, so that hosts prefer different servers.
     """
 
     def __init__(self, backend: MapBackend, seed: str) -> None:
         self.backend = backend
-        """For what needs no account: `read`, `stay` and `mend`."""
+        """For calls that change no rows: `read`, `stay` and `mend`."""
         self._seed = seed
         self._newest_slot = -1
         self._table = Table()
         self._bound: Bound | None = None
         self._planned_for: object = None
         self._preferences: frozenset[Preference] = frozenset()
-        """All there are in the table."""
+        """All preferences in the table."""
 
     def __repr__(self) -> str:
         return f"<KernelTable {self.backend!r}>"
@@ -69,17 +69,17 @@ class KernelTable:
 
     @property
     def capacity(self) -> int:
-        """How many VIPs fit."""
+        """How many VIPs the table can hold."""
         return self.backend.capacity
 
     def resume(self) -> KernelState:
-        """Take up what an earlier process left."""
+        """Read what an earlier process left in the tables, and go on from there."""
         state = self.backend.read()
         self._hold(state.table)
         return state
 
     def prepare(self, servers: Iterable[PooledServer], bound: Bound) -> Planned:
-        """Plan; only a change of membership or of the VIPs makes another plan."""
+        """Plan a table. Preferences only change if servers or VIPs have changed."""
         base = self._table
         slotted = assign_slots(servers, base.servers, self._newest_slot)
         same = self._bound is not None and (
@@ -97,7 +97,7 @@ class KernelTable:
         return Planned(Table(slotted, vips, bindings), base, bound, planned_for)
 
     def program(self, planned: Planned) -> Applied:
-        """Write what differs; states that were written since `prepare` stay.
+        """Write a planned table, but keep states that were written since `prepare`.
 
         Raises:
             KernelError: the kernel refused a write; prepare and program again.
@@ -113,10 +113,10 @@ class KernelTable:
         return applied
 
     def follow_states(self, servers: Iterable[PooledServer]) -> Applied:
-        """Write the states of servers that are in the table, and nothing else.
+        """Write the states of the servers in the table, and nothing else.
 
-        Left to the next round is what needs more than that: servers that come, drain
-        or leave, and a state with which a VIP would have no ready server.
+        The next round does what needs a new plan: servers that come, drain or leave,
+        and a state that would leave a VIP without a ready server.
 
         Raises:
             KernelError: the kernel refused a write; the next round repeats it.
@@ -132,7 +132,7 @@ class KernelTable:
         return applied
 
     def _cuts_off(self, rows: Mapping[int, SlottedServer]) -> bool:
-        """Whether a VIP that has a ready server would have none."""
+        """Whether a VIP that has a ready server would have none with these rows."""
         before, after = _ready(self._table.servers), _ready(rows)
         if not after:
             return True
@@ -148,7 +148,7 @@ class KernelTable:
 
 
 def _turned(row: SlottedServer, newest: SlottedServer | None) -> SlottedServer:
-    """Return a row with its newest state, unless that is more than a state."""
+    """Return a row with its newest state, unless its server drains or leaves."""
     if newest is None or newest.state is row.state:
         return row
     if ServerState.DRAINING in {row.state, newest.state}:
@@ -161,19 +161,19 @@ def _ready(rows: Mapping[int, SlottedServer]) -> set[int]:
 
 
 def _members(rows: Mapping[int, SlottedServer]) -> object:
-    """Return all that a plan is made from, but for VIPs and the last plan."""
+    """Return what a plan is made from, without the VIPs and the last plan."""
     usable = {
         slot: row.server.endpoint
         for slot, row in rows.items()
         if row.state is not ServerState.DRAINING
     }
-    # A preference has room for all of a few, whatever their states.
+    # If all servers fit into one preference, their states make no difference.
     ready = _ready(rows) if len(usable) > MAX_CHOICES else None
     return usable, ready
 
 
 def _with_newer_states(planned: Planned, now: Table) -> Table:
-    """Return the planned table with the states that were written meanwhile."""
+    """Return the planned table with the states that were written since then."""
     servers = {
         slot: replace(row, state=now.servers[slot].state)
         if row.state is not ServerState.DRAINING
