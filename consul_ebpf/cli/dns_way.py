@@ -17,7 +17,7 @@ import dns.rcode
 
 from consul_ebpf.base.boundary import reason
 from consul_ebpf.cli.findings import Finding
-from consul_ebpf.config.dns import service_of, vip_of
+from consul_ebpf.config.dns import fault, service_of, vip_of
 from consul_ebpf.config.schema import Config
 from consul_ebpf.dns.probe import ask, question
 from consul_ebpf.kernel import host
@@ -48,6 +48,8 @@ async def try_dns(
     config: Config, parts: Parts, servers: Sequence[Server]
 ) -> list[Finding]:
     """Ask each server, then the VIP; return a finding for each step."""
+    if wrong := fault(config):
+        return [Finding.failed("DNS", f"not served: {wrong}")]
     probe = parts.dns_probe()
     findings = [
         judged(

@@ -1,4 +1,8 @@
-"""Checks of `[dns]` that its types cannot make, and the values made of it. Pure."""
+"""Checks `[dns]`, and makes the values of it. Pure.
+
+A mistake here costs DNS and nothing else: the proxies are served all the same. So these
+checks are no part of those at which `load` raises.
+"""
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
@@ -11,19 +15,29 @@ from consul_ebpf.model.values import DNS_NAME, Service, Vip
 Problems = Iterator[tuple[str, str]]
 """(key path, what is wrong and what to do) of each problem."""
 
+_USUAL = {"dns.port": 53, "dns.server_port": 8600}
 
-def problems(config: Config) -> Problems:
-    """Yield each problem. The VIP is only checked while DNS is on.
 
-    Otherwise its default would be refused where `kernel.vip_cidr` is another range.
+def fault(config: Config) -> str:
+    """Say why no host can serve this `[dns]`; empty: DNS is off, or nothing is wrong.
+
+    The checks wait until DNS is on, as its default VIP is wrong where `kernel.vip_cidr`
+    is another range.
     """
+    found = _problems(config) if config.dns.enabled else iter(())
+    return "; ".join(f"{key}: {wrong}" for key, wrong in found)
+
+
+def _problems(config: Config) -> Problems:
     dns = config.dns
+    for key, port in (("dns.port", dns.port), ("dns.server_port", dns.server_port)):
+        if not 1 <= port <= 65535:
+            yield key, f"{port} is not 1 to 65535; the usual one is {_USUAL[key]}"
     for index, path in enumerate(dns.cgroups):
         if not (PurePath(path).is_absolute() and path.isprintable()):
             wrong = f"{shown(path)} is not an absolute path; begin it with /"
             yield f"dns.cgroups[{index}]", wrong
-    if dns.enabled:
-        yield from _vip(config)
+    yield from _vip(config)
 
 
 def _vip(config: Config) -> Problems:
@@ -54,13 +68,15 @@ def _ipv4(text: str) -> IPv4Address | None:
     return address.ipv4_mapped if isinstance(address, IPv6Address) else address
 
 
-def reserved(dns: Dns) -> dict[IPv4Address, str]:
+def reserved(config: Config) -> dict[IPv4Address, str]:
     """Return the addresses that no proxy can have, each with the key that names it."""
-    return {vip_of(dns).address: "dns.vip"} if dns.enabled else {}
+    if not config.dns.enabled or fault(config):
+        return {}
+    return {vip_of(config.dns).address: "dns.vip"}
 
 
 def vip_of(dns: Dns) -> Vip:
-    """Return the VIP of DNS; the configuration must have been checked."""
+    """Return the VIP of DNS; it must have no `fault`."""
     return Vip(IPv4Address(dns.vip), dns.port)
 
 

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from consul_ebpf.base.events import event
-from consul_ebpf.config.dns import service_of, vip_of
+from consul_ebpf.config.dns import fault, service_of, vip_of
 from consul_ebpf.config.schema import Config
 from consul_ebpf.controller.dns import DnsService
 from consul_ebpf.kernel.backend import BccMapBackend
 from consul_ebpf.kernel.pins import LINGER_SECONDS, Pins
 from consul_ebpf.kernel.program import DNS
 from consul_ebpf.model.answers import Missing
-from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
+from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.seams import MapBackend, Namespaces, ServerSource
 from consul_ebpf.model.values import PooledServer
 from consul_ebpf.servers.known import known_by
@@ -27,11 +27,9 @@ def open_dns(config: Config) -> BccMapBackend | Missing | None:
     If DNS is off, what an earlier process attached is removed.
 
     Returns:
-        The tables; None: DNS is off; `Missing`: this host cannot serve it. That is
-        logged, and the proxies are served all the same.
-
-    Raises:
-        ConfigError: no host could serve this `[dns]`.
+        The tables; None: DNS is off; `Missing`: this host cannot serve it, or no host
+        could serve this `[dns]`. That is logged, and the proxies are served all the
+        same.
     """
     kernel, dns = config.kernel, config.dns
     pins = Pins(Path(kernel.bpffs), DNS)
@@ -42,6 +40,8 @@ def open_dns(config: Config) -> BccMapBackend | Missing | None:
                     pins.remove(LINGER_SECONDS)
                 logger.info("dns.enabled is false: removed %s", pins.root)
             return None
+        if wrong := fault(config):
+            raise ConsulEbpfError(wrong)  # noqa: TRY301  # told as other reasons are
         return BccMapBackend.open_dns(
             vip=vip_of(dns),
             server_port=dns.server_port,
@@ -49,8 +49,6 @@ def open_dns(config: Config) -> BccMapBackend | Missing | None:
             cgroup=kernel.cgroup,
             bpffs=kernel.bpffs,
         )
-    except ConfigError:
-        raise
     except ConsulEbpfError as error:
         why = f"DNS is {'not served' if dns.enabled else 'still attached'}: {error}"
         logger.error("%s; the proxies are served", why, extra=event("dns_failed"))  # noqa: TRY400

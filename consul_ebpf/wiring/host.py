@@ -122,7 +122,7 @@ def vip_range(config: Config) -> VipRange:
     """Return the VIPs that proxies can have."""
     kernel = config.kernel
     network = IPv4Network(kernel.vip_cidr)
-    return VipRange(network, kernel.vip_port, reserved(config.dns))
+    return VipRange(network, kernel.vip_port, reserved(config))
 
 
 def host_seed() -> str:

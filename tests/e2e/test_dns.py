@@ -15,7 +15,7 @@ from tests.kernel.conftest import Kernel
 from tests.lab.consul import ConsulCluster
 from tests.lab.controller import ControllerProcess
 from tests.lab.endpoint import ask
-from tests.lab.processes import wait_until
+from tests.lab.processes import LabError, wait_until
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup
 
 pytestmark = [pytest.mark.kernel, pytest.mark.consul]
@@ -59,6 +59,26 @@ def asked(kernel: Kernel, ask: Callable[..., dns.message.Message]) -> str:
 
 def answered(kernel: Kernel) -> bool:
     return asked(kernel, dns.query.udp) == "10.9.9.9"
+
+
+def test_fault_151_a_mistake_costs_dns_alone(
+    cluster: ConsulCluster, kernel: Kernel, tmp_path: Path
+) -> None:
+    """It is said by the log, `status` and `doctor`; a proxy is served."""
+    wrong = config(cluster, kernel, vip="10.0.0.53", server_port=0)
+    proxies = [{"id": "web-sidecar-proxy", "node": "host1-virtual"}]
+    all_of_it = {**wrong, "bootstrap": {"directory": str(tmp_path)}, "proxies": proxies}
+    with ControllerProcess(all_of_it) as controller:
+        file = tmp_path / "web-sidecar-proxy" / "bootstrap.json"
+        wait_until(file.exists, "the bootstrap")
+        said = (
+            "dns.server_port: 0 is not 1 to 65535; the usual one is 8600; dns.vip: 10"
+        )
+        assert f"DNS is not served: {said}" in controller.log()
+        wait_until(lambda: said in str(controller.status()["missing"]), "it is missing")
+        assert not Pins(kernel.bpffs, DNS).root.exists()
+        with pytest.raises(LabError, match=f"FAIL DNS: not served: {said}"):
+            controller.run("doctor")
 
 
 def test_it_is_served_beside_the_proxies_and_goes_with_its_key(

@@ -77,7 +77,8 @@ class Probe(Section, frozen=True):
 class Dns(Section, frozen=True):
     """`[dns]`: one VIP of this host for DNS, answered by the Consul servers.
 
-    The servers' DNS ports are probed as often as their gRPC ports are: `[probe]`.
+    The servers' DNS ports are probed as often as their gRPC ports are: `[probe]`. A
+    mistake in this table costs DNS alone: the log, `status` and `doctor` name it.
     """
 
     enabled: bool = False
@@ -85,10 +86,10 @@ class Dns(Section, frozen=True):
     vip: str = "127.64.0.53"
     """An IPv4 address in `kernel.vip_cidr` that is no proxy's VIP. Resolvers that speak
     IPv6 may use it as `::ffff:127.64.0.53`."""
-    port: Port = 53
-    """The port of the VIP, for UDP and TCP. It must differ from `kernel.vip_port`."""
-    server_port: Port = 8600
-    """The servers' DNS port (`ports.dns`), the same at every server."""
+    port: int = 53
+    """The VIP's port, UDP and TCP: 1 to 65535, and not `kernel.vip_port`."""
+    server_port: int = 8600
+    """The servers' DNS port (`ports.dns`), 1 to 65535, the same at every server."""
     cgroups: list[str] = []
     """Cgroup v2 directories, at most 16: only the processes in them and below may ask.
     A missing one is reported, and used once it is there. Empty: any process of the host
