@@ -12,12 +12,7 @@ from typing import Self
 
 from consul_ebpf.base.steps import step
 from consul_ebpf.kernel import host
-from consul_ebpf.model.errors import (
-    AlreadyRunningError,
-    BpffsError,
-    ConsulEbpfError,
-    PrivilegeError,
-)
+from consul_ebpf.model.errors import AlreadyRunningError, BpffsError, PrivilegeError
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODE = 0o700
@@ -59,11 +54,10 @@ class HostLock:
         try:
             _close_to_others(self.root, fd)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ConsulEbpfError:
+        except BaseException as error:
             os.close(fd)
-            raise
-        except BlockingIOError as error:
-            os.close(fd)
+            if not isinstance(error, BlockingIOError):
+                raise
             raise AlreadyRunningError(
                 f"another controller (pid {self.holder()}) holds this "
                 f"host by {self.root}: stop it first, or set another kernel.bpffs"
