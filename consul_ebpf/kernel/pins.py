@@ -194,9 +194,10 @@ class Pins(HostLock):
         if not directory.is_dir():
             return
         step(f"remove {directory.name}")
-        for name in self.program.hooks.keys() - self.program.last_hooks:
+        hooks, late = self.program.hooks, self.program.last_hooks
+        for name in [each for each in hooks if each not in late]:  # in one order always
             (directory / name).unlink(missing_ok=True)
-        last = [directory / name for name in self.program.last_hooks]
+        last = [directory / name for name in hooks if name in late]
         if any(link.exists() for link in last):
             time.sleep(linger_seconds)
         for link in last:
