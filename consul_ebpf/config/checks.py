@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import PurePath
 
 from consul_ebpf.base import accounts
-from consul_ebpf.config import api
+from consul_ebpf.config import api, kubernetes
 from consul_ebpf.config import proxies as entries
 from consul_ebpf.config.schema import Config, Consul, Kernel
 from consul_ebpf.config.seeds import Command, parse_seed
@@ -73,6 +73,7 @@ def _checks(config: Config) -> Problems:
     yield from _kernel(config.kernel, _server_addresses(config.consul))
     yield from _paths(config)
     yield from api.problems(config.api, config.bootstrap.directory)
+    yield from kubernetes.problems(config)
     yield from _endpoint("envoy.admin", config.envoy.admin, 'like "127.0.0.1:19000"')
     if config.envoy.ready:
         yield from _endpoint("envoy.ready", config.envoy.ready, 'like "127.0.0.1:1"')
@@ -209,6 +210,7 @@ def _not_served(config: Config) -> Problems:
             "consul.tls.server_name",
             "is empty, as is consul.datacenter; give one, or set tls.disabled = true",
         )
+    yield from kubernetes.not_served(config)
     if config.workloads.catalog_nodes and not consul.http_addresses:
         yield (
             "consul.http_addresses",

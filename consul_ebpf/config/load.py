@@ -14,6 +14,7 @@ import msgspec
 from consul_ebpf.config import dataplane
 from consul_ebpf.config.checks import check, check_available
 from consul_ebpf.config.decoding import convert, parse
+from consul_ebpf.config.kubernetes import with_node_name
 from consul_ebpf.config.schema import Config
 from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.http_address import HttpAddress
@@ -75,6 +76,7 @@ def complete(
         origins[key] = origin
     try:
         config = _with_urls(config, env, serving=serving)
+        config = with_node_name(config, env)
         check(config)
         if serving:
             check_available(config)

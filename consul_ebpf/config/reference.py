@@ -15,7 +15,15 @@ import msgspec
 
 from consul_ebpf.config.decoding import bounds_of
 from consul_ebpf.config.load import load
-from consul_ebpf.config.schema import Config, ProxyEntry, Section, consul, host, proxies
+from consul_ebpf.config.schema import (
+    Config,
+    ProxyEntry,
+    Section,
+    consul,
+    host,
+    kubernetes,
+    proxies,
+)
 
 INTRODUCTION = """\
 # Configuration
@@ -88,7 +96,9 @@ def _keys(
 def _docstrings() -> dict[tuple[str, str], str]:
     """Return the docstring of each field as one line, by class and field."""
     found = {}
-    sources = [inspect.getsource(module) for module in (consul, proxies, host)]
+    sources = [
+        inspect.getsource(module) for module in (consul, proxies, host, kubernetes)
+    ]
     for node in ast.parse("\n".join(sources)).body:
         if not isinstance(node, ast.ClassDef):
             continue

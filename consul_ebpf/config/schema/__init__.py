@@ -1,11 +1,13 @@
 """The configuration's file as values: each key with its default, bounds and meaning.
 
-`consul.py`, `proxies.py` and `host.py` have the tables by subject; here is the file.
+`consul.py`, `proxies.py`, `host.py` and `kubernetes.py` have the tables by subject;
+here is the file.
 `load.py` fills them from the file, the environment and flags, and checks them.
 """
 
 from consul_ebpf.config.schema.consul import NO_CREDENTIALS, Consul, Credentials, Tls
 from consul_ebpf.config.schema.host import Api, Dns, Kernel, Log, Probe, State
+from consul_ebpf.config.schema.kubernetes import Kubernetes, Webhook
 from consul_ebpf.config.schema.proxies import (
     Bootstrap,
     Envoy,
@@ -26,6 +28,7 @@ __all__ = [
     "Dns",
     "Envoy",
     "Kernel",
+    "Kubernetes",
     "Log",
     "Port",
     "Probe",
@@ -36,6 +39,7 @@ __all__ = [
     "State",
     "Telemetry",
     "Tls",
+    "Webhook",
     "Workloads",
 ]
 
@@ -54,4 +58,6 @@ class Config(Section, frozen=True):
     api: Api = Api()
     probe: Probe = Probe()
     dns: Dns = Dns()
+    kubernetes: Kubernetes = Kubernetes()
+    webhook: Webhook = Webhook()
     log: Log = Log()
