@@ -17,7 +17,8 @@ from consul_ebpf.config.seeds import Command, parse_seed
 from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.http_address import HttpAddress
-from consul_ebpf.model.names import check_vip, shown
+from consul_ebpf.model.names import shown
+from consul_ebpf.model.vips import check_vip
 
 EXAMPLES = {
     "static": "10.0.0.1:8502",

@@ -9,8 +9,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import PurePath
 
 from consul_ebpf.config.schema import Config, Dns
-from consul_ebpf.model.names import check_vip, shown
+from consul_ebpf.model.names import shown
 from consul_ebpf.model.values import DNS_NAME, Service, Vip
+from consul_ebpf.model.vips import check_vip
 
 Problems = Iterator[tuple[str, str]]
 """(key path, what is wrong and what to do) of each problem."""

@@ -5,14 +5,13 @@ to the Consul servers itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from consul_ebpf.envoy.central import Central, access_logs
-from consul_ebpf.envoy.listeners import Prometheus
 from consul_ebpf.envoy.notes import Notes
 from consul_ebpf.envoy.parts import Address, Part, extension, socket_address
 from consul_ebpf.envoy.places import as_seen
@@ -25,16 +24,15 @@ from consul_ebpf.envoy.tls import XdsTls, transport_socket
 from consul_ebpf.envoy.xds import dynamic_resources, xds_cluster
 from consul_ebpf.model.errors import InvalidProxyError
 from consul_ebpf.model.names import check_proxy, named, shown
-from consul_ebpf.model.values import BootstrapParams, PlacedProxy, Proxy, host_port
+from consul_ebpf.model.values import (
+    BootstrapParams,
+    PlacedProxy,
+    Proxy,
+    ProxyTelemetry,
+    host_port,
+)
 
-
-@dataclass(frozen=True, slots=True)
-class Telemetry:
-    """How Envoy is configured to tell of itself."""
-
-    use_central_config: bool = True
-    """Whether the `envoy_*` keys of central configuration are used."""
-    prometheus: Prometheus = field(default_factory=Prometheus)
+_USUAL = ProxyTelemetry()
 
 
 class EnvoyBootstrap:
@@ -62,7 +60,7 @@ class EnvoyBootstrap:
         datacenter: str = "",
         token_file: Callable[[Proxy], Path | None] | None = None,
         tls: XdsTls | None = None,
-        telemetry: Telemetry = Telemetry(),
+        telemetry: ProxyTelemetry = _USUAL,
         env: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._admin = admin

@@ -3,7 +3,6 @@
 Each serves one path of Envoy's admin interface and no other.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from consul_ebpf.envoy.parts import (
@@ -13,22 +12,10 @@ from consul_ebpf.envoy.parts import (
     load_assignment,
     socket_address,
 )
+from consul_ebpf.model.values import Prometheus
 
 SELF_ADMIN = "self_admin"
 PROMETHEUS_BACKEND = "prometheus_backend"
-
-
-@dataclass(frozen=True, slots=True)
-class Prometheus:
-    """How the Prometheus listener is served; paths are on Envoy's file system."""
-
-    scrape_path: str = "/metrics"
-    backend_port: int = 0
-    """Port on 127.0.0.1 that is scraped; 0: Envoy's own admin interface."""
-    ca_certs: str = ""
-    """PEM file that the certificates of scrapers are verified with."""
-    cert: str = ""
-    key: str = ""
 
 
 def prometheus_listener(address: Address, prometheus: Prometheus) -> Part:

@@ -11,7 +11,6 @@ from consul_ebpf.envoy.central import Central
 from consul_ebpf.envoy.listeners import (
     PROMETHEUS_BACKEND,
     SELF_ADMIN,
-    Prometheus,
     backend_cluster,
     prometheus_listener,
     prometheus_secrets,
@@ -26,7 +25,7 @@ from consul_ebpf.envoy.shapes import (
     wrong_listener,
 )
 from consul_ebpf.model.names import shown
-from consul_ebpf.model.values import host_port
+from consul_ebpf.model.values import Prometheus, host_port
 
 CLUSTERS = "envoy_extra_static_clusters_json"
 LISTENERS = "envoy_extra_static_listeners_json"

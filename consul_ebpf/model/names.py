@@ -2,17 +2,28 @@
 
 import re
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from itertools import chain
 
 from consul_ebpf.model.errors import InvalidProxyError
-from consul_ebpf.model.values import Credentials, Login, Proxy
+from consul_ebpf.model.values import (
+    Credentials,
+    Login,
+    Proxy,
+    ProxyFiles,
+    ProxyTelemetry,
+)
 
-MAX_ID = 200
-"""Bytes of UTF-8. An id is a directory's name, and those end at 255."""
+MAX_KEY = 200
+"""Bytes of UTF-8. A key is a directory's name, and those end at 255."""
 
 MAX_NAME = 512
-"""Bytes of UTF-8 of the other names."""
+"""Bytes of UTF-8 of the other names. One of them is the id, if it is not the key."""
+
+MAX_LINE = 2048
+"""Bytes of UTF-8 of a line that says why something waits."""
+
+MAX_ENV = 16384
+"""Bytes of UTF-8 of all names and values of a proxy's `env`."""
 
 OWN_SUFFIXES = (".json", ".bad", ".tmp")
 """Our own files are beside the proxies' directories, and their names end like this."""
@@ -25,6 +36,7 @@ MAX_PATH = 4095
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+_VARIABLE = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 TENANCY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -43,18 +55,19 @@ def problems(proxy: Proxy) -> list[tuple[str, str]]:
     if _plain(proxy):
         return []
     wrong = {
-        "id": _wrong_id(proxy.id) if proxy.id or not proxy.key else "",
-        "key": _wrong_id(proxy.key) if proxy.key != proxy.id else "",
+        "id": _wrong_key(proxy.id) if proxy.key == proxy.id else _wrong_name(proxy.id),
+        "key": _wrong_key(proxy.key) if proxy.key != proxy.id else "",
         "node": _wrong_name(proxy.node),
         "service": _wrong_name(proxy.service),
         "namespace": _wrong_tenancy(proxy.namespace),
         "partition": _wrong_tenancy(proxy.partition),
         "netns": _wrong_path(proxy.netns),
         "cgroup": _wrong_path(proxy.cgroup),
+        "awaits": _wrong_text(proxy.awaits, MAX_LINE),
+        "env": _wrong_env(proxy.env),
+        **(_wrong_files(proxy.files) if proxy.files else {}),
+        **(_wrong_telemetry(proxy.telemetry) if proxy.telemetry else {}),
     }
-    if proxy.files is not None:
-        wrong["files.directory"] = _wrong_directory(proxy.files.directory)
-        wrong["files.seen_at"] = _wrong_path(proxy.files.seen_at)
     own = credential_problems(proxy.credentials) if proxy.credentials else []
     return [
         *((field, text) for field, text in wrong.items() if text),
@@ -67,6 +80,7 @@ def _plain(proxy: Proxy) -> bool:
     id_ = proxy.id
     return (
         not (proxy.netns or proxy.cgroup or proxy.credentials or proxy.files)
+        and not (proxy.awaits or proxy.env or proxy.telemetry)
         and proxy.key == id_
         and _PLAIN_ID.fullmatch(id_) is not None
         and not id_.endswith(OWN_SUFFIXES)
@@ -98,37 +112,6 @@ def credential_problems(credentials: Credentials) -> list[tuple[str, str]]:
         "meta": next(filter(None, map(_wrong_name, chain(*login.meta))), ""),
     }
     return [(field, text) for field, text in wrong.items() if text]
-
-
-VIP_NETWORK = IPv4Network("127.64.0.0/10")
-"""The default range of the VIPs."""
-
-
-def check_vip(
-    vip: IPv4Address | IPv6Address, network: IPv4Network
-) -> tuple[IPv4Address, bool]:
-    """Return a VIP's IPv4 address, and whether it was written as IPv4-mapped IPv6.
-
-    Raises:
-        ValueError: it is not a host's address in `network`.
-    """
-    ipv6 = isinstance(vip, IPv6Address)
-    address = vip.ipv4_mapped if isinstance(vip, IPv6Address) else vip
-    if address is None:
-        raise ValueError(f"must be IPv4 or ::ffff: and IPv4; take one of {network}")
-    if address not in network:
-        raise ValueError(f"is not in kernel.vip_cidr {network}; take one of those")
-    first, last = usable(network)
-    if not int(first) <= int(address) <= int(last):
-        raise ValueError(f"is not a host's address; take {first} to {last}")
-    return address, ipv6
-
-
-def usable(network: IPv4Network) -> tuple[IPv4Address, IPv4Address]:
-    """Return the first and the last address that a host can have in a network."""
-    whole = network.prefixlen >= network.max_prefixlen - 1
-    edge = 0 if whole else 1
-    return network.network_address + edge, network.broadcast_address - edge
 
 
 def unique(
@@ -168,10 +151,10 @@ def shown(name: str) -> str:
     return repr(name if len(name) <= 80 else f"{name[:77]}...")
 
 
-def _wrong_id(id_: str) -> str:
+def _wrong_key(id_: str) -> str:
     if not id_:
         return "is empty; write the proxy service's ID in Consul"
-    if wrong := _wrong_text(id_, MAX_ID):
+    if wrong := _wrong_text(id_, MAX_KEY):
         return wrong
     if "/" in id_:
         return "holds a '/'; it becomes a directory's name, register it without"
@@ -198,6 +181,49 @@ def _wrong_directory(path: str) -> str:
     if ".." in path.split("/"):
         return "holds '..'; write the path without"
     return _wrong_path(path)
+
+
+def _wrong_files(files: ProxyFiles) -> dict[str, str]:
+    """Say what is wrong with each field, if anything."""
+    return {
+        "files.directory": _wrong_directory(files.directory),
+        "files.seen_at": _wrong_path(files.seen_at),
+        "files.mode": _wrong_mode(files.mode),
+    }
+
+
+def _wrong_mode(mode: int) -> str:
+    if mode & ~0o644 or not mode & 0o400:
+        return f"is {mode:#o}; only reading, and writing by the owner, can be allowed"
+    return ""
+
+
+def _wrong_telemetry(telemetry: ProxyTelemetry) -> dict[str, str]:
+    """Say what is wrong with each field, if anything."""
+    prometheus = telemetry.prometheus
+    paths = prometheus.ca_certs, prometheus.cert, prometheus.key
+    wrong = next(filter(None, (_wrong_text(path, MAX_PATH) for path in paths)), "")
+    if len(set(map(bool, paths))) > 1:
+        wrong = "needs ca_certs, cert and key, or none of them"
+    if not 0 <= prometheus.backend_port < 65536:
+        wrong = f"has port {prometheus.backend_port}; take one from 0 to 65535"
+    return {
+        "telemetry.prometheus": wrong,
+        "telemetry.prometheus.scrape_path": _wrong_name(prometheus.scrape_path),
+    }
+
+
+def _wrong_env(env: tuple[tuple[str, str], ...]) -> str:
+    """Say what is wrong, without a value: it may be a secret."""
+    if any(not _VARIABLE.fullmatch(name) for name, _ in env):
+        return "has a name that is not 1 to 256 letters, digits, '_', '.' or '-'"
+    try:
+        size = sum(len(name) + len(value.encode()) for name, value in env)
+    except UnicodeEncodeError:
+        return "has a value that is not Unicode text"
+    return (
+        f"is {size} bytes long; at most {MAX_ENV} are allowed" if size > MAX_ENV else ""
+    )
 
 
 def _wrong_tenancy(name: str) -> str:

@@ -17,15 +17,9 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import islice
 
 from consul_ebpf.model.errors import InvalidProxyError
-from consul_ebpf.model.names import (
-    VIP_NETWORK,
-    check_proxy,
-    check_vip,
-    named,
-    unique,
-    usable,
-)
+from consul_ebpf.model.names import check_proxy, named, unique
 from consul_ebpf.model.values import PlacedProxy, Proxy, Vip
+from consul_ebpf.model.vips import VIP_NETWORK, check_vip, usable
 
 MAX_RELEASED = 4096
 """Most VIPs that are remembered for proxies that are gone."""

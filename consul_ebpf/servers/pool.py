@@ -13,9 +13,9 @@ from consul_ebpf.base.boundary import reason
 from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.tasks import for_each, keep_running
 from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
-from consul_ebpf.model.names import VIP_NETWORK
 from consul_ebpf.model.seams import Health, HealthProbe, Rechecks, ServerSource
 from consul_ebpf.model.values import GRPC, PooledServer, Server, ServerState, Service
+from consul_ebpf.model.vips import VIP_NETWORK
 from consul_ebpf.servers import membership
 from consul_ebpf.servers.pool_log import PoolLog
 from consul_ebpf.servers.sanity import sane

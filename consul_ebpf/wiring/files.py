@@ -11,15 +11,14 @@ from consul_ebpf.config.api import socket_path
 from consul_ebpf.config.load import DEFAULT_HTTP_ADDRESS
 from consul_ebpf.config.schema import Config
 from consul_ebpf.controller.problems import ProblemFile
-from consul_ebpf.envoy.bootstrap import EnvoyBootstrap, Telemetry
+from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
 from consul_ebpf.envoy.files import BootstrapFiles
-from consul_ebpf.envoy.listeners import Prometheus
 from consul_ebpf.envoy.tls import XdsTls
 from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.names import shown
 from consul_ebpf.model.seams import BootstrapRenderer
-from consul_ebpf.model.values import Proxy
+from consul_ebpf.model.values import Prometheus, Proxy, ProxyTelemetry
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.servers.known import KnownServers, cluster_key
 from consul_ebpf.views.gatherer import Established, Gatherer
@@ -62,7 +61,7 @@ def renderer(config: Config) -> BootstrapRenderer:
         datacenter=config.consul.datacenter,
         token_file=token_file,
         tls=None if tls.disabled else xds,
-        telemetry=Telemetry(
+        telemetry=ProxyTelemetry(
             use_central_config=config.telemetry.use_central_config,
             prometheus=Prometheus(
                 scrape_path=prometheus.scrape_path,

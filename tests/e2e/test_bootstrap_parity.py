@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 
-from consul_ebpf.envoy.bootstrap import EnvoyBootstrap, Telemetry
-from consul_ebpf.envoy.listeners import Prometheus
-from consul_ebpf.model.values import PlacedProxy, Proxy, Vip
+from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
+from consul_ebpf.model.values import PlacedProxy, Prometheus, Proxy, ProxyTelemetry, Vip
 from tests.lab.consul import GRPC_PORT, ConsulCluster
 from tests.lab.processes import Child, wait_until
 from tests.lab.rpc import params_of
@@ -152,14 +151,14 @@ MERGED = Prometheus(
             METRICS,
             "",
             EnvoyBootstrap(
-                telemetry=Telemetry(prometheus=Prometheus("/metrics", 20100))
+                telemetry=ProxyTelemetry(prometheus=Prometheus("/metrics", 20100))
             ),
         ),
         (
             # No other listener: with two, consul-dataplane repeats the secrets.
             {"envoy_prometheus_bind_addr": "127.0.0.1:20200"},
             SCRAPED,
-            EnvoyBootstrap(telemetry=Telemetry(prometheus=MERGED)),
+            EnvoyBootstrap(telemetry=ProxyTelemetry(prometheus=MERGED)),
         ),
         (
             REST,
@@ -169,7 +168,7 @@ MERGED = Prometheus(
         (
             METRICS,
             "-telemetry-use-central-config=false",
-            EnvoyBootstrap(telemetry=Telemetry(use_central_config=False)),
+            EnvoyBootstrap(telemetry=ProxyTelemetry(use_central_config=False)),
         ),
     ],
     ids=["nothing", "metrics", "metrics over TLS", "the rest", "not central"],

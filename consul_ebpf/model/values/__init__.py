@@ -2,7 +2,8 @@
 
 They are frozen and do no I/O, so that each decision is a function over them. A part
 hands on a whole value, never a change. `servers.py` has what the sources of servers and
-the pool say, `proxies.py` the same of proxies, `tables.py` what the kernel holds.
+the pool say, `proxies.py` and `telemetry.py`
+the same of proxies, `tables.py` what the kernel holds.
 """
 
 from consul_ebpf.model.values.proxies import (
@@ -36,6 +37,7 @@ from consul_ebpf.model.values.tables import (
     Table,
     VipCounters,
 )
+from consul_ebpf.model.values.telemetry import Prometheus, ProxyTelemetry
 
 __all__ = [
     "DNS_NAME",
@@ -52,8 +54,10 @@ __all__ = [
     "PlacedProxy",
     "PooledServer",
     "Preference",
+    "Prometheus",
     "Proxy",
     "ProxyFiles",
+    "ProxyTelemetry",
     "Server",
     "ServerCounters",
     "ServerState",

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from consul_ebpf.model.values.servers import host_port
+from consul_ebpf.model.values.telemetry import ProxyTelemetry
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -100,6 +101,12 @@ class ProxyFiles:
     directory: str
     seen_at: str = ""
     owner: tuple[int, int] | None = None
+    mode: int = 0o600
+    """The files' mode: 0600, or more readers if nobody knows who the Envoy runs as and
+    only those in its container can come to the directory."""
+    exists_already: bool = False
+    """Whether somebody else makes and removes the directory, such as a mount. Then it
+    is never made or removed here; while it is not there, its files wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +142,20 @@ class Proxy:
     """Why no bootstrap may be made now: it wants what another proxy has. Until then it
     keeps what it has. Empty: there is no conflict."""
     key: str = ""
-    """At most 200 bytes, and usable as a directory's name, like the id."""
+    """At most 200 bytes, and usable as a directory's name. The id, if it is another,
+    may have 512 bytes."""
     files: ProxyFiles | None = None
     """None: its files are in the bootstraps' directory, in a directory named `key`."""
+    awaits: str = ""
+    """Why Consul's id is not known yet, for people; empty: nobody says."""
+    ended: bool = False
+    """Whether Consul had its registration and has it no more, because its pod ends. It
+    keeps what it has, and gets nothing new: no login, no bootstrap."""
+    telemetry: ProxyTelemetry | None = None
+    """How its Envoy tells of itself; None: as all others of this host."""
+    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """The variables of its container: what `$NAME` in central configuration stands for.
+    Empty: the controller's own, unless its Envoy sees its files elsewhere."""
 
     def __post_init__(self) -> None:
         if not self.key:

@@ -16,8 +16,8 @@ from consul_ebpf.client.rpc import CallError
 from consul_ebpf.client.token import TokenSource, no_token
 from consul_ebpf.client.watch_servers import Listed, watch_servers
 from consul_ebpf.model.errors import ConsulEbpfError, ConsulError
-from consul_ebpf.model.names import VIP_NETWORK
 from consul_ebpf.model.values import Server
+from consul_ebpf.model.vips import VIP_NETWORK
 from consul_ebpf.servers.sanity import sane
 from consul_ebpf.servers.sources.names import Resolver
 from consul_ebpf.servers.sources.watch_failures import Failures

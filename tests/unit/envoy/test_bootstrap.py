@@ -14,13 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_ebpf.envoy.bootstrap import EnvoyBootstrap, Telemetry
+from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
 from consul_ebpf.envoy.files import BootstrapFiles
-from consul_ebpf.envoy.listeners import Prometheus
 from consul_ebpf.envoy.tls import XdsTls
 from consul_ebpf.model.errors import InvalidProxyError
 from consul_ebpf.model.seams import BootstrapRenderer
-from consul_ebpf.model.values import BootstrapParams, PlacedProxy, Proxy, Vip
+from consul_ebpf.model.values import (
+    BootstrapParams,
+    PlacedProxy,
+    Prometheus,
+    Proxy,
+    ProxyTelemetry,
+    Vip,
+)
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 VIP = Vip(IPv4Address("127.64.0.1"), 8502)
@@ -122,7 +128,7 @@ ACCESS_LOG = json.dumps(
         },
     }
 )
-PROMETHEUS = Telemetry(
+PROMETHEUS = ProxyTelemetry(
     prometheus=Prometheus(
         "scrape?x=y", 20100, "/certs/ca.pem", "/certs/cert.pem", "/certs/key.pem"
     )

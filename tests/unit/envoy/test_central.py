@@ -9,11 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_ebpf.envoy.bootstrap import EnvoyBootstrap, Telemetry
+from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
 from consul_ebpf.envoy.central import KEYS
 from consul_ebpf.model.errors import InvalidProxyError
 from consul_ebpf.model.seams import Noting
-from consul_ebpf.model.values import BootstrapParams, PlacedProxy, Proxy, Vip
+from consul_ebpf.model.values import (
+    BootstrapParams,
+    PlacedProxy,
+    Proxy,
+    ProxyTelemetry,
+    Vip,
+)
 from tests.lab.central_values import ENV, KEPT, LEFT_OUT, NOT_JSON, TRACING, UNSET
 
 PLACED = PlacedProxy(
@@ -73,7 +79,7 @@ def test_fault_110_a_text_that_is_not_json_is_refused(key: str, text: str) -> No
         message = str(caught.value)
         assert message.startswith(f"proxy 'web-1': central configuration: {key}: is no")
         assert message.isprintable()
-    without = EnvoyBootstrap(telemetry=Telemetry(use_central_config=False))
+    without = EnvoyBootstrap(telemetry=ProxyTelemetry(use_central_config=False))
     assert without.render(PLACED, params) == PLAIN
     assert without.notes(PLACED, params) == ()
 
