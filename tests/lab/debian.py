@@ -19,12 +19,16 @@ PACKAGES = (
     "bind9-dnsutils",
     "busybox",
     "dnsmasq-base",
+    "iptables",
     "iputils-ping",
     "musl-dev",
     "systemd-resolved",
     "unbound",
 )
-PROGRAMS = ("dig", "busybox", "dnsmasq", "ping", "systemd-resolved", "unbound")
+PROGRAMS = (
+    *("dig", "busybox", "dnsmasq", "iptables-nft", "ping", "systemd-resolved"),
+    "unbound",
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,14 @@ class Unpacked:
         if found := shutil.which(name, path=":".join(installed)):
             return [found]
         raise PartMissingError(f"no {name}: python -m tests.lab.debian")
+
+    def iptables(self) -> list[str]:
+        """As `program`, with the extensions that it came with."""
+        command = self.program("iptables-nft")
+        if Path(command[-1]).is_relative_to(self.root):
+            for extensions in self.root.glob("usr/lib/*-linux-gnu/xtables"):
+                command.insert(1, f"XTABLES_LIBDIR={extensions}")
+        return command
 
     def musl(self) -> tuple[Path, Path]:
         """Return where musl's headers are, and its static library."""

@@ -97,15 +97,19 @@ class DnsHost(Held):
         *,
         files: Mapping[str, str] | None = None,
         netns: Netns | None = None,
+        cgroup: Path | None = None,
         env: Mapping[str, str] | None = None,
         timeout: float = 30.0,
     ) -> str:
         """Run a command to its end where it is redirected; return what it prints.
 
+        `cgroup` is one below the host's.
+
         Raises:
             LabError: it failed.
         """
-        join = ["sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', str(self.cgroup)]
+        join = ["sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"']
+        join.append(str(cgroup or self.cgroup))
         enter = (netns or self.netns).enter
         said = ["env", *(f"{name}={value}" for name, value in (env or {}).items())]
         before = seeing(files or {}, self._directory)
@@ -144,7 +148,7 @@ class DnsHost(Held):
         self, kind: str, name: str, rdtype: str = "A", *, vip: str = VIP
     ) -> dict[str, Any]:
         """Ask once in one of dns_client's ways; return its report."""
-        return self._report(self.run(client(kind, name, rdtype, vip=vip)))
+        return self.report(self.run(client(kind, name, rdtype, vip=vip)))
 
     @contextmanager
     def asking(
@@ -180,7 +184,7 @@ class DnsHost(Held):
             for kind, child in zip(kinds, children, strict=True):
                 child.wait(20)
                 last = child.stdout.read_text().splitlines()[-1]
-                reports.append({"kind": kind, **self._report(last)})
+                reports.append({"kind": kind, **self.report(last)})
         finally:
             for child in children:
                 child.kill()
@@ -206,7 +210,7 @@ class DnsHost(Held):
             "/etc/nsswitch.conf": NSSWITCH,
         }
         said = self.run(client("glibc", name, family), files=files)
-        report = self._report(said)
+        report = self.report(said)
         assert report["rcode"] == "NOERROR", report
         return list(report["answers"])
 
@@ -216,7 +220,8 @@ class DnsHost(Held):
         self.netns.call(lambda: _lay_cable(pid))
         self.pod.call(_configure_pod)
 
-    def _report(self, said: str) -> dict[str, Any]:
+    @staticmethod
+    def report(said: str) -> dict[str, Any]:
         report = json.loads(said)
         assert isinstance(report, dict)
         return report
