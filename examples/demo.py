@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.lab.consul import ConsulCluster
+from tests.lab.go_build import PartMissingError
 from tests.lab.leftovers import Traces, adopt_orphans, sweep
 from tests.lab.mesh import Mesh
-from tests.lab.parts import PartMissingError, ensure_consul, find_envoy
+from tests.lab.parts import ensure_consul, find_envoy
 from tests.lab.processes import LabError, wait_until
 
 console = Console(highlight=False)

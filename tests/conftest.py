@@ -14,6 +14,7 @@ import hypothesis
 import pytest
 
 from tests.lab import debian
+from tests.lab.kubernetes import cluster
 from tests.lab.leftovers import Traces, adopt_orphans, sweep
 from tests.lab.long import LONG
 from tests.lab.parts import COREDNS, find_consul, find_envoy
@@ -52,11 +53,18 @@ def _missing_coredns() -> str:
     return "" if COREDNS.find() else "no CoreDNS: run with nox, or set COREDNS_BIN"
 
 
+def _missing_kubernetes() -> str:
+    if os.geteuid() != 0:
+        return "not root"
+    return cluster.missing()
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "kernel": _missing_kernel,
     "consul": _missing_consul,
     "envoy": _missing_envoy,
     "coredns": _missing_coredns,
+    "kubernetes": _missing_kubernetes,
     "resolvers": debian.missing,
 }
 """Marker -> why it cannot be had here; empty: it can."""

@@ -53,16 +53,22 @@ class Issued:
 
 
 class Authority:
-    """A CA with keys of one kind, good for an hour."""
+    """A CA with keys of one kind, good for an hour unless it is told otherwise."""
 
-    def __init__(self, kind: Kind = "ecdsa", parent: "Authority | None" = None) -> None:
+    def __init__(
+        self,
+        kind: Kind = "ecdsa",
+        parent: "Authority | None" = None,
+        lifetime: dt.timedelta = dt.timedelta(hours=1),
+    ) -> None:
         """Make its key and its certificate, signed by its parent or by itself."""
         self._kind = kind
+        self._lifetime = lifetime
         self._key = _new_key(kind)
         title = "test CA" if parent is None else "test intermediate CA"
         self._name = _name(f"consul-ebpf {title}, {kind}")
         signer = parent or self
-        builder = _builder(self._name, signer._name, self._key)
+        builder = _builder(self._name, signer._name, self._key, lifetime)
         constraints = x509.BasicConstraints(ca=True, path_length=None)
         builder = builder.add_extension(constraints, critical=True)
         builder = builder.add_extension(_usage(ca=True), critical=True)
@@ -71,7 +77,7 @@ class Authority:
 
     def intermediate(self) -> "Authority":
         """Make a CA below this one, such as Vault's."""
-        return Authority(self._kind, self)
+        return Authority(self._kind, self, self._lifetime)
 
     @property
     def _hash(self) -> hashes.SHA256 | None:
@@ -91,7 +97,8 @@ class Authority:
         """
         key = _new_key(self._kind)
         common = _name(names[0] if subject is None else subject)
-        builder = _builder(common, self._name, key, expired=expired)
+        lifetime = dt.timedelta(hours=-1) if expired else self._lifetime
+        builder = _builder(common, self._name, key, lifetime)
         if names:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName([_general_name(name) for name in names]),
@@ -118,10 +125,9 @@ def _new_key(kind: Kind) -> PrivateKey:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: PrivateKey, *, expired: bool = False
+    subject: x509.Name, issuer: x509.Name, key: PrivateKey, lifetime: dt.timedelta
 ) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
-    end = now + dt.timedelta(hours=-1 if expired else 1)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -129,7 +135,7 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=2))
-        .not_valid_after(end)
+        .not_valid_after(now + lifetime)
     )
 
 

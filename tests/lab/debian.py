@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from tests.lab.parts import PartMissingError, cache_directory
+from tests.lab.go_build import PartMissingError
+from tests.lab.parts import cache_directory
 
 PACKAGES = (
     "bind9-dnsutils",

@@ -6,10 +6,13 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from tests.lab.kubernetes import host
+from tests.lab.processes import LabError
 from tests.lab.scratch import PREFIX, cgroup2_mount, mounts, remove_cgroup
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -30,11 +33,25 @@ def sweep() -> None:
     for cgroup in root.glob("consul-ebpf-lab-*/") if root else ():
         if _dead(cgroup.name):
             remove_cgroup(cgroup)
-    for directory in Path(tempfile.gettempdir()).glob("consul-ebpf-lab-*/"):
-        if _dead(directory.name):
-            if directory.is_mount():
-                subprocess.run(["umount", "--lazy", directory], check=True)
-            shutil.rmtree(directory)
+    with suppress(LabError), host.only_one(patience=0):
+        sweep_clusters()
+    for directory in _dead_directories():
+        if (directory / host.RECORD).exists():
+            continue  # a cluster runs, and what is left cannot be told from it
+        if directory.is_mount():
+            subprocess.run(["umount", "--lazy", directory], check=True)
+        shutil.rmtree(directory)
+
+
+def sweep_clusters() -> None:
+    """Undo what clusters did that were killed outright; none may run meanwhile."""
+    for directory in _dead_directories():
+        host.restore(directory)
+
+
+def _dead_directories() -> list[Path]:
+    found = Path(tempfile.gettempdir()).glob("consul-ebpf-lab-*/")
+    return [directory for directory in found if _dead(directory.name)]
 
 
 @dataclass(frozen=True)
@@ -46,7 +63,7 @@ class Traces:
     @classmethod
     def now(cls) -> Self:
         """Look around."""
-        return cls(frozenset([*_children(), *_mounts(), *_cgroups(), *_entries()]))
+        return cls(frozenset(_look()))
 
     def left_since(self, patience: float = 3.0) -> list[str]:
         """Return what is new, but for what another lab that still runs made.
@@ -60,6 +77,10 @@ class Traces:
             if not left or time.monotonic() > deadline:
                 return left
             time.sleep(0.1)
+
+
+def _look() -> list[str]:
+    return [*_children(), *_mounts(), *_cgroups(), *_entries(), *host.traces()]
 
 
 def _children() -> list[str]:

