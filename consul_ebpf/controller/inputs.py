@@ -12,7 +12,11 @@ from consul_ebpf.model.values import BootstrapParams, PooledServer, Proxy
 from consul_ebpf.proxies.params import Params
 
 NO_ID = "Consul does not know it yet (no id)"
-"""Why the bootstrap of a proxy waits if only the proxy's key is known."""
+"""Why a bootstrap waits if only the proxy's key is known, and its source does not say.
+"""
+
+ENDED = "Consul has its registration no more: its pod ends"
+"""Why the bootstrap of a proxy that has ended is not made."""
 
 NO_BOOTSTRAP = "no bootstrap yet"
 """The effect of a bootstrap that waits."""
@@ -60,8 +64,10 @@ def params_of(proxy: Proxy, inputs: Inputs) -> BootstrapParams | Missing | None:
 
 def waits(proxy: Proxy, inputs: Inputs) -> Trouble | None:
     """Return what a proxy's bootstrap waits for; None: it can be made."""
+    if proxy.ended:
+        return Trouble(ENDED, NO_BOOTSTRAP, fleeting=True)
     if not proxy.id:
-        return Trouble(NO_ID, NO_BOOTSTRAP, fleeting=True)
+        return Trouble(proxy.awaits or NO_ID, NO_BOOTSTRAP, fleeting=True)
     token, params = token_of(proxy, inputs.tokens), params_of(proxy, inputs)
     if isinstance(token, Missing):
         cause = f"no ACL token yet: {token}"

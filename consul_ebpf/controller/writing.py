@@ -139,16 +139,15 @@ class Writer:
                 known.pop(gone)
 
     def _write_secrets(self, proxy: Proxy, inputs: Inputs) -> str | None:
-        """Write the token and the TLS files; return why one of them failed, or None."""
+        """Write the TLS files, then the token; return why one failed, or None."""
 
         def write_token() -> None:
             if token := secret(inputs, proxy):
                 self._files.write_token(proxy, token)
                 self._tokens[proxy.key] = token
 
-        failed = _attempt(proxy, write_token)
-        tls = _attempt(proxy, lambda: self._files.write_tls(proxy, inputs.tls))
-        return failed or tls
+        failed = _attempt(proxy, lambda: self._files.write_tls(proxy, inputs.tls))
+        return _attempt(proxy, write_token) or failed
 
     def _make(self, placed: PlacedProxy, inputs: Inputs, *, there: bool) -> _Made:
         """Render the bootstrap, unless it has to wait; meanwhile an old one stays."""
@@ -156,9 +155,7 @@ class Writer:
         why = waits(proxy, inputs)
         found = params_of(proxy, inputs)
         if why is not None:
-            overdue = isinstance(found, Missing) and found.overdue
-            token = token_of(proxy, inputs.tokens)
-            if there or not overdue or not proxy.id or isinstance(token, Missing):
+            if there or not _lacks_only_central(proxy, inputs):
                 return _Made(trouble=None if there else why)
             logger.warning(
                 "proxy %s: its bootstrap is written without what Consul says of it"
@@ -208,6 +205,15 @@ def _basis(placed: PlacedProxy, inputs: Inputs) -> _Basis:
         inputs.tls,
         params_of(proxy, inputs),
     )
+
+
+def _lacks_only_central(proxy: Proxy, inputs: Inputs) -> bool:
+    """Whether a bootstrap waits for what Consul says of it alone, and too long."""
+    params = params_of(proxy, inputs)
+    overdue = isinstance(params, Missing) and params.overdue
+    token = token_of(proxy, inputs.tokens)
+    known = bool(proxy.id) and not proxy.ended
+    return overdue and known and not isinstance(token, Missing)
 
 
 def _attempt(proxy: Proxy, write: Callable[[], None]) -> str | None:

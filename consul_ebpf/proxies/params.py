@@ -60,7 +60,8 @@ class _Question:
 class CentralConfig:
     """Asks for every proxy that has its id and token; `params` has the answers.
 
-    One that got no answer for `patience` seconds is `overdue`.
+    Nobody is asked about a proxy that has ended. One that got no answer for `patience`
+    seconds is `overdue`.
 
     Args:
         ask: asks the servers.
@@ -125,7 +126,8 @@ class CentralConfig:
             before, self._questions = self._questions, {}
             for proxy in proxies:
                 token = token_of(proxy, self._tokens.value)
-                if proxy.id and not isinstance(token, Missing):
+                known = bool(proxy.id) and not proxy.ended
+                if known and not isinstance(token, Missing):
                     old = before.get(proxy.key)
                     self._questions[proxy.key] = self._question_for(
                         proxy, token, now, old

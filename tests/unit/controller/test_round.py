@@ -12,12 +12,13 @@ from consul_ebpf import (
     PooledServer,
     Proxy,
 )
-from consul_ebpf.controller.inputs import NO_BOOTSTRAP, NO_ID, Inputs
+from consul_ebpf.controller.inputs import ENDED, NO_BOOTSTRAP, NO_ID, Inputs
 from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.controller.problems import ProblemFile
 from consul_ebpf.kernel.pods import UNBOUND, place_of
 from consul_ebpf.model.answers import Answers, Missing
 from consul_ebpf.model.values import ProxyFiles
+from consul_ebpf.proxies.params import Params
 from consul_ebpf.testing.maps import MemoryMapBackend
 from tests.lab.round_inputs import (
     API,
@@ -175,6 +176,37 @@ def test_fault_140_a_proxy_is_served_as_soon_as_its_id_comes(tmp_path: Path) -> 
     done = Rounds(tmp_path, backend).converge(Inputs((FOUR,), (late,)))
     assert str(done) == str(Converged(servers=1, proxies=1, refused=0))
     assert bootstrap.read_text() == written, "its Envoy goes on with it"
+
+
+def test_a_source_says_what_an_id_waits_for(tmp_path: Path) -> None:
+    """Nor does patience with Consul's central configuration make a bootstrap then."""
+    overdue: Params = Answers({"pod-1": Missing("NOT_FOUND", overdue=True)})
+    why = "Consul has no registration of pod default/web yet"
+    late = Proxy(id="", node="", key="pod-1", awaits=why)
+    host = Rounds(tmp_path, MemoryMapBackend())
+    done = host.converge(Inputs((FOUR,), (late,), params=overdue))
+    assert done.refusals == {"pod-1": f"{NO_BOOTSTRAP}: {why}"}
+    known = replace(late, id="web", awaits="")
+    done = host.converge(Inputs((FOUR,), (known,), params=overdue))
+    assert not done.refusals
+
+
+def test_a_proxy_that_has_ended_keeps_what_it_has(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It gets no bootstrap, however long Consul was waited for, and no error line."""
+    overdue: Params = Answers({"web": Missing("NOT_FOUND", overdue=True)})
+    ended = replace(WEB, ended=True)
+    host = Rounds(tmp_path, MemoryMapBackend())
+    done = host.converge(Inputs((FOUR,), (ended,), params=overdue))
+    assert done.refusals == {"web": f"{NO_BOOTSTRAP}: {ENDED}"}
+    host.converge(Inputs((FOUR,), (WEB,)))
+    bootstrap = tmp_path / "web" / "bootstrap.json"
+    before = bootstrap.stat().st_mtime_ns
+    done = host.converge(Inputs((FOUR,), (ended,), params=Answers()))
+    assert (done.proxies, done.refusals) == (1, {})
+    assert bootstrap.stat().st_mtime_ns == before
+    assert not [each for each in caplog.records if each.levelname != "INFO"]
 
 
 def test_troubles_name_the_id_where_there_is_one(

@@ -144,6 +144,20 @@ async def test_who_waits_too_long_is_overdue() -> None:
         assert host.found["web"]
 
 
+async def test_nobody_is_asked_about_a_proxy_that_has_ended() -> None:
+    """Until it is there again; nor about one whose id is not known."""
+    consul = Consul()
+    late = Proxy("", "", key="pod-1", awaits="no registration of pod default/web")
+    async with following(consul.ask, refresh=5) as host:
+        host.want({replace(WEB, ended=True): "", late: ""})
+        await asyncio.sleep(100)
+        assert not consul.asked
+        assert not host.missing
+        host.want({WEB: ""})
+        await asyncio.sleep(1)
+        assert host.found["web"]
+
+
 async def test_another_token_is_tried_at_once() -> None:
     """The old one may have been why there is no answer."""
     consul = Consul()
