@@ -63,10 +63,15 @@ class Helper:
         return [guard.pid for guard in self._guards]
 
     @classmethod
-    def start(cls, capabilities: Collection[str] = CAPABILITIES) -> Self:
+    def start(
+        cls,
+        capabilities: Collection[str] = CAPABILITIES,
+        kubelet_directory: str = "",
+    ) -> Self:
         """Start the guards, which keep these of this process's capabilities.
 
-        They end with this process, even when it is killed.
+        They end with this process, even when it is killed. They mount volumes below
+        `kubelet_directory`; empty: nothing is mounted.
 
         Raises:
             KernelError: they cannot be started.
@@ -80,6 +85,7 @@ class Helper:
                     *(sys.executable, "-S", "-m"),
                     "consul_ebpf.kernel.namespaces_child",
                     ",".join(sorted(capabilities)),
+                    *([kubelet_directory] if kubelet_directory else []),
                 ],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,

@@ -38,9 +38,18 @@ class HelperNamespaces:
         return f"<HelperNamespaces {self.helper!r}>"
 
     @classmethod
-    def start(cls, capabilities: Collection[str] = CAPABILITIES) -> Self:
-        """Start the helper with these of our capabilities; both end together."""
-        return cls(Helper.start(capabilities))
+    def start(
+        cls,
+        capabilities: Collection[str] = CAPABILITIES,
+        kubelet_directory: str = "",
+    ) -> Self:
+        """Start the helper with these of our capabilities; both end together.
+
+        Args:
+            capabilities: names.
+            kubelet_directory: where volumes of pods are mounted; empty: nowhere.
+        """
+        return cls(Helper.start(capabilities, kubelet_directory))
 
     def cookie(self, path: str) -> int:
         """Return a network namespace's cookie; see `Namespaces.cookie`."""

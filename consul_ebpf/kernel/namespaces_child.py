@@ -1,7 +1,8 @@
 """The small process that keeps the privileges the controller gives up.
 
-Run as `python -m consul_ebpf.kernel.namespaces_child CAPABILITIES`, with a socket as
-standard input. Each message there is one letter with a descriptor:
+Run as `python -m consul_ebpf.kernel.namespaces_child CAPABILITIES [KUBELET_DIRECTORY]`,
+with a socket as standard input. Volumes are mounted below that directory alone. Each
+message on the socket is one letter with a descriptor:
 
     r   a request: a fork answers it on that descriptor, and ends
     g   another guard: a fork that listens to that descriptor as this one does here

@@ -7,17 +7,23 @@ A request is one line of JSON, `[name, arguments, seconds]`, and so is its answe
     ["destroy", [[[cookie, [["10.0.0.1", 8502], ...]]]], 9] -> {"answer": 1}
     ["fingerprint", ["/run/web-1.jwt"], 5]  -> {"answer": {"fingerprint": [1, 2, 3]}}
     ["read", ["/run/web-1.jwt", 65536], 5]  -> ... with its "data", too, in Base64
+    ["mount", [uid, "consul-ebpf"], 5]      -> {"answer": true}
+    ["unmount", [uid, "consul-ebpf"], 5]    -> {"answer": true}
     a request that failed                    -> {"errno": 1, "message": "..."}
 
-`REQUESTS` has a function for each, which returns what JSON can hold. It runs in a
-process of its own, which ends afterwards, and in any case after `seconds`. Only small
-modules are imported above, because two guards have them in memory all the time.
+The last two are for volumes of pods, below the kubelet directory that was named when
+the helper was started. `REQUESTS` has a function for each, which returns what JSON can
+hold. It runs in a process of its own, which ends afterwards, and in any case after
+`seconds`. Only small modules are imported above, because two guards have them in memory
+all the time.
 """
 
 import binascii
+import errno
 import json
 import os
 import signal
+import sys
 
 from consul_ebpf.kernel import sockets
 from consul_ebpf.kernel.sock_diag import peer_of
@@ -87,12 +93,37 @@ def _read(path: str, limit: int) -> "dict[str, Any]":
     return {"fingerprint": content.fingerprint, "data": data}
 
 
+def _mount(uid: str, name: str) -> bool:
+    from consul_ebpf.kernel import volume_mounts  # noqa: PLC0415
+
+    return volume_mounts.mount(_kubelet_directory(), uid, name)
+
+
+def _unmount(uid: str, name: str) -> bool:
+    from consul_ebpf.kernel import volume_mounts  # noqa: PLC0415
+
+    return volume_mounts.unmount(_kubelet_directory(), uid, name)
+
+
+def _kubelet_directory() -> str:
+    """Return the directory that the helper was started with: nobody can ask for more.
+
+    Raises:
+        PermissionError: there is none, so this helper mounts nothing.
+    """
+    if len(sys.argv) < len(("program", "capabilities", "directory")):
+        raise PermissionError(errno.EPERM, "this helper was started without volumes")
+    return sys.argv[2]
+
+
 REQUESTS: "Mapping[str, Callable[..., Any]]" = {
     "cookie": _cookie,
     "established": _established,
     "destroy": _destroy,
     "fingerprint": _fingerprint,
     "read": _read,
+    "mount": _mount,
+    "unmount": _unmount,
 }
 
 

@@ -5,12 +5,14 @@ Each passes the same contract tests as the real part.
 
 from consul_ebpf.testing.acl import FakeAcl
 from consul_ebpf.testing.maps import MemoryMapBackend
+from consul_ebpf.testing.mounts import FakeMounts
 from consul_ebpf.testing.namespaces import FakeNamespaces
 from consul_ebpf.testing.servers import FakeProbe, FakeServerSource
 from consul_ebpf.testing.workloads import FakeWorkloads
 
 __all__ = [
     "FakeAcl",
+    "FakeMounts",
     "FakeNamespaces",
     "FakeProbe",
     "FakeServerSource",

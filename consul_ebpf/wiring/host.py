@@ -54,7 +54,9 @@ def open_backend(config: Config) -> BccMapBackend:
 def open_namespaces(config: Config) -> HelperNamespaces:
     """Start the helper process, which keeps privileges that this process gives up."""
     kept = privileges.of_helper(destroy_sockets=config.kernel.destroy_sockets)
-    return HelperNamespaces.start(kept)
+    mounts = config.kubernetes.enabled and config.kubernetes.volumes == "tmpfs"
+    directory = config.kubernetes.kubelet_directory if mounts else ""
+    return HelperNamespaces.start(kept, directory)
 
 
 def build_runner(

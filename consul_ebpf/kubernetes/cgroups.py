@@ -1,0 +1,63 @@
+"""Finds a pod's cgroup, which is there before its first container is.
+
+Kubelet has two ways to name it, after its `cgroupDriver`:
+
+    cgroupfs  kubepods/burstable/pod<uid>
+    systemd   kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod<uid>.slice
+
+each without `burstable` for a pod of the class Guaranteed. For systemd, `-` in the uid
+becomes `_`. Kubelet's `cgroupRoot` comes before `kubepods`.
+"""
+
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+
+CLASSES = ("burstable", "besteffort", "")
+"""Of pods; the last is Guaranteed."""
+
+
+class PodCgroups:
+    """Looks for pods' cgroups below the top of cgroup v2. It blocks, for a few stats.
+
+    Args:
+        top: the directory where cgroup v2 is mounted.
+        root: kubelet's `cgroupRoot`; empty: the top.
+    """
+
+    def __init__(self, top: Path, root: str = "") -> None:
+        self._top = top
+        self._root = tuple(part for part in root.split("/") if part)
+
+    def __repr__(self) -> str:
+        return f"<PodCgroups below {self.where}>"
+
+    @property
+    def where(self) -> Path:
+        """The directory below which pods' cgroups are looked for."""
+        return self._top.joinpath(*self._root)
+
+    def find(self, uid: str) -> str:
+        """Return the directory of a pod's cgroup; empty: it is not there."""
+        for path in self._places(uid):
+            try:
+                if path.is_dir() and not path.is_symlink():
+                    return str(path)
+            except OSError:  # it cannot be looked at
+                continue
+        return ""
+
+    def _places(self, uid: str) -> Iterator[Path]:
+        for each in CLASSES:
+            names = [name for name in ("kubepods", each, f"pod{uid}") if name]
+            yield self.where.joinpath(*names)
+            yield self._top / _slices([*self._root, *names])
+            if self._root:  # as the host sees the cgroups of a node in a container
+                yield self.where / _slices(names)
+
+
+def _slices(names: list[str]) -> Path:
+    """Return the path that systemd makes of nested slices."""
+    escaped = (name.replace("-", "_") for name in names)
+    whole = accumulate(escaped, lambda above, name: f"{above}-{name}")
+    return Path(*(f"{name}.slice" for name in whole))
