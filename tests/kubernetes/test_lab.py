@@ -46,6 +46,19 @@ def test_a_pod_runs_and_nothing_is_left() -> None:
     assert before.left_since() == []
 
 
+def test_after_a_power_cut_pods_run_again() -> None:
+    """In a new sandbox and a new cgroup, with another address."""
+    with Cluster() as cluster:
+        cluster.pods.create(sleeping("first"))
+        before = cluster.pods.wait_ready("first")
+        cluster.power_off()
+        cluster.power_on()
+        wait_until(lambda: restarts(cluster.pods.get("first") or before), "a restart")
+        after = cluster.pods.wait_ready("first")
+        assert after["metadata"]["uid"] == before["metadata"]["uid"]
+        assert cluster.kubectl("exec", "first", "--", "echo", "hello") == "hello\n"
+
+
 def test_what_a_killed_run_left_is_gone_after_the_next_look() -> None:
     """SIGKILL: the pods outlive it, until somebody else looks."""
     before = Traces.now()

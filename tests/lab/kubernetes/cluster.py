@@ -186,6 +186,23 @@ class Cluster(Held):
         self._start("containerd", "containerd", f"--config={config}")
         self._wait("containerd", self._containerd_answers, "answering")
 
+    def power_off(self) -> None:
+        """Have the node lose its power: no pod, no mount, nothing of /run is left.
+
+        The control plane is elsewhere. So is what the lab itself runs on this host:
+        whatever else the node had in memory is for the caller to remove.
+        """
+        for part in ("kubelet", "containerd"):
+            self._children[part].kill()
+        host.switch_off(self.root)
+        for in_run in ("state", "runc", "shims"):
+            shutil.rmtree(self.root / in_run, ignore_errors=True)
+
+    def power_on(self) -> None:
+        """Start the node again; it has what was on its disk."""
+        self.start_containerd()
+        self.start_kubelet()
+
     def _containerd_answers(self) -> bool:
         try:
             self.ctr("plugins", "list")

@@ -103,6 +103,18 @@ def restore(root: Path) -> None:
     (root / RECORD).unlink()
 
 
+def switch_off(root: Path) -> None:
+    """End what runs of pods, and forget all that is in memory: mounts, cgroups, links.
+
+    Nobody starts anything meanwhile: containerd and kubelet have been ended.
+    """
+    _end_shims(root)
+    for cgroup in _pod_cgroups():
+        _remove_pods(cgroup)
+    _unmount_below(root)
+    _remove_cables()
+
+
 def traces() -> list[str]:
     """List what a cluster could leave, apart from what is below its root.
 
@@ -160,13 +172,18 @@ def add_bridge(addresses: tuple[str, ...]) -> None:
 
 def remove_links() -> None:
     """Remove the bridge and what is connected by it."""
+    _remove_cables()
     with IPRoute() as ip:
         for bridge in ip.link_lookup(ifname=BRIDGE):
-            for link in [*ip.link_lookup(master=bridge), bridge]:
+            ip.link("del", index=bridge)
+
+
+def _remove_cables() -> None:
+    with IPRoute() as ip:
+        for bridge in ip.link_lookup(ifname=BRIDGE):
+            for link in ip.link_lookup(master=bridge):
                 with suppress(Exception):  # gone meanwhile, with its namespace
                     ip.link("del", index=link)
-        if ip.link_lookup(ifname=BRIDGE):
-            raise LabError(f"the link {BRIDGE} cannot be removed")
 
 
 def _shims(root: str) -> list[int]:
