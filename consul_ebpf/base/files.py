@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from consul_ebpf.model.errors import ConsulEbpfError
@@ -17,12 +18,14 @@ def write_atomically(
     *,
     mode: int = 0o600,
     owner: tuple[int, int] | None = None,
+    check: Callable[[int], None] | None = None,
 ) -> None:
     """Replace the content of `path` by `data`: a reader finds the old or the new one.
 
     The new content survives a power cut once this returns. A symbolic link at `path`
     is replaced, not followed. `mode` is exact, whatever the umask; `owner` is
-    (uid, gid), None keeps the process's own.
+    (uid, gid), None keeps the process's own. `check` is given the descriptor of the
+    directory before anything is written there; what it raises is raised.
 
     Raises:
         ConsulEbpfError: the file could not be written; what was there stays.
@@ -35,6 +38,8 @@ def write_atomically(
         raise _cannot_write(path, error) from error
     temporary = f".{path.name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
     try:
+        if check is not None:
+            check(directory)
         _write_new(temporary, data, mode, owner, directory)
         os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
         os.fsync(directory)

@@ -28,6 +28,7 @@ from consul_ebpf.controller.inputs import (
 )
 from consul_ebpf.controller.outcomes import Served, Trouble
 from consul_ebpf.controller.placing import bare
+from consul_ebpf.envoy.borrowed import NotThereError
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.envoy.right_files import WrongFiles
 from consul_ebpf.model.answers import Missing
@@ -118,7 +119,9 @@ class Writer:
             self._notes[proxy.key] = made.notes
         if failed is not None:
             effect = OLD_FILES if there else NO_BOOTSTRAP
-            trouble = Trouble(failed, effect)
+            # A volume goes just before its proxy does: that is nobody's mistake.
+            gone = isinstance(failed, NotThereError)
+            trouble = Trouble(bare(proxy, str(failed)), effect, fleeting=gone)
         return Served(
             placed,
             token=self._held(proxy),
@@ -138,16 +141,16 @@ class Writer:
             for gone in known.keys() - keep:
                 known.pop(gone)
 
-    def _write_secrets(self, proxy: Proxy, inputs: Inputs) -> str | None:
-        """Write the TLS files, then the token; return why one failed, or None."""
+    def _write_secrets(self, proxy: Proxy, inputs: Inputs) -> ConsulEbpfError | None:
+        """Write the TLS files, then the token; return one that failed, or None."""
 
         def write_token() -> None:
             if token := secret(inputs, proxy):
                 self._files.write_token(proxy, token)
                 self._tokens[proxy.key] = token
 
-        failed = _attempt(proxy, lambda: self._files.write_tls(proxy, inputs.tls))
-        return _attempt(proxy, write_token) or failed
+        failed = _attempt(lambda: self._files.write_tls(proxy, inputs.tls))
+        return _attempt(write_token) or failed
 
     def _make(self, placed: PlacedProxy, inputs: Inputs, *, there: bool) -> _Made:
         """Render the bootstrap, unless it has to wait; meanwhile an old one stays."""
@@ -178,7 +181,7 @@ class Writer:
 
     def _write_bootstrap(
         self, placed: PlacedProxy, bootstrap: Mapping[str, Any], *, there: bool
-    ) -> str | None:
+    ) -> ConsulEbpfError | None:
         def write() -> None:
             if self._files.write(placed, bootstrap) and there:
                 logger.warning(
@@ -188,7 +191,7 @@ class Writer:
                     extra=event("bootstrap_changed"),
                 )
 
-        return _attempt(placed.proxy, write)
+        return _attempt(write)
 
     def _held(self, proxy: Proxy) -> str | None:
         """Return the token in a proxy's file; None: it is not known."""
@@ -216,13 +219,13 @@ def _lacks_only_central(proxy: Proxy, inputs: Inputs) -> bool:
     return overdue and known and not isinstance(token, Missing)
 
 
-def _attempt(proxy: Proxy, write: Callable[[], None]) -> str | None:
+def _attempt(write: Callable[[], None]) -> ConsulEbpfError | None:
     """Write; return why that failed, or None."""
     try:
         with boundary(ConsulEbpfError, "its files cannot be written"):
             write()
     except ConsulEbpfError as error:
-        return bare(proxy, str(error))
+        return error
     return None
 
 

@@ -11,11 +11,17 @@ BOOTSTRAP = "bootstrap.json"
 TOKEN = "token.json"  # noqa: S105  # a file's name
 TLS_CA = "tls-ca.json"
 TLS_CERT = "tls-cert.json"
+_TOP_MODE = 0o711
+"""All users may pass through to their files, and nobody may list the proxies."""
+_PROXY_MODE = 0o755
+"""Envoy must be able to read the directory, to watch it for new certificates."""
 OURS = (BOOTSTRAP, TOKEN, TLS_CA, TLS_CERT)
 
 
-def remove_files(directory: Path) -> bool:
+def remove_files(directory: Path, *, stays: bool = False) -> bool:
     """Remove what is ours in a directory, and the directory if that was all.
+
+    A directory that is not there is no error. With `stays`, the directory is left.
 
     Returns:
         Whether there was anything of ours.
@@ -35,8 +41,9 @@ def remove_files(directory: Path) -> bool:
         raise ConsulEbpfError(
             f"cannot remove the files in {str(directory)!r}: {error.strerror}"
         ) from error
-    with contextlib.suppress(OSError):  # something else is in it
-        directory.rmdir()
+    if not stays:
+        with contextlib.suppress(OSError):  # something else is in it
+            directory.rmdir()
     return bool(ours)
 
 
@@ -56,12 +63,19 @@ def is_directory(path: Path) -> bool:
         return False
 
 
-def make_directory(path: Path, mode: int) -> None:
-    """Make a directory with exactly `mode`; one that is there stays as it is.
+def make_directory(directory: Path, top: Path) -> None:
+    """Make a proxy's directory, and before it `top` if it is in there.
 
     Raises:
         ConsulEbpfError: it cannot be made, or something else is in its place.
     """
+    if directory.parent == top:
+        _make(top.resolve(), _TOP_MODE)
+    _make(directory, _PROXY_MODE)
+
+
+def _make(path: Path, mode: int) -> None:
+    """Make a directory with exactly `mode`; one that is there stays as it is."""
     try:
         path.mkdir(mode)
         path.chmod(mode)  # what the umask took away

@@ -1,21 +1,21 @@
 """The files an Envoy is started from, in `<directory>/<proxy key>/` or `Proxy.files`.
 
 The directories belong to the controller, and all users can see the files' names in
-them. The files belong to `owner`, and nobody else can read them.
+them. The files belong to `owner`, and nobody else can read them. A proxy may say
+otherwise: see `ProxyFiles`.
 """
 
 import contextlib
-import json
+import functools
 import logging
 import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from consul_ebpf.base.files import write_atomically
 from consul_ebpf.base.tls import TlsMaterial
+from consul_ebpf.envoy.borrowed import Borrowed
 from consul_ebpf.envoy.directories import (
     BOOTSTRAP,
     OURS,
@@ -26,7 +26,8 @@ from consul_ebpf.envoy.directories import (
     make_directory,
     remove_files,
 )
-from consul_ebpf.envoy.holdings import Holdings
+from consul_ebpf.envoy.holdings import Holdings, Kind
+from consul_ebpf.envoy.json_text import indented
 from consul_ebpf.envoy.places import Places
 from consul_ebpf.envoy.right_files import RightFiles
 from consul_ebpf.envoy.tls import tls_ca_secret, tls_cert_secret
@@ -36,12 +37,6 @@ from consul_ebpf.model.names import check_proxy
 from consul_ebpf.model.values import PlacedProxy, Proxy
 
 log = logging.getLogger(__name__)
-
-_FILE_MODE = 0o600
-_TOP_MODE = 0o711
-"""All users may pass through to their files, and nobody may list the proxies."""
-_PROXY_MODE = 0o755
-"""Envoy must be able to read the directory, to watch it for new certificates."""
 
 
 class BootstrapFiles:
@@ -58,8 +53,9 @@ class BootstrapFiles:
     ) -> None:
         self._directory = directory
         self._owner = owner
-        self._holdings = Holdings(_FILE_MODE)
+        self._holdings = Holdings()
         self._places = Places(directory, BOOTSTRAP)
+        self._borrowed = Borrowed()
         self.right = RightFiles(OURS)
         """Whose files are as they should be; the caller says so once it wrote all."""
 
@@ -115,6 +111,7 @@ class BootstrapFiles:
 
         Raises:
             ConsulEbpfError: it could not be written; what was there stays.
+            NotThereError: the directory that somebody else makes is not there.
             InvalidProxyError: the proxy's key cannot be a directory's name.
         """
         return self._write(placed.proxy, BOOTSTRAP, bootstrap)
@@ -165,7 +162,7 @@ class BootstrapFiles:
         """
         check_proxy(Proxy(id="", node="", key=key))
         others = [each for each, of in self._places.elsewhere().items() if of == key]
-        removed = [remove_files(each) for each in (self._directory / key, *others)]
+        removed = [self._remove(each) for each in (self._directory / key, *others)]
         self._places.forget(others)
         return any(removed)
 
@@ -184,7 +181,9 @@ class BootstrapFiles:
         """
         places = self._places
         places.keep_only(keep)
-        self._holdings.keep_only(places.in_use(keep))
+        in_use = places.in_use(keep)
+        self._holdings.keep_only(in_use)
+        self._borrowed.keep_only(in_use)
         try:
             here = {each: each.name for each in self._directory.iterdir()}
         except (FileNotFoundError, NotADirectoryError):
@@ -198,7 +197,7 @@ class BootstrapFiles:
             if places.is_used(path, key, keep):
                 continue
             try:
-                if remove_files(path):
+                if self._remove(path):
                     removed.add(key)
                 gone.append(path)
             except ConsulEbpfError as error:
@@ -207,6 +206,15 @@ class BootstrapFiles:
         if failed:
             raise ConsulEbpfError("; ".join(sorted(failed)))
         return sorted(removed)
+
+    def _remove(self, directory: Path) -> bool:
+        return remove_files(directory, stays=self._places.stays(directory))
+
+    def _kind(self, proxy: Proxy) -> Kind:
+        """Return whose a proxy's files are, and who may read them."""
+        if proxy.files is None:
+            return Kind(self._owner)
+        return Kind(proxy.files.owner or self._owner, proxy.files.mode)
 
     def _place(self, proxy: Proxy) -> Path:
         """Return the directory of a proxy's files, checked and remembered."""
@@ -217,29 +225,22 @@ class BootstrapFiles:
     def _write(
         self, proxy: Proxy, name: str, content: Mapping[str, Any]
     ) -> Path | None:
-        directory = self._place(proxy)
-        if not is_directory(directory):
-            if directory.parent == self._directory:
-                make_directory(self._directory.resolve(), _TOP_MODE)
-            make_directory(directory, _PROXY_MODE)
-        path = directory / name
-        owner = (proxy.files.owner if proxy.files else None) or self._owner
-        data = indented(content)
-        if self._holdings.holds(path, data, owner):
+        directory, kind = self._place(proxy), self._kind(proxy)
+        check = None
+        if proxy.files is not None and proxy.files.exists_already:
+            self._borrowed.check_path(directory)
+            check = functools.partial(self._borrowed.check, directory)
+        elif not is_directory(directory):
+            make_directory(directory, self._directory)
+        path, data = directory / name, indented(content)
+        if self._holdings.holds(path, data, kind):
             return None
-        write_atomically(path, data, mode=_FILE_MODE, owner=owner)
-        self._holdings.wrote(path, data, owner)
+        try:
+            write_atomically(path, data, mode=kind.mode, owner=kind.owner, check=check)
+        except ConsulEbpfError:
+            if check is not None:  # it may have gone meanwhile
+                self._borrowed.check_path(directory)
+            raise
+        self._holdings.wrote(path, data, kind)
         log.info("wrote %s", path)
         return path
-
-
-def indented(content: Mapping[str, Any]) -> bytes:
-    """Return the JSON that `json.dumps(content, indent=2)` makes, and a line's end.
-
-    It takes a quarter of the time.
-    """
-    try:
-        text = msgspec.json.format(json.dumps(content).encode(), indent=2)
-    except msgspec.DecodeError:  # half of a surrogate pair: only Python's own takes it
-        text = json.dumps(content, indent=2).encode()
-    return text + b"\n"

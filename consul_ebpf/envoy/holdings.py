@@ -9,34 +9,36 @@ import hashlib
 import os
 import stat
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from consul_ebpf.base.reading import Fingerprint, fingerprint_of
-
-Owner = tuple[int, int] | None
-"""(uid, gid) a file belongs to; None: this process's own."""
 
 LIMIT = 16 * 1024 * 1024
 """Bytes. A larger file is none of ours."""
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Whose a file is, and who may read it."""
+
+    owner: tuple[int, int] | None = None
+    """uid and gid; None: this process's own."""
+    mode: int = 0o600
+
+
 class Holdings:
-    """Remembers digests of our files, with the fingerprints they were read at.
+    """Remembers digests of our files, with the fingerprints they were read at."""
 
-    Args:
-        mode: the mode of our files.
-    """
-
-    def __init__(self, mode: int) -> None:
-        self._mode = mode
+    def __init__(self) -> None:
         self._known: dict[Path, tuple[Fingerprint, bytes]] = {}
 
     def __repr__(self) -> str:
         return f"<Holdings of {len(self._known)} files>"
 
-    def holds(self, path: Path, data: bytes, owner: Owner) -> bool:
+    def holds(self, path: Path, data: bytes, kind: Kind) -> bool:
         """Whether the file at `path` already is as it would be written."""
-        seen = self._look(path, len(data), owner)
+        seen = self._look(path, len(data), kind)
         if seen is None:
             self._known.pop(path, None)
             return False
@@ -59,9 +61,9 @@ class Holdings:
                 data = file.read(LIMIT)
                 self._known[path] = (fingerprint_of(status), _digest(data))
 
-    def wrote(self, path: Path, data: bytes, owner: Owner) -> None:
+    def wrote(self, path: Path, data: bytes, kind: Kind) -> None:
         """Remember what was just written to a file."""
-        seen = self._look(path, len(data), owner)
+        seen = self._look(path, len(data), kind)
         if seen is not None:
             self._known[path] = (seen, _digest(data))
 
@@ -70,16 +72,16 @@ class Holdings:
         for path in [each for each in self._known if each.parent not in directories]:
             del self._known[path]
 
-    def _look(self, path: Path, size: int, owner: Owner) -> Fingerprint | None:
+    def _look(self, path: Path, size: int, kind: Kind) -> Fingerprint | None:
         """Return a file's fingerprint; None: it has another size, mode or owner."""
         try:
             status = path.lstat()
         except OSError:
             return None
-        uid, gid = owner or (os.geteuid(), status.st_gid)
+        uid, gid = kind.owner or (os.geteuid(), status.st_gid)
         ours = (
             stat.S_ISREG(status.st_mode)
-            and stat.S_IMODE(status.st_mode) == self._mode
+            and stat.S_IMODE(status.st_mode) == kind.mode
             and (status.st_uid, status.st_gid) == (uid, gid)
             and status.st_size == size
         )

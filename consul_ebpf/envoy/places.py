@@ -15,7 +15,8 @@ from consul_ebpf.model.names import named, shown
 from consul_ebpf.model.values import Proxy
 
 ELSEWHERE_FILE = "elsewhere.json"
-"""In the bootstraps' directory. It holds the other directories, each with a key."""
+"""In the bootstraps' directory. It holds the other directories, each with a key; the
+path of one that somebody else makes and removes ends with a slash."""
 
 
 def as_seen(proxy: Proxy, path: Path) -> Path:
@@ -63,10 +64,13 @@ class Places:
             directory = self.of(proxy)
             if proxy.files is not None and directory != self._top / proxy.key:
                 self._check(proxy, directory)
-                news[str(directory)] = proxy.key
+                slash = "/" if proxy.files.exists_already else ""
+                news[f"{directory}{slash}"] = proxy.key
             self._now[proxy.key] = directory
         elsewhere = self._read()
         if news.items() - elsewhere.items():
+            for each in news:
+                elsewhere.pop(_other_form(each), None)
             elsewhere.update(news)
             self._file.save(dict(elsewhere))
 
@@ -94,6 +98,10 @@ class Places:
         """Return the other directories in which files were put, with their keys."""
         return {Path(directory): key for directory, key in self._read().items()}
 
+    def stays(self, directory: Path) -> bool:
+        """Whether somebody else removes one of the other directories."""
+        return f"{directory}/" in self._read()
+
     def keep_only(self, keys: Collection[str]) -> None:
         """Forget where the files of all other proxies go."""
         self._now = {key: each for key, each in self._now.items() if key in keys}
@@ -101,7 +109,8 @@ class Places:
     def forget(self, removed: Iterable[Path]) -> None:
         """Forget those of the other directories whose files were removed."""
         elsewhere = self._read()
-        gone = [str(each) for each in removed if str(each) in elsewhere]
+        names = {name for each in removed for name in (str(each), f"{each}/")}
+        gone = names & elsewhere.keys()
         for each in gone:
             del elsewhere[each]
         if gone:
@@ -139,3 +148,8 @@ class Places:
         if self._elsewhere is None:
             self._elsewhere = dict(self._file.load() or {})
         return self._elsewhere
+
+
+def _other_form(directory: str) -> str:
+    """Return a path without its last slash, or with one."""
+    return directory[:-1] if directory.endswith("/") else f"{directory}/"

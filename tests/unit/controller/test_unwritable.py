@@ -8,10 +8,11 @@ import pytest
 from consul_ebpf import (
     Proxy,
 )
-from consul_ebpf.controller.inputs import Inputs
+from consul_ebpf.controller.inputs import NO_BOOTSTRAP, Inputs
 from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.model.answers import Missing
 from consul_ebpf.model.token_keys import Tokens
+from consul_ebpf.model.values import ProxyFiles
 from consul_ebpf.testing.maps import MemoryMapBackend
 from tests.lab.round_inputs import (
     API,
@@ -43,6 +44,27 @@ def test_fault_64_a_file_that_cannot_be_written_is_tried_again(
     (tmp_path / "web").unlink()
     assert str(host.converge(inputs)) == str(Converged(servers=1, proxies=2, refused=0))
     assert (tmp_path / "web" / "bootstrap.json").is_file()
+
+
+def test_a_volume_that_is_gone_is_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It goes before its proxy does: only status tells of it, and it is tried again."""
+    volume = tmp_path / "volume"
+    files = ProxyFiles(str(volume), exists_already=True)
+    pod = replace(WEB, files=files)
+    host = Rounds(tmp_path / "run", MemoryMapBackend())
+    done = host.converge(Inputs((FOUR,), (pod, API)))
+    assert done.refusals == {"web": f"{NO_BOOTSTRAP}: {str(volume)!r} is not there"}
+    assert not done.complete
+    volume.mkdir()
+    assert host.converge(Inputs((FOUR,), (pod, API))).complete
+    volume.rename(tmp_path / "gone")
+    host.converge(Inputs((FOUR,), (pod, API), tokens=tokens("two")))
+    done = host.converge(Inputs((FOUR,), (API,), tokens=tokens("two")))
+    assert done.complete
+    assert not volume.exists()
+    assert not [each for each in caplog.records if each.levelname != "INFO"]
 
 
 def test_fault_80_one_unwritable_file_is_one_proxys(tmp_path: Path) -> None:
