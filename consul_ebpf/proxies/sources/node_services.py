@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -14,6 +15,8 @@ from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.names import named, problems
 from consul_ebpf.model.values import Proxy
 from consul_ebpf.proxies.sources.precedence import catalog_owner
+
+T = TypeVar("T")
 
 KINDS = (
     "connect-proxy",
@@ -29,7 +32,7 @@ class _Destination(msgspec.Struct, frozen=True, rename="pascal"):
     destination_service_name: str = ""
 
 
-class _Service(msgspec.Struct, frozen=True, rename="pascal"):
+class Service(msgspec.Struct, frozen=True, rename="pascal"):
     """The fields we use of a service. Only Enterprise sends namespace and partition."""
 
     id: str = msgspec.field(name="ID")
@@ -37,6 +40,24 @@ class _Service(msgspec.Struct, frozen=True, rename="pascal"):
     proxy: _Destination | None = None
     namespace: str = ""
     partition: str = ""
+    meta: dict[str, str] | None = None
+
+    @property
+    def destination(self) -> str:
+        """The service that it is a proxy of; empty: it is a gateway."""
+        return self.proxy.destination_service_name if self.proxy else ""
+
+    def to_proxy(self, node: str, *, key: str = "") -> Proxy:
+        """Return it as a proxy of a catalog node; the `key` is its id by default."""
+        return Proxy(
+            id=self.id,
+            node=node,
+            namespace=self.namespace or "default",
+            partition=self.partition or "default",
+            service=self.destination,
+            owner=catalog_owner(node),
+            key=key,
+        )
 
 
 class _Node(msgspec.Struct, frozen=True, rename="pascal"):
@@ -47,24 +68,63 @@ class _Node(msgspec.Struct, frozen=True, rename="pascal"):
 Found = tuple[tuple[Proxy, ...], tuple[str, ...]]
 """The proxies, and a line for each entry that was skipped."""
 
+Read = Callable[[bytes, bool], T]
+"""Reads an answer's body; the second argument says whether ACLs hid something."""
+
 
 async def query(
     consul: ConsulHttp, node: str, index: int | None, wait: str
 ) -> tuple[str, Found | None]:
     """Ask for a node's proxies, not for its other services."""
+    return await ask(consul, node, index, wait, read=partial(proxies_in, node=node))
+
+
+async def ask(
+    consul: ConsulHttp,
+    node: str,
+    index: int | None,
+    wait: str,
+    *,
+    read: Read[T],
+    params: Sequence[tuple[str, str]] = (),
+) -> tuple[str, T]:
+    """Ask for a node's services that have an Envoy, with more `params`."""
     kinds = " or ".join(f'Kind == "{kind}"' for kind in KINDS)
     path = f"/v1/catalog/node-services/{node}"
-    params = [("filter", kinds)]
-    answer = await consul.read(path, index=index, wait=wait, params=params)
-    read = partial(proxies_in, answer.body, answer.filtered, node=node)
+    filtered = [("filter", kinds), *params]
+    answer = await consul.read(path, index=index, wait=wait, params=filtered)
     with boundary(ConsulError, f"the services of node {node}"):
         large = len(answer.body) > LARGE
-        found = await asyncio.to_thread(read) if large else read()
+        read_it = partial(read, answer.body, answer.filtered)
+        found = await asyncio.to_thread(read_it) if large else read_it()
     return answer.index, found
 
 
 def proxies_in(body: bytes, filtered: bool, *, node: str) -> Found | None:
     """Read the catalog's answer: the proxies, and a line for each one skipped.
+
+    Takes and raises what `services_in` does. Returns None if the answer is without the
+    node: it is gone, or hidden by ACLs.
+    """
+    answer = services_in(body, filtered, node=node)
+    if answer is None:
+        return None
+    services, skipped = answer
+    proxies: list[Proxy] = []
+    for service in services:
+        proxy = service.to_proxy(node)
+        wrong = [f"{field} {why}" for field, why in problems(proxy)]
+        if wrong:
+            skipped.append(f"{named(proxy)} skipped: {wrong[0]}")
+        else:
+            proxies.append(proxy)
+    return tuple(sorted(proxies, key=lambda proxy: proxy.id)), tuple(skipped)
+
+
+def services_in(
+    body: bytes, filtered: bool, *, node: str
+) -> tuple[list[Service], list[str]] | None:
+    """Read the catalog's answer: services with an Envoy, a line for each one skipped.
 
     Returns None if the answer is without the node: it is gone, or hidden by ACLs.
 
@@ -85,28 +145,14 @@ def proxies_in(body: bytes, filtered: bool, *, node: str) -> Found | None:
         raise ConsulError(
             f"the ACL token may see no service of node {node}; it needs service:read"
         )
-    owner = catalog_owner(node)
-    proxies: list[Proxy] = []
+    services: list[Service] = []
     skipped: list[str] = []
     for number, item in enumerate(answer.services or ()):
         try:
-            service = msgspec.convert(item, _Service)
+            service = msgspec.convert(item, Service)
         except msgspec.ValidationError as error:
             skipped.append(f"service {number} of node {node} skipped: {error}")
             continue
-        if service.kind not in KINDS:
-            continue
-        proxy = Proxy(
-            id=service.id,
-            node=node,
-            namespace=service.namespace or "default",
-            partition=service.partition or "default",
-            service=service.proxy.destination_service_name if service.proxy else "",
-            owner=owner,
-        )
-        wrong = [f"{field} {why}" for field, why in problems(proxy)]
-        if wrong:
-            skipped.append(f"{named(proxy)} skipped: {wrong[0]}")
-        else:
-            proxies.append(proxy)
-    return tuple(sorted(proxies, key=lambda proxy: proxy.id)), tuple(skipped)
+        if service.kind in KINDS:
+            services.append(service)
+    return services, skipped
