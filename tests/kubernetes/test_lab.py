@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.lab.kubernetes import host, images
+from tests.lab.kubernetes import host, images, links
 from tests.lab.kubernetes.api import Object, restarts
 from tests.lab.kubernetes.cluster import Cluster
 from tests.lab.leftovers import Traces, sweep
@@ -78,6 +78,6 @@ def test_what_a_killed_run_left_is_gone_after_the_next_look() -> None:
         os.kill(up.pid, signal.SIGKILL)
         up.wait()
         up.stdout.close()
-    wait_until(lambda: host.BRIDGE in " ".join(host.traces()), "what it left")
+    wait_until(lambda: links.BRIDGE in " ".join(host.traces()), "what it left")
     sweep()
     assert before.left_since() == []

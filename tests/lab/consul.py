@@ -55,6 +55,7 @@ class ConsulCluster(Held):
         config: Mapping[str, Any] | None = None,
         cgroups: Sequence[Path] = (),
         tls: ServerTls | None = None,
+        grpc_tls_port: int = GRPC_TLS_PORT,
     ) -> None:
         """Prepare; nothing is started yet.
 
@@ -67,9 +68,10 @@ class ConsulCluster(Held):
             config: more of the agent's configuration, for every server.
             cgroups: one for each server to run in.
             tls: HTTPS besides HTTP, and gRPC over TLS only.
+            grpc_tls_port: where that is.
         """
         self._tls = tls
-        self.grpc_port = GRPC_TLS_PORT if tls else GRPC_PORT
+        self.grpc_port = grpc_tls_port if tls else GRPC_PORT
         self._consul = consul
         self._size = size
         self._netns = netns
@@ -259,7 +261,7 @@ class ConsulCluster(Held):
             "key_file": str(self._directory / "key.pem"),
         }
         return {
-            "ports": {"grpc": -1, "grpc_tls": GRPC_TLS_PORT, "https": HTTPS_PORT},
+            "ports": {"grpc": -1, "grpc_tls": self.grpc_port, "https": HTTPS_PORT},
             "tls": {
                 "defaults": {**files, "verify_incoming": False},
                 "grpc": {"verify_incoming": self._tls.verify_incoming},

@@ -8,35 +8,35 @@ bridge (`CONSUL_ADDRESSES`). Images are what `images.py` makes.
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.lab.held import Held
 from tests.lab.http_request import StatusError
-from tests.lab.kubernetes import binaries, host, images
+from tests.lab.kubernetes import arguments, binaries, host, images
 from tests.lab.kubernetes.api import Api, Pods
+from tests.lab.kubernetes.arguments import NODE, Ports
 from tests.lab.kubernetes.files import (
     CNI_PLUGINS,
     CONSUL_ADDRESSES,
     GATEWAY,
     NODE_ADDRESS,
-    SERVICE_NETWORK,
     write_containerd,
     write_credentials,
     write_kubelet,
 )
 from tests.lab.kubernetes.images import Image
+from tests.lab.kubernetes.links import add_bridge
 from tests.lab.leftovers import sweep_clusters
 from tests.lab.processes import Child, wait_until
 from tests.lab.scratch import scratch_directory
 
-NODE = "node-1"
 PACKAGES = ("runc", "containernetworking-plugins", "busybox-static")
 """Debian's."""
 _ANYBODY = ssl._create_unverified_context()
@@ -82,18 +82,16 @@ class Cluster(Held):
         self.root = stack.enter_context(scratch_directory())
         host.record(self.root)
         stack.callback(host.restore, self.root)
-        host.add_bridge((GATEWAY, NODE_ADDRESS, *CONSUL_ADDRESSES))
+        add_bridge((GATEWAY, NODE_ADDRESS, *CONSUL_ADDRESSES))
         self.credentials = write_credentials(self.root)
-        self.ports = _free_ports(7)
-        self.port = self.ports[0]
-        self.credentials.write_kubeconfig(f"https://127.0.0.1:{self.port}")
-        self.api = Api(self.port, self.credentials.ca, self.credentials.token)
+        self.ports = Ports.free()
+        self.url = f"https://127.0.0.1:{self.ports.api}"
+        self.credentials.write_kubeconfig(self.url)
+        self.api = Api(self.ports.api, self.credentials.ca, self.credentials.token)
         self.pods = Pods(self.api)
         self._children: dict[str, Child] = {}
         stack.callback(self._kill_all)
-        self._start_etcd()
-        self._start_api_server()
-        self._start_controllers()
+        self._start_control_plane()
         self.start_containerd()
         for image in self._images:
             self.add_image(image)
@@ -113,7 +111,7 @@ class Cluster(Held):
     def api_environment(self) -> dict[str, str]:
         """What a pod on the host's network needs to find the API server."""
         address = {"KUBERNETES_SERVICE_HOST": "127.0.0.1"}
-        return {**address, "KUBERNETES_SERVICE_PORT": str(self.port)}
+        return {**address, "KUBERNETES_SERVICE_PORT": str(self.ports.api)}
 
     def kubectl(self, *args: str, given: str | None = None) -> str:
         """Run kubectl as the administrator and return what it prints.
@@ -156,23 +154,16 @@ class Cluster(Held):
 
     def start_kubelet(self) -> None:
         """Start kubelet (again) and wait until the node is ready."""
-        own, health = self.ports[5:7]
-        config = write_kubelet(self.root, (own, health), self._sync_seconds)
-        self._start(
-            "kubelet",
-            "kubelet",
-            f"--config={config}",
-            f"--kubeconfig={self.kubeconfig}",
-            f"--root-dir={self.kubelet_directory}",
-            f"--cert-dir={self.root / 'kubelet-certificates'}",
-            f"--node-ip={NODE_ADDRESS}",
-            f"--hostname-override={NODE}",
-        )
+        ports = (self.ports.kubelet, self.ports.kubelet_health)
+        config = write_kubelet(self.root, ports, self._sync_seconds)
+        directory = self.kubelet_directory
+        self._start("kubelet", arguments.kubelet(self.root, directory, config))
+        health = self.ports.kubelet_health
         healthy = f"http://127.0.0.1:{health}/healthz"
         self._wait("kubelet", lambda: _answers(healthy), "healthy")
         self._wait("kubelet", self._node_ready, f"node {NODE} ready")
         account = "/api/v1/namespaces/default/serviceaccounts/default"
-        self._wait("controllers", lambda: bool(self.api.find(account)), account)
+        self._wait("kubelet", lambda: bool(self.api.find(account)), account)
 
     def stop_kubelet(self) -> None:
         """SIGKILL kubelet; the pods go on."""
@@ -183,7 +174,7 @@ class Cluster(Held):
         containerd = self._binaries / "containerd"
         runc = find_runc() or "runc"
         config = write_containerd(self.root, containerd, images.PAUSE, runc)
-        self._start("containerd", "containerd", f"--config={config}")
+        self._start("containerd", [f"--config={config}"])
         self._wait("containerd", self._containerd_answers, "answering")
 
     def power_off(self) -> None:
@@ -211,85 +202,34 @@ class Cluster(Held):
         return True
 
     def last_words(self, part: str) -> str:
-        """Return what a part said last: `kubelet`, `containerd`, `api-server`, …"""
+        """Return what a part said last: by the name of its program"""
         return self._children[part].last_words(30)
 
     def log(self, part: str) -> str:
         """Return all that a part said."""
         return self._children[part].stderr.read_text(errors="replace")
 
-    def _start_etcd(self) -> None:
-        client, peer = (f"http://127.0.0.1:{port}" for port in self.ports[1:3])
-        self._start(
-            "etcd",
-            "etcd",
-            f"--data-dir={self.root / 'etcd'}",
-            f"--listen-client-urls={client}",
-            f"--advertise-client-urls={client}",
-            f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=default={peer}",
-            "--unsafe-no-fsync",
-        )
-        self._wait("etcd", lambda: _answers(f"{client}/health"), "healthy")
-
-    def _start_api_server(self) -> None:
-        self._start(
-            "api-server",
-            "kube-apiserver",
-            f"--etcd-servers=http://127.0.0.1:{self.ports[1]}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
-            f"--secure-port={self.port}",
-            f"--tls-cert-file={self.root / 'server.crt'}",
-            f"--tls-private-key-file={self.root / 'server.key'}",
-            f"--cert-dir={self.root / 'certificates'}",
-            "--service-account-issuer=https://kubernetes.default.svc",
-            f"--service-account-key-file={self.root / 'sa.pub'}",
-            f"--service-account-signing-key-file={self.root / 'sa.key'}",
-            f"--token-auth-file={self.root / 'tokens.csv'}",
-            "--authorization-mode=Node,RBAC",
-            f"--service-cluster-ip-range={SERVICE_NETWORK}",
-            "--endpoint-reconciler-type=none",
-            "--allow-privileged=true",
-            "--kubelet-preferred-address-types=InternalIP",
-            "--enable-aggregator-routing=true",
-        )
-        self._wait("api-server", self._api_ready, "ready", 60.0)
-
-    def _start_controllers(self) -> None:
-        parts = {
-            "controllers": "kube-controller-manager",
-            "scheduler": "kube-scheduler",
+    def _start_control_plane(self) -> None:
+        self._start("etcd", arguments.etcd(self.root, self.ports))
+        healthy = f"http://127.0.0.1:{self.ports.etcd}/health"
+        self._wait("etcd", lambda: _answers(healthy), "healthy")
+        self._start("kube-apiserver", arguments.api_server(self.root, self.ports))
+        self._wait("kube-apiserver", self._api_ready, "ready", 60.0)
+        starting = {
+            "kube-controller-manager": (arguments.controllers, self.ports.controllers),
+            "kube-scheduler": (arguments.scheduler, self.ports.scheduler),
         }
-        more: dict[str, Sequence[str]] = {
-            "controllers": (
-                f"--service-account-private-key-file={self.root / 'sa.key'}",
-                f"--root-ca-file={self.root / 'ca.crt'}",
-            ),
-            "scheduler": (),
-        }
-        ports = dict(zip(parts, self.ports[3:5], strict=True))
-        for part, program in parts.items():
-            self._start(
-                part,
-                program,
-                f"--kubeconfig={self.kubeconfig}",
-                "--leader-elect=false",
-                "--bind-address=127.0.0.1",
-                f"--secure-port={ports[part]}",
-                f"--cert-dir={self.root / part}",
-                *more[part],
-            )
-        for part, port in ports.items():
-            healthy = f"https://127.0.0.1:{port}/healthz"
-            self._wait(part, lambda at=healthy: _answers(at), "healthy")
+        for part, (told, _) in starting.items():
+            self._start(part, told(self.root, self.ports))
+        for part, (_, port) in starting.items():
+            url = f"https://127.0.0.1:{port}/healthz"
+            self._wait(part, partial(_answers, url), "healthy")
 
-    def _start(self, part: str, program: str, *args: str) -> None:
+    def _start(self, part: str, args: Sequence[str]) -> None:
         path = f"{self._binaries}:{os.environ['PATH']}:/usr/sbin:/sbin"
         self._children[part] = Child(
             part,
-            [self._binaries / program, *args],
+            [self._binaries / part, *args],
             self.root,
             env={"PATH": path, "HOME": str(self.root)},
         )
@@ -331,12 +271,3 @@ def _answers(url: str) -> bool:
 
 def _context(url: str) -> ssl.SSLContext | None:
     return _ANYBODY if url.startswith("https:") else None
-
-
-def _free_ports(count: int) -> list[int]:
-    """Find so many ports that nobody listens at."""
-    with ExitStack() as stack:
-        found = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in found:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in found]

@@ -1,4 +1,8 @@
-"""Consul for a cluster's pods: ACLs, TLS, and logins by service account tokens."""
+"""Consul for a cluster's pods: ACLs, TLS, and logins by service account tokens.
+
+Set up as consul-k8s's chart does it: gRPC is TLS on 8502, HTTPS on 8501, and the CA is
+in a Secret of the chart's name.
+"""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,7 +17,12 @@ from tests.lab.kubernetes.api import Object
 from tests.lab.kubernetes.cluster import Cluster
 from tests.lab.kubernetes.files import CONSUL_ADDRESSES
 
+NAMESPACE = "consul"
 METHOD = "consul-k8s-auth-method"
+COMPONENT_METHOD = "consul-k8s-component-auth-method"
+CA_SECRET = "consul-ca-cert"
+SERVER_NAME = SERVER_NAMES[0]
+GRPC_PORT = 8502
 REVIEWER = "consul-auth-method"
 """The service account by which Consul asks the API server whose a token is."""
 
@@ -34,41 +43,54 @@ class PodsConsul(Held):
         """Start the servers, and have both sides know each other."""
         issued = self._authority.issue([*SERVER_NAMES, *CONSUL_ADDRESSES])
         tls = ServerTls(self._authority.pem, issued)
-        self.servers = stack.enter_context(
-            ConsulCluster(self._consul, CONSUL_ADDRESSES, acl=True, tls=tls)
+        servers = ConsulCluster(
+            self._consul, CONSUL_ADDRESSES, acl=True, tls=tls, grpc_tls_port=GRPC_PORT
         )
+        self.servers = stack.enter_context(servers)
         self.ca_file = self._cluster.root / "consul-ca.pem"
         self.ca_file.write_text(self._authority.pem)
-        self._cluster.apply(*_reviewer())
+        self._cluster.apply(_namespace(), self._secret(), *_reviewer())
         self._reviewer = service_account_token(self._cluster, REVIEWER)
-        self.set_method()
-        rule = {
-            "AuthMethod": METHOD,
-            "BindType": "service",
-            "BindName": "${serviceaccount.name}",
-            "Selector": 'serviceaccount.name!="default"',
-        }
-        self.servers.call("PUT", "/v1/acl/binding-rule", rule)
+        for method in (METHOD, COMPONENT_METHOD):
+            self.set_method(method=method)
+            rule = {
+                "AuthMethod": method,
+                "BindType": "service",
+                "BindName": "${serviceaccount.name}",
+                "Selector": 'serviceaccount.name!="default"',
+            }
+            self.servers.call("PUT", "/v1/acl/binding-rule", rule)
 
-    def set_method(self, lifetime: str = "0s") -> None:
+    def set_method(self, lifetime: str = "0s", method: str = METHOD) -> None:
         """Have logins accepted; with `0s` their tokens live for ever, as consul-k8s's.
 
         Consul takes no less than a minute.
         """
         config = {
-            "Host": f"https://127.0.0.1:{self._cluster.port}",
+            "Host": self._cluster.url,
             "CACert": self._cluster.credentials.ca,
             "ServiceAccountJWT": self._reviewer,
         }
-        method = {"Name": METHOD, "Type": "kubernetes", "MaxTokenTTL": lifetime}
-        path = f"/v1/acl/auth-method/{METHOD}"
-        self.servers.call("PUT", path, {**method, "Config": config})
+        told = {"Name": method, "Type": "kubernetes", "MaxTokenTTL": lifetime}
+        path = f"/v1/acl/auth-method/{method}"
+        self.servers.call("PUT", path, {**told, "Config": config})
 
     def tokens(self) -> list[dict[str, Any]]:
         """Return the tokens that logins made and that are still there."""
         answer = self.servers.call("GET", f"/v1/acl/tokens?authmethod={METHOD}")
         assert isinstance(answer, list)
         return answer
+
+    def proxies(self, node: str) -> list[dict[str, Any]]:
+        """Return what is registered on a node and is no plain service."""
+        found = self.servers.call("GET", f"/v1/catalog/node-services/{node}")
+        services = (found or {}).get("Services") or []
+        return [each for each in services if each.get("Kind")]
+
+    def _secret(self) -> Object:
+        metadata = {"name": CA_SECRET, "namespace": NAMESPACE}
+        made = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
+        return {**made, "stringData": {"tls.crt": self._authority.pem}}
 
 
 def service_account(name: str, namespace: str = "default") -> Object:
@@ -84,6 +106,10 @@ def service_account_token(
     path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
     made = cluster.api.create(path, {"spec": {"expirationSeconds": seconds}})
     return str(made["status"]["token"])
+
+
+def _namespace() -> Object:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
 
 
 def _reviewer() -> Sequence[Object]:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.lab.certificates import Authority
 from tests.lab.controller import toml
-from tests.lab.kubernetes.host import BRIDGE
+from tests.lab.kubernetes.links import BRIDGE
 
 NETWORK = "10.244.9"
 GATEWAY = f"{NETWORK}.1"

@@ -16,13 +16,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from pyroute2 import IPRoute
-
+from tests.lab.kubernetes import links
 from tests.lab.processes import LabError, wait_until
 from tests.lab.scratch import cgroup2_mount, mounts, remove_cgroup
 
 RECORD = "host.json"
-BRIDGE = "consul-ebpf-k8s"
 SHIM = "containerd-shim-runc-v2"
 CGROUP = "kubepods"
 _MNT_DETACH = 2
@@ -92,7 +90,7 @@ def restore(root: Path) -> None:
     for cgroup in _pod_cgroups():
         _remove_pods(cgroup)
     _unmount_below(root)
-    remove_links()
+    links.remove_links()
     for name, value in before.sysctls.items():
         _sysctl(name).write_text(value)
     if control := _subtree_control():
@@ -112,7 +110,7 @@ def switch_off(root: Path) -> None:
     for cgroup in _pod_cgroups():
         _remove_pods(cgroup)
     _unmount_below(root)
-    _remove_cables()
+    links.remove_cables()
 
 
 def traces() -> list[str]:
@@ -128,11 +126,9 @@ def traces() -> list[str]:
 
 
 def _traces() -> list[str]:
-    with IPRoute() as ip:
-        links = [link.get_attr("IFLA_IFNAME") for link in ip.get_links()]
     return [
         *(f"pods {cgroup}" for cgroup in _pod_cgroups()),
-        *(f"link {name}" for name in links if name.startswith(("veth", BRIDGE))),
+        *(f"link {name}" for name in links.names()),
         *(f"sysctl {name}={_sysctl(name).read_text().strip()}" for name in SYSCTLS),
         *(f"cgroup controller {name}" for name in _controllers()),
         *(f"place {place}" for place in PLACES if Path(place).exists()),
@@ -158,32 +154,6 @@ def only_one(patience: float = 3600.0) -> Iterator[None]:
                 said = True
                 time.sleep(0.5)
         yield
-
-
-def add_bridge(addresses: tuple[str, ...]) -> None:
-    """Make the link that pods are connected by, with these addresses of the host's."""
-    with IPRoute() as ip:
-        ip.link("add", ifname=BRIDGE, kind="bridge")
-        (index,) = ip.link_lookup(ifname=BRIDGE)
-        for address in addresses:
-            ip.addr("add", index=index, address=address, prefixlen=24)
-        ip.link("set", index=index, state="up")
-
-
-def remove_links() -> None:
-    """Remove the bridge and what is connected by it."""
-    _remove_cables()
-    with IPRoute() as ip:
-        for bridge in ip.link_lookup(ifname=BRIDGE):
-            ip.link("del", index=bridge)
-
-
-def _remove_cables() -> None:
-    with IPRoute() as ip:
-        for bridge in ip.link_lookup(ifname=BRIDGE):
-            for link in ip.link_lookup(master=bridge):
-                with suppress(Exception):  # gone meanwhile, with its namespace
-                    ip.link("del", index=link)
 
 
 def _shims(root: str) -> list[int]:
