@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.lab.kubernetes.consul import METHOD, GRPC_PORT, SERVER_NAME
+from tests.lab.kubernetes.consul import GRPC_PORT, METHOD, SERVER_NAME
 from tests.lab.kubernetes.files import CONSUL_ADDRESSES
 from tests.lab.kubernetes.images import CONTROL_PLANE, DATAPLANE
 

@@ -1,0 +1,20 @@
+"""One cluster for all tests that do not need their own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.kubernetes.mesh import PodsMesh
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that start a cluster of their own: a host has one."""
+    items.sort(key=lambda item: "mesh" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
+def mesh(consul_bin: Path, envoy_bin: Path) -> Iterator[PodsMesh]:
+    with PodsMesh(consul_bin, envoy_bin) as running:
+        yield running
