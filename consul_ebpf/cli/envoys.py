@@ -13,6 +13,7 @@ from consul_ebpf.cli import client
 from consul_ebpf.cli.options import configured, consul_dataplanes, for_proxy
 from consul_ebpf.cli.output import say
 from consul_ebpf.config.schema import Config
+from consul_ebpf.envoy.command_line import named, without
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.views.proxies import Condition, left_behind
 from consul_ebpf.wiring.files import api_socket, bootstrap_left_for, gatherer
@@ -110,18 +111,9 @@ def options(config: Config, given: Sequence[str]) -> list[str]:
         "--log-level": config.log.level,
         "--disable-hot-restart": "",
     }
-    short = {"-l": "--log-level"}
-    names = {each.partition("=")[0] for each in given}
-    names |= {short[name] for name in names if name in short}
-    if names & {"--restart-epoch", "--base-id", "--use-dynamic-base-id"}:
-        names.add("--disable-hot-restart")
-    return [
-        word
-        for name, value in ours.items()
-        if name not in names
-        for word in (name, value)
-        if word
-    ]
+    if named(given) & {"--restart-epoch", "--base-id", "--use-dynamic-base-id"}:
+        del ours["--disable-hot-restart"]
+    return without(ours, given)
 
 
 def _wait(

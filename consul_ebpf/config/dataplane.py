@@ -1,7 +1,8 @@
 """Translates consul-dataplane's flags and variables to keys of our configuration.
 
-dataplane.toml lists them. From it, the last table of a page of the documentation is
-made: `python -m consul_ebpf.config.dataplane docs/coming-from-consul-dataplane.md`.
+dataplane.toml lists them. From it, the last table of two pages of the documentation is
+made: `python -m consul_ebpf.config.dataplane docs/coming-from-consul-dataplane.md`, and
+likewise docs/kubernetes-options.md.
 """
 
 import re
@@ -20,9 +21,16 @@ Keys = dict[str, Any]
 """Values by key of our configuration."""
 
 
+Fate = Literal["volume", "envoy", "controller", "pod", "dropped", "skip", "left"]
+"""What becomes of a flag in a pod; `FATES` has them in words."""
+
+
 class Flag(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One of consul-dataplane's flags; dataplane.toml explains the fields."""
 
+    pod: Fate
+    pod_values: tuple[str, ...] = ()
+    pod_note: str = ""
     env: str = ""
     json: str = ""
     key: str = ""
@@ -51,6 +59,17 @@ ACCEPTED = {
     if flag.commands and flag.commands != OF_ONE_PROXY
 }
 """The flags that our commands accept; their variables are read, too."""
+
+FATES: dict[Fate, str] = {
+    "volume": "goes to the node plugin, with the volume",
+    "envoy": "becomes an argument of Envoy",
+    "controller": "not needed: the controller's own `[consul]` counts",
+    "pod": "changes the pod",
+    "dropped": "dropped",
+    "skip": "the pod is skipped",
+    "left": "the container is left as it is",
+}
+"""What becomes of a flag in a pod, in words."""
 
 META = "login-meta"
 LEVELS = {"trace": "debug", "warn": "warning", "off": "error", "critical": "error"}
@@ -151,11 +170,17 @@ def _is_true(texts: Mapping[str, str], flag: str, named: Callable[[str], str]) -
 
 
 def _boolean(text: str, named: str) -> bool:
+    value = to_boolean(text)
+    if value is None:
+        raise ConfigError(f"{named}: must be true or false")
+    return value
+
+
+def to_boolean(text: str) -> bool | None:
+    """Read a switch's value as Go does; None: it is none."""
     if text in {"1", "t", "T", "TRUE", "true", "True"}:
         return True
-    if text in {"0", "f", "F", "FALSE", "false", "False"}:
-        return False
-    raise ConfigError(f"{named}: must be true or false")
+    return False if text in {"0", "f", "F", "FALSE", "false", "False"} else None
 
 
 def _pairs(texts: str | list[str], named: str) -> dict[str, str]:
@@ -175,18 +200,37 @@ def _source(address: str) -> str:
     return "dns" if isinstance(seed, Name) else "static"
 
 
-def document(page: str) -> str:
-    """Return the page with its last table, that of the flags, made anew."""
-    text, ruler, _ = page.rpartition("\n|---|---|---|---|\n")
-    return text + ruler + "".join(f"{_row(*each)}\n" for each in FLAGS.items())
+def document(page: str, *, pods: bool = False) -> str:
+    """Return the page with its last table, that of the flags, made anew.
+
+    Args:
+        page: the page as it is.
+        pods: make the table of what becomes of the flags in a pod.
+    """
+    row, columns = (_pod_row, 3) if pods else (_row, 4)
+    text, ruler, _ = page.rpartition(f"\n{'|---' * columns}|\n")
+    return text + ruler + "".join(f"{row(*each)}\n" for each in FLAGS.items())
 
 
 def _row(name: str, flag: Flag) -> str:
-    theirs = [f"`{each}`" for each in (f"-{name}", flag.env, flag.json) if each]
     taken = ", ".join(f"`{command}`" for command in flag.commands)
-    return f"| {'<br>'.join(theirs)} | {flag.named or 'none'} | {taken} | {flag.note} |"
+    ours = flag.named or "none"
+    return f"| {_theirs(name, flag, flag.json)} | {ours} | {taken} | {flag.note} |"
+
+
+def _pod_row(name: str, flag: Flag) -> str:
+    values = [f"`{each}`" if each else "empty" for each in flag.pod_values]
+    only = f"{' or '.join(values)}; any other value: the pod is skipped"
+    note = "; ".join(filter(None, (flag.pod_note, only if values else "")))
+    return f"| {_theirs(name, flag)} | {FATES[flag.pod]} | {note} |"
+
+
+def _theirs(name: str, flag: Flag, *more: str) -> str:
+    names = [f"`{each}`" for each in (f"-{name}", flag.env, *more) if each]
+    return "<br>".join(names)
 
 
 if __name__ == "__main__":
     path = Path(sys.argv[1])
-    path.write_text(document(path.read_text()))
+    pods = path.name == "kubernetes-options.md"
+    path.write_text(document(path.read_text(), pods=pods))

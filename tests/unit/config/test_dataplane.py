@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -16,7 +17,9 @@ from consul_ebpf.config.load import load
 from consul_ebpf.config.schema import Config, ProxyEntry
 from consul_ebpf.model.errors import ConfigError
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "coming-from-consul-dataplane.md"
+DOCS = Path(__file__).parents[3] / "docs"
+DOCUMENT = DOCS / "coming-from-consul-dataplane.md"
+PODS = DOCS / "kubernetes-options.md"
 DATAPLANE = os.environ.get("CONSUL_DATAPLANE_BIN", "")
 BASE = {"consul.tls.disabled": True}
 
@@ -25,6 +28,23 @@ def test_the_table_of_the_page_is_generated() -> None:
     """By `python -m consul_ebpf.config.dataplane docs/coming-from-…md`."""
     assert DOCUMENT.read_text() == dataplane.document(DOCUMENT.read_text())
     assert DOCUMENT.read_text().count("<br>`DP_") >= 50
+
+
+def test_the_table_of_pods_is_generated() -> None:
+    """By `python -m consul_ebpf.config.dataplane docs/kubernetes-options.md`."""
+    text = PODS.read_text()
+    assert text == dataplane.document(text, pods=True)
+    rows = re.findall(r"(?m)^\| `-([a-z-]+)`[^|]*\| ([^|]+?) \|", text)
+    assert [name for name, _ in rows] == list(FLAGS)
+    assert {fate for _, fate in rows} == set(dataplane.FATES.values())
+
+
+def test_every_flag_has_a_fate_in_a_pod() -> None:
+    """One that skips the pod says why."""
+    skips = {name: flag.pod_note for name, flag in FLAGS.items() if flag.pod == "skip"}
+    assert all(skips.values())
+    with pytest.raises(msgspec.ValidationError, match="pod"):
+        msgspec.convert({"env": "DP_NEW"}, dataplane.Flag)
 
 
 def test_every_flag_has_ours_or_a_reason() -> None:

@@ -1,0 +1,219 @@
+"""Rewrites a pod so that consul-dataplane's containers become plain Envoys. Pure.
+
+A pod is whatever its author sent: nothing in it is believed, and nothing raises. What
+is looked for is the content of containers, so a pod already rewritten has none.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from consul_ebpf.base.version import installed_version
+from consul_ebpf.config.kubernetes import NODE
+from consul_ebpf.config.schema import Config
+from consul_ebpf.kubernetes.attributes import Attributes
+from consul_ebpf.kubernetes.containers import places, pod_of
+from consul_ebpf.kubernetes.hooks import refuse_callers
+from consul_ebpf.kubernetes.inline import mount_of, refuse_taken, volume_of
+from consul_ebpf.kubernetes.json_patch import Operation, patch
+from consul_ebpf.kubernetes.nameservers import nameservers
+from consul_ebpf.kubernetes.pod import Pod, Security
+from consul_ebpf.kubernetes.reasons import Reason, SkipError
+from consul_ebpf.kubernetes.script import BOOTSTRAP, followed_by
+from consul_ebpf.kubernetes.sidecars import (
+    TOKEN_DIRECTORY,
+    Sidecar,
+    proxies_of,
+    sidecars_of,
+)
+from consul_ebpf.kubernetes.variables import POD_IP
+from consul_ebpf.model.names import shown
+
+Json = dict[str, Any]
+
+STATUS = "consul-ebpf.io/status"
+VERSION = "consul-ebpf.io/version"
+REWRITE = "consul-ebpf.io/rewrite"
+GATEWAY_KIND = "consul.hashicorp.com/gateway-kind"
+
+GRACE_SECONDS = 30
+"""A pod's `terminationGracePeriodSeconds` where it says nothing."""
+
+NODE_NAMES = ("proxy-node-name", "service-node-name")
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """The pod is served without consul-dataplane."""
+
+    patch: list[Operation]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The pod keeps what it has; the patch is only the annotation that says why."""
+
+    why: str
+    reason: Reason
+    patch: list[Operation]
+
+
+Answer = Rewritten | Skipped | None
+
+
+def rewrite(data: object, config: Config) -> Answer:
+    """Return what becomes of a pod; None: there is no consul-dataplane in it."""
+    try:
+        pod = pod_of(data)
+        proxies = proxies_of(pod)
+        if not proxies:
+            return None
+        _refuse_pod(pod, config)
+        sidecars = sidecars_of(pod, proxies)
+        if not sidecars:
+            return None
+        assert isinstance(data, dict)  # noqa: S101  # pod_of has seen it
+        after = _rewritten(data, pod, sidecars, config)
+    except SkipError as error:
+        return skipped(data, error)
+    return Rewritten(list(patch(data, annotated(after, "rewritten"))))
+
+
+def skipped(data: object, error: SkipError) -> Skipped:
+    """Return the answer for a pod that is left alone; its annotation says why."""
+    why = str(error)
+    if error.reason is Reason.MALFORMED or not isinstance(data, dict):
+        return Skipped(why, error.reason, [])
+    after = annotated(data, f"skipped: {why}")
+    return Skipped(why, error.reason, list(patch(data, after)))
+
+
+def annotated(pod: Json, status: str) -> Json:
+    """Return the pod with our annotations."""
+    metadata = pod.get("metadata") or {}
+    ours = {STATUS: status, VERSION: installed_version() or "source"}
+    annotations = {**(metadata.get("annotations") or {}), **ours}
+    return {**pod, "metadata": {**metadata, "annotations": annotations}}
+
+
+def _refuse_pod(pod: Pod, config: Config) -> None:
+    spec = pod.spec
+    if pod.annotations.get(REWRITE) == "false":
+        raise SkipError(Reason.ASKED, f'{REWRITE} is "false"')
+    systems = {spec.os.name if spec.os else ""}
+    for label in ("kubernetes.io/os", "beta.kubernetes.io/os"):
+        systems.add((spec.node_selector or {}).get(label, ""))
+    if "windows" in systems:
+        raise SkipError(Reason.PLATFORM, "it is for Windows")
+    runtime = spec.runtime_class_name
+    if runtime and runtime not in config.webhook.runtime_classes:
+        what = f"runtime class {shown(runtime)} is not in webhook.runtime_classes"
+        raise SkipError(Reason.PLATFORM, what)
+    if spec.host_users is False:
+        raise SkipError(Reason.PLATFORM, "its users are not the host's (hostUsers)")
+
+
+def _rewritten(data: Json, pod: Pod, sidecars: list[Sidecar], config: Config) -> Json:
+    containers = [each.container for each in places(pod)]
+    lists = {
+        name: list(data["spec"].get(name) or ())
+        for name in ("containers", "initContainers")
+    }
+    volumes = list(data["spec"].get("volumes") or ())
+    for each in sidecars:
+        _refuse_node(each, config)
+        own = [other.place.container for other in sidecars]
+        refuse_callers(containers, own, each.options)
+        refuse_taken(pod, each.volume, each.mount, (each.place, each.init))
+        volumes.append(
+            volume_of(each.volume, _attributes(pod, each), config, each.secret)
+        )
+        into, index = lists[each.place.list], each.place.index
+        into[index] = _envoy(into[index], pod, each)
+        init = lists["initContainers"]
+        init[each.init.index] = _waiting(init[each.init.index], each)
+    spec = {**data["spec"], "volumes": volumes, "containers": lists["containers"]}
+    if lists["initContainers"]:
+        spec["initContainers"] = lists["initContainers"]
+    found = nameservers(pod, sidecars, config)
+    if found is not None:
+        spec["dnsConfig"] = {**data["spec"]["dnsConfig"], "nameservers": found}
+    return {**data, "spec": spec}
+
+
+def _refuse_node(sidecar: Sidecar, config: Config) -> None:
+    expected = config.kubernetes.catalog_node.replace(NODE, "$(spec.nodeName)")
+    for name in NODE_NAMES:
+        node = sidecar.options.values.get(name, expected)
+        if node != expected:
+            what = f"-{name} is {shown(node)}, not kubernetes.catalog_node"
+            raise SkipError(Reason.OPTION, what)
+
+
+def _attributes(pod: Pod, sidecar: Sidecar) -> Attributes:
+    own = sidecar.place.container.security_context or Security()
+    pods = pod.spec.security_context or Security()
+    return Attributes(
+        service=sidecar.service,
+        kind="gateway" if GATEWAY_KIND in pod.annotations else "sidecar",
+        options=sidecar.options.for_volume(),
+        env={
+            name: value
+            for name, value in sidecar.variables.items()
+            if value is not None and POD_IP not in value and not _is_option(name)
+        },
+        uid=pods.run_as_user if own.run_as_user is None else own.run_as_user,
+        gid=pods.run_as_group if own.run_as_group is None else own.run_as_group,
+        mount=sidecar.mount,
+    )
+
+
+def _envoy(raw: Json, pod: Pod, sidecar: Sidecar) -> Json:
+    """Return the container as one that runs Envoy."""
+    new = {
+        **raw,
+        "command": [sidecar.envoy],
+        "args": sidecar.options.for_envoy(f"{sidecar.mount}/{BOOTSTRAP}"),
+        "volumeMounts": [
+            *(
+                each
+                for each in raw.get("volumeMounts") or ()
+                if each["mountPath"] not in {TOKEN_DIRECTORY, sidecar.token_mount}
+            ),
+            mount_of(sidecar.volume, sidecar.mount),
+        ],
+    }
+    if "env" in raw:
+        new["env"] = [e for e in raw["env"] or () if not _is_option(e["name"])]
+    seconds = min(
+        sidecar.options.number("shutdown-grace-period-seconds", 0),
+        _grace(pod),
+    )
+    if seconds > 0 and not sidecar.place.native:
+        hooks = raw.get("lifecycle") or {}
+        if hooks.get("preStop"):
+            what = f"container {sidecar.place.container.name} has a preStop hook"
+            raise SkipError(Reason.HOOK, what)
+        new["lifecycle"] = {**hooks, "preStop": {"sleep": {"seconds": seconds}}}
+    return new
+
+
+def _grace(pod: Pod) -> int:
+    seconds = pod.spec.termination_grace_period_seconds
+    return GRACE_SECONDS if seconds is None else seconds
+
+
+def _waiting(raw: Json, sidecar: Sidecar) -> Json:
+    """Return the init container as one that also waits for the bootstrap."""
+    *shell, script = raw["command"]
+    return {
+        **raw,
+        "command": [*shell, followed_by(script, sidecar.mount)],
+        "volumeMounts": [
+            *(raw.get("volumeMounts") or ()),
+            mount_of(sidecar.volume, sidecar.mount),
+        ],
+    }
+
+
+def _is_option(variable: str) -> bool:
+    return variable.startswith("DP_")
