@@ -21,6 +21,7 @@ from consul_ebpf.cli.whole_way import try_whole_way
 from consul_ebpf.client.token import TokenFile
 from consul_ebpf.config.schema import Config, Credentials
 from consul_ebpf.kernel import capabilities, host, privileges, unprivileged
+from consul_ebpf.kernel.bpffs import check_bpffs, open_to_others
 from consul_ebpf.kernel.loader import bcc_version
 from consul_ebpf.model.errors import (
     ConsulEbpfError,
@@ -84,7 +85,7 @@ def _kernel() -> str:
 def _bpffs(path: Path) -> Iterator[Finding]:
     found = _find("bpffs", lambda: _mounted(path))
     yield found
-    if found.error is None and host.open_to_others(path):
+    if found.error is None and open_to_others(path):
         text = (
             f"any user may write to {path}, and could make the controller's directory"
             f" first: mount -o remount,mode=700 {path}"
@@ -93,7 +94,7 @@ def _bpffs(path: Path) -> Iterator[Finding]:
 
 
 def _mounted(path: Path) -> str:
-    host.check_bpffs(path)
+    check_bpffs(path)
     return str(path)
 
 

@@ -108,9 +108,12 @@ def _bound(
         held = table.bindings.get(each.vip)
         if held and not found.gone and _of_the_kind(held, each.proxy):
             bound[each] = held
-            untold[each.proxy.key] = Trouble(bare(each.proxy, found.why))
+            why = Trouble(bare(each.proxy, found.why), fleeting=found.quiet)
+            untold[each.proxy.key] = why
         else:
-            refused[each.proxy.key] = _refused(each.proxy, found.why)
+            refused[each.proxy.key] = _refused(
+                each.proxy, found.why, fleeting=found.quiet
+            )
     return bound, untold
 
 
@@ -146,8 +149,9 @@ def without_a_way(
     }
 
 
-def _refused(proxy: Proxy, why: str) -> Refused:
-    return Refused(Trouble(bare(proxy, why)), proxy.owner, proxy.name)
+def _refused(proxy: Proxy, why: str, *, fleeting: bool = False) -> Refused:
+    trouble = Trouble(bare(proxy, why), fleeting=fleeting)
+    return Refused(trouble, proxy.owner, proxy.name)
 
 
 def bare(proxy: Proxy, text: str) -> str:

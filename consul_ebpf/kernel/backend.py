@@ -9,6 +9,7 @@ from typing import Self
 from consul_ebpf.base.boundary import boundary
 from consul_ebpf.kernel import codec, host, libbpf, unprivileged
 from consul_ebpf.kernel.askers import Askers
+from consul_ebpf.kernel.bpffs import ensure_bpffs
 from consul_ebpf.kernel.diff import Changes, diff
 from consul_ebpf.kernel.install import install
 from consul_ebpf.kernel.installed import Installed
@@ -123,7 +124,7 @@ class BccMapBackend:
     ) -> Self:
         with ExitStack() as undo, boundary(KernelError, f"attaching by {bpffs} failed"):
             directory = host.find_cgroup(cgroup)
-            host.ensure_bpffs(Path(bpffs))
+            ensure_bpffs(Path(bpffs))
             pins = Pins(Path(bpffs), program)
             pins.lock()
             undo.callback(pins.unlock)

@@ -1,82 +1,17 @@
-"""Looks at this host: its mounts, cgroup v2, bpffs, and who has locked a file.
-
-Only `ensure_bpffs` changes something: it mounts the BPF file system at its standard
-place.
-"""
+"""Looks at this host: its cgroup v2, and who has locked a file."""
 
 import errno
 import os
-import re
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from consul_ebpf.base.boundary import boundary
-from consul_ebpf.model.errors import BpffsError, CgroupError, KernelError
+from consul_ebpf.kernel.mountinfo import Points, kind_at, mount_at, mounts, read_points
+from consul_ebpf.model.errors import CgroupError, KernelError
 
-STANDARD_BPFFS = Path("/sys/fs/bpf")
 TRUE_ROOT_INODE = 1
 """Inode of cgroup v2's root. A cgroup namespace shows another directory as its root."""
 
 _FIRST_CGROUP_NAMESPACE = "cgroup:[4026531835]"  # the kernel's own number for it
-_OCTAL = re.compile(rb"\\([0-7]{3})")  # how spaces and line ends are written
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """One line of /proc/self/mountinfo."""
-
-    point: Path
-    kind: str
-    root: str
-
-
-def parse_mounts(mountinfo: bytes) -> list[Mount]:
-    """Parse /proc/self/mountinfo, in mount order; malformed lines are skipped.
-
-    Bytes of a path that are not UTF-8 are kept, as `os.fsdecode` does it.
-    """
-    mounts = []
-    for line in mountinfo.split(b"\n"):
-        fields, _, rest = line.partition(b" - ")
-        columns, kinds = fields.split(b" "), rest.split(b" ")
-        if len(columns) < 5 or not kinds[0]:
-            continue
-        root, point = (_path(column) for column in columns[3:5])
-        mounts.append(Mount(Path(point), os.fsdecode(kinds[0]), root))
-    return mounts
-
-
-def _path(column: bytes) -> str:
-    return os.fsdecode(_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), column))
-
-
-@boundary(KernelError, "this host's mounts cannot be read")
-def mounts() -> list[Mount]:
-    """Return this process's mounts."""
-    return parse_mounts(Path("/proc/self/mountinfo").read_bytes())
-
-
-def mount_of(path: Path, among: list[Mount]) -> Mount | None:
-    """Return the mount, of these, that a path is on; None if it is on none of them."""
-    found = None
-    for mount in among:
-        depth = len(found.point.parts) if found else 0
-        if path.is_relative_to(mount.point) and len(mount.point.parts) >= depth:
-            found = mount
-    return found
-
-
-def kind_at(path: Path, among: list[Mount]) -> str:
-    """Return the kind of file system a path is on; empty if it is on no such mount."""
-    mount = mount_of(path, among)
-    return mount.kind if mount else ""
-
-
-def mount_point(path: Path) -> Path:
-    """Return the nearest mount point at or above a path."""
-    mount = mount_of(path, mounts())
-    return mount.point if mount else Path("/")
 
 
 @boundary(CgroupError, "kernel.cgroup cannot be used")
@@ -122,17 +57,18 @@ def find_cgroup(configured: str) -> Path:
 
 
 @boundary(CgroupError, "the cgroup's depth cannot be read")
-def cgroup_level(directory: Path) -> int:
+def cgroup_level(directory: Path, points: Points | None = None) -> int:
     """Return how deep a cgroup v2 directory is below the host's root, which is 0.
 
     Args:
         directory: its path, without links or `..`.
+        points: this process's mounts; None: they are read.
 
     Raises:
         CgroupError: it is not below a cgroup v2 mount, or this process is in a cgroup
             namespace, which hides the depth of its own root.
     """
-    mount = mount_of(directory, mounts())
+    mount = mount_at(directory, read_points() if points is None else points)
     if mount is None or mount.kind != "cgroup2":
         raise CgroupError(f"{directory} is not below a cgroup v2 mount")
     below = len(directory.relative_to(mount.point).parts)
@@ -146,49 +82,6 @@ def cgroup_level(directory: Path) -> int:
             "run in the host's (docker: --cgroupns=host)"
         )
     return len(above) + below
-
-
-@boundary(BpffsError, "kernel.bpffs cannot be used")
-def check_bpffs(path: Path) -> None:
-    """Check that a BPF file system is mounted at `path` or above it.
-
-    Raises:
-        BpffsError: none is.
-    """
-    if kind_at(path.resolve(), mounts()) != "bpf":
-        raise BpffsError(
-            f"kernel.bpffs {path} is not a BPF file system: mount -t bpf bpf {path}, "
-            f"or set kernel.bpffs to where one is mounted (usually {STANDARD_BPFFS})"
-        )
-
-
-def ensure_bpffs(path: Path) -> None:
-    """Do as `check_bpffs`, but mount it if it is missing at the standard place.
-
-    Raises:
-        BpffsError: it is missing at another place, or cannot be mounted.
-    """
-    try:
-        check_bpffs(path)
-    except BpffsError as error:
-        if path != STANDARD_BPFFS:
-            raise
-        done = subprocess.run(
-            ["mount", "-t", "bpf", "-o", "mode=700", "bpf", str(path)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise BpffsError(f"{error} ({done.stderr.strip()})") from error
-
-
-def open_to_others(bpffs: Path) -> bool:
-    """Whether any user may make directories in a BPF file system; False if unknown."""
-    try:
-        return bool(bpffs.stat().st_mode & 0o022)
-    except OSError:
-        return False
 
 
 @boundary(KernelError, "which process holds this host's lock cannot be read")

@@ -5,7 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from consul_ebpf.kernel import host, libbpf, objects
+from consul_ebpf.kernel import libbpf, objects
+from consul_ebpf.kernel.mountinfo import mount_point
 from consul_ebpf.model.errors import ConsulEbpfError, KernelError, KernelFeatureError
 
 _ALLOW_MULTI = 2  # BPF_F_ALLOW_MULTI; links attach with it
@@ -75,7 +76,7 @@ def programs_at(kind: int, cgroup: Path) -> list[str]:
 
 def _up(cgroup: Path) -> Iterator[Path]:
     """Yield a cgroup and those above it, up to its mount point."""
-    top = host.mount_point(cgroup)
+    top = mount_point(cgroup)
     for directory in (cgroup, *cgroup.parents):
         yield directory
         if directory == top:

@@ -2,18 +2,22 @@
 
 A VIP is bound to them. Each path is looked at again and again, because a pod that
 restarts has another namespace at the same path. If a namespace cannot be identified
-right now, the last known one is kept. If its path is gone, the VIP is withdrawn.
+right now, the last known one is kept. If its path is gone, the VIP is withdrawn. A pod
+that ends is no fault: its VIP stays bound to where nobody is until its volume goes.
 """
 
+import functools
+import os
 import re
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from consul_ebpf.base.boundary import boundary
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.kernel import host
+from consul_ebpf.kernel.mountinfo import Mount, Points, mounts, points_of, read_points
 from consul_ebpf.model.answers import Answers, Missing
 from consul_ebpf.model.errors import CgroupError, ConsulEbpfError, KernelError
 from consul_ebpf.model.seams import Namespaces
@@ -38,6 +42,9 @@ slow at the last look. The caller waits for the bindings that long."""
 SLOW_SECONDS = 0.3
 """If it takes longer to look at a path, the path is slow."""
 
+Cgroup = tuple[int, int]
+"""A cgroup's id, and how deep it is."""
+
 _Seen = tuple[int, int, int]
 """Tells one namespace at a path from the next: its device, inode and change time, or
 its process's id and start time."""
@@ -53,12 +60,26 @@ class _GoneError(KernelError):
 
 
 class Binder:
-    """Finds proxies' bindings, and remembers the namespaces' cookies. It blocks."""
+    """Finds proxies' bindings, and remembers them while their paths lead to the same.
 
-    def __init__(self, namespaces: Namespaces | None) -> None:
-        """Ask `namespaces` for cookies; None: proxies with a netns get no binding."""
+    It blocks.
+
+    Args:
+        namespaces: is asked for cookies; None: proxies with a netns get no binding.
+        mounts: reads this process's mounts.
+    """
+
+    def __init__(
+        self,
+        namespaces: Namespaces | None,
+        mounts: Callable[[], Iterable[Mount]] = mounts,
+    ) -> None:
         self._namespaces = namespaces
+        self._mounts = mounts
         self._cookies: dict[str, tuple[_Seen, int]] = {}
+        self._cgroups: dict[str, tuple[tuple[int, int], Cgroup]] = {}
+        """By path, the device and inode of a cgroup's directory, and the cgroup. Its
+        depth never changes."""
         self._slow: dict[str, float] = {}
         """How many seconds the last look took, for each slow path."""
 
@@ -68,25 +89,47 @@ class Binder:
     def look(self, proxies: Iterable[Proxy]) -> Bindings:
         """Return the binding of each place of these proxies, or why there is none."""
         found: dict[Place, Binding | Missing] = dict(UNBOUND)
-        places = {place_of(proxy) for proxy in proxies}
+        places: dict[Place, bool] = {}
+        for proxy in proxies:
+            place = place_of(proxy)
+            places[place] = proxy.is_pods or places.get(place, False)
         begun = time.monotonic()
+        # Once for all: with a hundred pods these are thousands of lines.
+        points = functools.cache(lambda: points_of(self._mounts()))
         # Slow paths come last, so that no other path waits for them.
         for place in sorted(places, key=lambda each: self._slow.get(each[0], 0)):
             netns, cgroup = place
             limit = SLOW_LOOK_SECONDS if self._slow else LOOK_SECONDS
             try:
                 cookie = self._in_time(netns, begun + limit) if netns else 0
-                number, level = cgroup_of(cgroup) if cgroup else (0, 0)
+                number, level = self._cgroup(cgroup, points) if cgroup else (0, 0)
             except ConsulEbpfError as error:
                 gone = isinstance(error, _GoneError)
-                found[netns, cgroup] = Missing(str(error), gone=gone)
+                ends = gone and places[place]
+                found[place] = Missing(str(error), quiet=ends, gone=gone and not ends)
             else:
-                found[netns, cgroup] = Binding(cookie, number, level)
-        in_use = {netns for netns, _ in found}
+                found[place] = Binding(cookie, number, level)
+        in_use, cgroups = ({each[n] for each in found} for n in (0, 1))
+        for path in self._cgroups.keys() - cgroups:
+            del self._cgroups[path]
         self._slow = {path: slow for path, slow in self._slow.items() if path in in_use}
         for path in self._cookies.keys() - in_use:
             del self._cookies[path]
         return Answers(found)
+
+    def _cgroup(self, path: str, points: Callable[[], Points]) -> Cgroup:
+        """Return a cgroup's id and depth; the depth of a new one is counted."""
+        known = self._cgroups.get(path)
+        try:
+            status = os.stat(path)  # noqa: PTH116  # for every proxy: a Path costs more
+        except (OSError, ValueError):
+            status = None  # `cgroup_of` says why
+        if known and status and known[0] == (status.st_dev, status.st_ino):
+            return known[1]
+        found = cgroup_of(path, points)
+        if status and status.st_ino == found[0]:
+            self._cgroups[path] = (status.st_dev, status.st_ino), found
+        return found
 
     def _in_time(self, path: str, until: float) -> int:
         """Return a namespace's cookie; after `until`, only if it is remembered."""
@@ -164,8 +207,12 @@ def _gone(path: str, error: OSError) -> KernelError:
     )
 
 
-def cgroup_of(path: str) -> tuple[int, int]:
+def cgroup_of(path: str, points: Callable[[], Points] = read_points) -> Cgroup:
     """Return the id (inode) and depth of a cgroup v2 directory; the root's depth is 0.
+
+    Args:
+        path: of the directory.
+        points: returns this process's mounts.
 
     Raises:
         KernelError: it is not there, or is not such a directory.
@@ -182,6 +229,6 @@ def cgroup_of(path: str) -> tuple[int, int]:
         if not stat.S_ISDIR(status.st_mode):
             raise KernelError(f"cgroup {one_line(path)} is no directory: name one")
         try:
-            return status.st_ino, host.cgroup_level(directory)
+            return status.st_ino, host.cgroup_level(directory, points())
         except CgroupError as error:
             raise KernelError(f"cgroup {one_line(path)}: {error}") from error

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from consul_ebpf.kernel import host
+from consul_ebpf.kernel.mountinfo import mounts
 from consul_ebpf.model.errors import KernelError
 
 PREFIX = "consul-ebpf-doctor-"
@@ -69,7 +69,7 @@ def own_cgroup() -> Path | None:
     """Return this process's cgroup v2 directory; None if it cannot be seen."""
     lines = Path("/proc/self/cgroup").read_bytes().splitlines()
     found = [os.fsdecode(line[3:]) for line in lines if line.startswith(b"0::")]
-    for mount in host.mounts():
+    for mount in mounts():
         if mount.kind == "cgroup2" and mount.root == "/" and found:
             directory = mount.point / found[0].lstrip("/")
             if directory.is_dir():

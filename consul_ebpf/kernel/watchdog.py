@@ -10,10 +10,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from consul_ebpf.kernel import host, libbpf, objects
+from consul_ebpf.kernel import libbpf, objects
 from consul_ebpf.kernel.installed import Installed
 from consul_ebpf.kernel.links import attach
 from consul_ebpf.kernel.maps import Map
+from consul_ebpf.kernel.mountinfo import kind_at, mounts
 from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.model.errors import ConsulEbpfError, KernelError
 
@@ -67,7 +68,7 @@ def _attached(pins: Pins, installed: Installed) -> Iterator[str]:
 def _pinned(pins: Pins, installed: Installed) -> Iterator[str]:
     """Make our directory again, and the pins in it that are missing."""
     if not pins.in_place():
-        if host.kind_at(pins.bpffs.resolve(), host.mounts()) != "bpf":
+        if kind_at(pins.bpffs.resolve(), mounts()) != "bpf":
             raise KernelError(
                 f"{pins.bpffs} is no BPF file system any more: redirecting goes on "
                 f"while this controller runs; mount -t bpf bpf {pins.bpffs}"

@@ -167,6 +167,11 @@ class Proxy:
         return self.id or self.key
 
     @property
+    def is_pods(self) -> bool:
+        """Whether its volume and cgroup are a pod's. They go before it does."""
+        return self.files is not None and self.files.exists_already
+
+    @property
     def has_own(self) -> bool:
         """Whether it has a namespace, cgroup or credentials of its own."""
         return bool(self.netns or self.cgroup or self.credentials)

@@ -15,7 +15,7 @@ from consul_ebpf import (
 from consul_ebpf.controller.inputs import ENDED, NO_BOOTSTRAP, NO_ID, Inputs
 from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.controller.problems import ProblemFile
-from consul_ebpf.kernel.pods import UNBOUND, place_of
+from consul_ebpf.kernel.pods import UNBOUND, Bindings, place_of
 from consul_ebpf.model.answers import Answers, Missing
 from consul_ebpf.model.values import ProxyFiles
 from consul_ebpf.proxies.params import Params
@@ -206,6 +206,27 @@ def test_a_proxy_that_has_ended_keeps_what_it_has(
     done = host.converge(Inputs((FOUR,), (ended,), params=Answers()))
     assert (done.proxies, done.refusals) == (1, {})
     assert bootstrap.stat().st_mtime_ns == before
+    assert not [each for each in caplog.records if each.levelname != "INFO"]
+
+
+def test_fault_k_a_pod_whose_cgroup_is_gone_keeps_vip_and_files(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Until its volume goes; not a line in the log, and nobody else's are touched."""
+    (tmp_path / "volume").mkdir()
+    files = ProxyFiles(str(tmp_path / "volume"), exists_already=True)
+    pod = replace(API, cgroup="/sys/fs/cgroup/pod", files=files)
+    bound: Bindings = Answers({**UNBOUND, place_of(pod): Binding(cgroup=7, level=3)})
+    host = Rounds(tmp_path / "run", MemoryMapBackend())
+    before = host.converge(Inputs((FOUR,), (WEB, pod), bindings=bound))
+    gone: Bindings = Answers({**UNBOUND, place_of(pod): Missing("gone", quiet=True)})
+    done = host.converge(Inputs((FOUR,), (WEB, pod), bindings=gone))
+    assert (done.proxies, done.refusals) == (2, {})
+    assert done.placed == before.placed
+    assert (tmp_path / "volume" / "bootstrap.json").exists()
+    never = Rounds(tmp_path / "fresh", MemoryMapBackend())
+    done = never.converge(Inputs((FOUR,), (WEB, pod), bindings=gone))
+    assert (done.proxies, done.refusals) == (1, {"api": "gone"})
     assert not [each for each in caplog.records if each.levelname != "INFO"]
 
 

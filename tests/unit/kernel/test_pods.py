@@ -10,8 +10,10 @@ import pytest
 
 from consul_ebpf import Binding, KernelError, PrivilegeError, Proxy
 from consul_ebpf.kernel import capabilities
+from consul_ebpf.kernel.mountinfo import Mount
 from consul_ebpf.kernel.pods import Binder, cgroup_of
 from consul_ebpf.model.answers import Missing
+from consul_ebpf.model.values import ProxyFiles
 from consul_ebpf.testing import FakeNamespaces
 from tests.lab.scratch import cgroup2_mount, scratch_cgroup, scratch_netns
 
@@ -123,6 +125,39 @@ def test_fault_99_any_path_is_told_in_one_line(path: str) -> None:
         found = Binder(FakeNamespaces()).look([proxy, FREE])
         assert found["", ""] == Binding()
         assert str(found[proxy.netns, proxy.cgroup]).isprintable()
+
+
+def test_fault_k_mounts_are_read_once_for_new_cgroups() -> None:
+    """Not for each of a hundred pods, nor again while the cgroups are the same."""
+    reads = []
+
+    def mounts() -> list[Mount]:
+        reads.append(1)
+        return [Mount(Path("/proc"), "cgroup2", "/")]  # its inode is 1, as there
+
+    binder = Binder(None, mounts)
+    pods = [Proxy(each, "n", cgroup=f"/proc/sys/{each}") for each in ("fs", "vm")]
+    for _ in range(3):
+        found = binder.look(pods)
+        for pod in pods:
+            inode = Path(pod.cgroup).stat().st_ino
+            assert found["", pod.cgroup] == Binding(cgroup=inode, level=2)
+    assert len(reads) == 1
+    binder.look([*pods, Proxy("net", "n", cgroup="/proc/sys/net")])
+    assert len(reads) == 2
+
+
+def test_fault_k_the_cgroup_of_a_pod_that_ends_is_no_fault(tmp_path: Path) -> None:
+    """Its VIP stays bound to where nobody is; another proxy's is withdrawn."""
+    files = ProxyFiles(str(tmp_path), exists_already=True)
+    web = Proxy("web", "n", cgroup=f"{tmp_path}/a")
+    pod = Proxy("pod", "n", cgroup=f"{tmp_path}/b", files=files)
+    found = Binder(None).look([web, pod])
+    told, quiet = found["", web.cgroup], found["", pod.cgroup]
+    assert isinstance(told, Missing)
+    assert isinstance(quiet, Missing)
+    assert (told.gone, told.quiet) == (True, False)
+    assert (quiet.gone, quiet.quiet) == (False, True)
 
 
 @pytest.mark.kernel
