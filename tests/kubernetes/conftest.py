@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.kubernetes.mesh import PodsMesh
+from tests.lab.kubernetes.served import ServedPods
 
 
 @pytest.hookimpl(trylast=True)
@@ -17,4 +18,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def mesh(consul_bin: Path, envoy_bin: Path) -> Iterator[PodsMesh]:
     with PodsMesh(consul_bin, envoy_bin) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def served(mesh: PodsMesh) -> Iterator[ServedPods]:
+    with ServedPods(mesh) as running:
         yield running

@@ -13,9 +13,11 @@ pytestmark = [
     pytest.mark.envoy,
 ]
 
+CLASSIC = {"consul-ebpf.io/rewrite": "false"}
+
 
 def test_a_pod_is_injected_registered_and_taken_out(mesh: PodsMesh) -> None:
-    admitted = mesh.add_pod("classic")
+    admitted = mesh.add_pod("classic", annotations=CLASSIC)
     uid = admitted["metadata"]["uid"]
     containers = [each["name"] for each in admitted["spec"]["containers"]]
     assert containers == ["application", "consul-dataplane"]
@@ -33,7 +35,7 @@ def test_a_pod_is_injected_registered_and_taken_out(mesh: PodsMesh) -> None:
 
 def test_a_pod_logs_in_as_its_service_account(mesh: PodsMesh) -> None:
     """By the auth method that asks the cluster, and for a minute only as that."""
-    mesh.add_pod("login")
+    mesh.add_pod("login", annotations=CLASSIC)
     token = mesh.cluster.kubectl("create", "token", "login").strip()
     login = {
         "AuthMethod": "consul-k8s-auth-method",

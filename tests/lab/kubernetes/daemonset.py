@@ -1,5 +1,6 @@
 """The controller as a DaemonSet of the lab's cluster."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,6 @@ from tests.lab.held import Held
 from tests.lab.kubernetes import processes
 from tests.lab.kubernetes.api import Object, ready
 from tests.lab.kubernetes.consul import (
-    CA_SECRET,
     GRPC_PORT,
     METHOD,
     NAMESPACE,
@@ -20,13 +20,16 @@ from tests.lab.kubernetes.consul import (
 )
 from tests.lab.kubernetes.files import CONSUL_ADDRESSES
 from tests.lab.kubernetes.local import COMMAND, fit, places
+from tests.lab.kubernetes.manifests import (
+    CA_DIRECTORY,
+    DRIVER,
+    LISTEN,
+    NAME,
+    default_manifests,
+)
 from tests.lab.kubernetes.mesh import PodsMesh
 from tests.lab.processes import LabError, wait_until
 
-NAME = "consul-ebpf"
-DRIVER = "csi.consul-ebpf.io"
-CA_DIRECTORY = "/consul/tls/ca"
-LISTEN = "127.0.0.1:9802"
 _TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
 
@@ -128,6 +131,12 @@ class ControllerDaemonSet(Held):
         told = ("exec", "-n", NAMESPACE, pod, "--", *COMMAND, *args)
         return self._cluster.kubectl(*told)
 
+    def status(self) -> dict[str, Any]:
+        """Return what `status --json` prints in its pod."""
+        answer = json.loads(self.run("status", "--json"))
+        assert isinstance(answer, dict)
+        return answer
+
     def _settings(self) -> Object:
         return {
             "apiVersion": "v1",
@@ -163,91 +172,3 @@ def _config(mesh: PodsMesh) -> dict[str, Any]:
             "kubelet_directory": str(mesh.cluster.kubelet_directory),
         },
     }
-
-
-def default_manifests() -> list[Object]:
-    """Return the CSIDriver and the DaemonSet, as the project deploys them."""
-    driver = {
-        "apiVersion": "storage.k8s.io/v1",
-        "kind": "CSIDriver",
-        "metadata": {"name": DRIVER},
-        "spec": {
-            "attachRequired": False,
-            "podInfoOnMount": True,
-            "volumeLifecycleModes": ["Ephemeral"],
-            "requiresRepublish": True,
-            "fsGroupPolicy": "File",
-            "storageCapacity": False,
-            "tokenRequests": [{"audience": "", "expirationSeconds": 3600}],
-            "serviceAccountTokenInSecrets": True,
-        },
-    }
-    labels = {"app.kubernetes.io/name": NAME}
-    daemonset = {
-        "apiVersion": "apps/v1",
-        "kind": "DaemonSet",
-        "metadata": {"name": NAME, "namespace": NAMESPACE},
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "updateStrategy": {"rollingUpdate": {"maxUnavailable": 1}},
-            "template": {"metadata": {"labels": labels}, "spec": _pod()},
-        },
-    }
-    return [driver, daemonset]
-
-
-def _pod() -> Object:
-    kubelet = "/var/lib/kubelet"
-    made = {
-        "plugin": (f"{kubelet}/plugins/{DRIVER}", "None"),
-        "registry": (f"{kubelet}/plugins_registry", "None"),
-        "pods": (f"{kubelet}/pods", "Bidirectional"),
-        "cgroup": ("/sys/fs/cgroup", "None"),
-        "bpf": ("/sys/fs/bpf", "None"),
-        "run": ("/run/consul-ebpf", "None"),
-        "state": ("/var/lib/consul-ebpf", "None"),
-    }
-    host, port = LISTEN.split(":")
-    container = {
-        "name": NAME,
-        "image": "consul-ebpf",
-        "args": ["run", "--config", "/etc/consul-ebpf/config.toml"],
-        "env": [
-            {"name": "NODE_NAME", "valueFrom": _field("spec.nodeName")},
-            {"name": "HOST_IP", "valueFrom": _field("status.hostIP")},
-        ],
-        "securityContext": {"privileged": True},
-        "readinessProbe": {
-            "httpGet": {"host": host, "port": int(port), "path": "/v1/ready"},
-            "periodSeconds": 1,
-        },
-        "volumeMounts": [
-            *(
-                {"name": name, "mountPath": path, "mountPropagation": how}
-                for name, (path, how) in made.items()
-            ),
-            {"name": "config", "mountPath": "/etc/consul-ebpf"},
-            {"name": "ca", "mountPath": CA_DIRECTORY},
-        ],
-    }
-    directories = [
-        {"name": name, "hostPath": {"path": path, "type": "DirectoryOrCreate"}}
-        for name, (path, _) in made.items()
-    ]
-    return {
-        "serviceAccountName": NAME,
-        "hostNetwork": True,
-        "hostPID": True,
-        "terminationGracePeriodSeconds": 15,
-        "tolerations": [{"operator": "Exists"}],
-        "containers": [container],
-        "volumes": [
-            *directories,
-            {"name": "config", "configMap": {"name": NAME}},
-            {"name": "ca", "secret": {"secretName": CA_SECRET}},
-        ],
-    }
-
-
-def _field(path: str) -> Object:
-    return {"fieldRef": {"fieldPath": path}}

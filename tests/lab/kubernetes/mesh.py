@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.held import Held
+from tests.lab.kubernetes.admission import Injector
 from tests.lab.kubernetes.api import Object
 from tests.lab.kubernetes.cluster import Cluster
 from tests.lab.kubernetes.consul import PodsConsul, service_account
 from tests.lab.kubernetes.images import APPLICATION, consul
 from tests.lab.kubernetes.injected import INJECT, Settings
-from tests.lab.kubernetes.injector import Injector
 from tests.lab.kubernetes.registrar import Registrar
 
 

@@ -1,0 +1,33 @@
+"""A mesh whose pods the controller serves: its DaemonSet, and what rewrites pods."""
+
+from contextlib import ExitStack
+
+from tests.lab.held import Held
+from tests.lab.kubernetes.admission import Rewriter
+from tests.lab.kubernetes.daemonset import ControllerDaemonSet
+from tests.lab.kubernetes.mesh import PodsMesh
+
+
+class ServedPods(Held):
+    """Pods that are made from now on have a plain Envoy."""
+
+    def __init__(self, mesh: PodsMesh) -> None:
+        """Prepare; the mesh runs."""
+        self.mesh = mesh
+        self.controller = ControllerDaemonSet(mesh)
+
+    def hold(self, stack: ExitStack) -> None:
+        """The DaemonSet first: a rewritten pod waits for it."""
+        stack.enter_context(self.controller)
+        stack.enter_context(Rewriter(self.mesh.cluster))
+
+    def tokens(self, service: str) -> list[str]:
+        """Return the descriptions of a service's tokens: each has its login's meta."""
+        return [
+            each["Description"]
+            for each in self.mesh.consul.tokens()
+            if any(
+                identity["ServiceName"] == service
+                for identity in each.get("ServiceIdentities") or ()
+            )
+        ]
