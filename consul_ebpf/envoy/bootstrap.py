@@ -14,7 +14,7 @@ from typing import Any
 from consul_ebpf.envoy.central import Central, access_logs
 from consul_ebpf.envoy.notes import Notes
 from consul_ebpf.envoy.parts import Address, Part, extension, socket_address
-from consul_ebpf.envoy.places import as_seen
+from consul_ebpf.envoy.places import as_seen, in_container
 from consul_ebpf.envoy.raw_json import unfit
 from consul_ebpf.envoy.shapes import wrong_stats_config, wrong_tracing
 from consul_ebpf.envoy.sinks import collector_cluster, flush_interval, stats_sinks
@@ -48,8 +48,9 @@ class EnvoyBootstrap:
         token_file: returns the path of a proxy's token file (`envoy.token`), which must
             be there before Envoy starts. None, here or returned: Envoy sends no token.
         tls: how Envoy does TLS with the servers; None: plaintext.
-        telemetry: how Envoy tells of itself.
-        env: the variables that `$NAME` in central configuration stands for.
+        telemetry: how Envoy tells of itself, for proxies that do not say.
+        env: the variables that `$NAME` in central configuration stands for, unless a
+            proxy has its own or its Envoy is in a container.
     """
 
     def __init__(
@@ -119,10 +120,12 @@ class EnvoyBootstrap:
         if proxy.conflict:
             raise InvalidProxyError(f"proxy {shown(proxy.name)}: {proxy.conflict}")
         params = _completed(proxy, params, self._datacenter, notes)
-        config = params.config if self._telemetry.use_central_config else {}
+        telemetry = proxy.telemetry or self._telemetry
+        config = params.config if telemetry.use_central_config else {}
         central = Central(config, f"proxy {shown(proxy.name)}", notes)
         where = _endpoint(proxy, "admin", proxy.admin or self._admin)
         static = self._static(placed, central, where)
+        static.add_listeners(telemetry.prometheus)
         collector = collector_cluster(central, params.namespace, proxy)
         if collector is not None:
             static.add_cluster(collector)
@@ -130,7 +133,9 @@ class EnvoyBootstrap:
         tracing = central.object("envoy_tracing_json", wrong_tracing)
         own_stats = central.object("envoy_stats_config_json", wrong_stats_config)
         tags = central.texts("envoy_stats_tags")
-        sinks = stats_sinks(central, self._env, collector=collector is not None)
+        # In a container the controller's variables would be another's, or secrets.
+        env = dict(proxy.env) if proxy.env or in_container(proxy) else self._env
+        sinks = stats_sinks(central, env, collector=collector is not None)
         flush = flush_interval(central)
         return {
             "admin": admin(where, access_logs(params.access_logs, notes)),
@@ -164,9 +169,7 @@ class EnvoyBootstrap:
                 f"proxy {shown(proxy.name)}: ready {host_port(*ready)} is taken by"
                 " Envoy's admin interface; give it another port"
             )
-        static = StaticResources(central, where, ready, xds)
-        static.add_listeners(self._telemetry.prometheus)
-        return static
+        return StaticResources(central, where, ready, xds)
 
 
 def _completed(

@@ -27,6 +27,11 @@ def as_seen(proxy: Proxy, path: Path) -> Path:
     return files.seen_at / path.relative_to(files.directory)
 
 
+def in_container(proxy: Proxy) -> bool:
+    """Whether a proxy's Envoy sees other files than the controller does."""
+    return proxy.files is not None and bool(proxy.files.seen_at)
+
+
 class Places:
     """Remembers whose files are where.
 

@@ -11,11 +11,14 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from consul_ebpf.envoy.parts import Part, extension, secret
-from consul_ebpf.envoy.places import as_seen
+from consul_ebpf.envoy.places import as_seen, in_container
 from consul_ebpf.model.values import Proxy
 
 CA_SECRET = "consul-ca"  # noqa: S105  # names of secrets in Envoy
 CERT_SECRET = "consul-client"  # noqa: S105
+
+IMAGE_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
+"""Where Envoy's images have the usual CA certificates."""
 
 SIGNATURES = (
     "ecdsa_secp256r1_sha256",
@@ -43,8 +46,8 @@ class XdsTls:
     """Where a proxy's CA file (`tls_ca_secret`) is; None: `system_roots` is trusted."""
     cert_file: Callable[[Proxy], Path] | None = None
     """Where its client certificate (`tls_cert_secret`) is; None: Envoy has none."""
-    system_roots: str = "/etc/ssl/certs/ca-certificates.crt"
-    """A path on Envoy's file system."""
+    system_roots: str = IMAGE_ROOTS
+    """This host's CA certificates. A container has those of its image."""
 
 
 def tls_ca_secret(pem: str) -> Part:
@@ -94,8 +97,9 @@ def _validation(tls: XdsTls, proxy: Proxy) -> Part:
     }
     names = {"match_typed_subject_alt_names": [name]}
     if tls.ca_file is None:
-        roots = {"trusted_ca": {"filename": tls.system_roots}}
-        return {"validation_context": {**roots, **names}}
+        roots = IMAGE_ROOTS if in_container(proxy) else tls.system_roots
+        trusted = {"trusted_ca": {"filename": roots}}
+        return {"validation_context": {**trusted, **names}}
     sds = _sds(CA_SECRET, as_seen(proxy, tls.ca_file(proxy)))
     return {
         "combined_validation_context": {

@@ -14,7 +14,15 @@ from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.envoy.tls import XdsTls
 from consul_ebpf.model.errors import InvalidProxyError
 from consul_ebpf.model.names import check_proxy, unique
-from consul_ebpf.model.values import PlacedProxy, Proxy, ProxyFiles, Vip
+from consul_ebpf.model.values import (
+    BootstrapParams,
+    PlacedProxy,
+    Prometheus,
+    Proxy,
+    ProxyFiles,
+    ProxyTelemetry,
+    Vip,
+)
 
 VIP = Vip(IPv4Address("127.64.0.1"), 8502)
 TLS = TlsMaterial(ca="CA", cert="", key="")
@@ -129,6 +137,44 @@ def test_envoy_is_told_the_paths_that_it_sees(top: Path, pod: Proxy) -> None:
     same = replace(pod, files=replace(pod.files, seen_at=""))
     text = json.dumps(renderer.render(placed(same)))
     assert f"{pod.files.directory}/token.json" in text
+
+
+def test_a_container_has_variables_and_roots_of_its_own(top: Path, pod: Proxy) -> None:
+    """The controller's are never in its bootstrap, even where it has none."""
+    tls = XdsTls("server.dc1.consul", system_roots="/host/roots.pem")
+    renderer = EnvoyBootstrap(tls=tls, env={"STATSD": "udp://127.0.0.9:8125"})
+    params = BootstrapParams(config={"envoy_statsd_url": "$STATSD"})
+
+    def text(proxy: Proxy) -> str:
+        return json.dumps(renderer.render(placed(proxy), params))
+
+    host = replace(pod, files=None)
+    assert "127.0.0.9" in text(host)
+    assert "/host/roots.pem" in text(host)
+    assert "127.0.0.9" not in text(pod)
+    assert "/host/roots.pem" not in text(pod)
+    assert '"/etc/ssl/certs/ca-certificates.crt"' in text(pod)
+    for proxy in (host, pod):
+        own = replace(proxy, env=(("STATSD", "udp://127.0.0.7:8125"),))
+        assert "127.0.0.7" in text(own)
+
+
+def test_a_proxy_tells_of_itself_as_it_says(pod: Proxy, tmp_path: Path) -> None:
+    """Not as the host does; the paths are its container's, and nobody looks there."""
+    host = ProxyTelemetry(prometheus=Prometheus("/host"))
+    renderer = EnvoyBootstrap(telemetry=host)
+    params = BootstrapParams(config={"envoy_prometheus_bind_addr": "0.0.0.0:20200"})
+
+    def text(telemetry: ProxyTelemetry | None) -> str:
+        proxy = replace(pod, telemetry=telemetry)
+        return json.dumps(renderer.render(placed(proxy), params))
+
+    assert '"/host"' in text(None)
+    assert '"/own"' in text(ProxyTelemetry(prometheus=Prometheus("/own")))
+    assert "20200" not in text(ProxyTelemetry(use_central_config=False))
+    directory = str(tmp_path)
+    secured = Prometheus(ca_certs=directory, cert="/c.pem", key="/k.pem")
+    assert directory in text(ProxyTelemetry(prometheus=secured))
 
 
 def test_the_bootstraps_directory_is_no_place_elsewhere(
