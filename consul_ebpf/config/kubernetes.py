@@ -124,8 +124,10 @@ def _webhook(webhook: Webhook) -> Problems:
         if not _is_subdomain(name, 253):
             wrong = f"{shown(name)} is not a RuntimeClass's name"
             yield f"webhook.runtime_classes[{index}]", wrong
-    if webhook.envoy_image and not _IMAGE.fullmatch(webhook.envoy_image):
-        yield "webhook.envoy_image", f"{shown(webhook.envoy_image)} is not an image"
+    for name in ("envoy_image", "init_image"):
+        image = getattr(webhook, name)
+        if image and not _IMAGE.fullmatch(image):
+            yield f"webhook.{name}", f"{shown(image)} is not an image"
 
 
 def _files(webhook: Webhook) -> Problems:

@@ -4,18 +4,17 @@ A pod is whatever its author sent: nothing in it is believed, and nothing raises
 is looked for is the content of containers, so a pod already rewritten has none.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
-from consul_ebpf.base.version import installed_version
 from consul_ebpf.config.kubernetes import NODE
 from consul_ebpf.config.schema import Config
+from consul_ebpf.kubernetes.answers import Answer, changed, skipped
 from consul_ebpf.kubernetes.attributes import Attributes
 from consul_ebpf.kubernetes.containers import places, pod_of
 from consul_ebpf.kubernetes.hooks import refuse_callers
 from consul_ebpf.kubernetes.inline import mount_of, refuse_taken, volume_of
-from consul_ebpf.kubernetes.json_patch import Operation, patch
 from consul_ebpf.kubernetes.nameservers import nameservers
+from consul_ebpf.kubernetes.platforms import refuse_platform
 from consul_ebpf.kubernetes.pod import Pod, Security
 from consul_ebpf.kubernetes.reasons import Reason, SkipError
 from consul_ebpf.kubernetes.script import BOOTSTRAP, followed_by
@@ -30,8 +29,6 @@ from consul_ebpf.model.names import shown
 
 Json = dict[str, Any]
 
-STATUS = "consul-ebpf.io/status"
-VERSION = "consul-ebpf.io/version"
 REWRITE = "consul-ebpf.io/rewrite"
 GATEWAY_KIND = "consul.hashicorp.com/gateway-kind"
 
@@ -41,25 +38,6 @@ GRACE_SECONDS = 30
 NODE_NAMES = ("proxy-node-name", "service-node-name")
 
 
-@dataclass(frozen=True, slots=True)
-class Rewritten:
-    """The pod is served without consul-dataplane."""
-
-    patch: list[Operation]
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """The pod keeps what it has; the patch is only the annotation that says why."""
-
-    why: str
-    reason: Reason
-    patch: list[Operation]
-
-
-Answer = Rewritten | Skipped | None
-
-
 def rewrite(data: object, config: Config) -> Answer:
     """Return what becomes of a pod; None: there is no consul-dataplane in it."""
     try:
@@ -67,7 +45,8 @@ def rewrite(data: object, config: Config) -> Answer:
         proxies = proxies_of(pod)
         if not proxies:
             return None
-        _refuse_pod(pod, config)
+        _refuse_opted_out(pod)
+        refuse_platform(pod, config)
         sidecars = sidecars_of(pod, proxies)
         if not sidecars:
             return None
@@ -75,41 +54,12 @@ def rewrite(data: object, config: Config) -> Answer:
         after = _rewritten(data, pod, sidecars, config)
     except SkipError as error:
         return skipped(data, error)
-    return Rewritten(list(patch(data, annotated(after, "rewritten"))))
+    return changed(data, after, "rewritten")
 
 
-def skipped(data: object, error: SkipError) -> Skipped:
-    """Return the answer for a pod that is left alone; its annotation says why."""
-    why = str(error)
-    if error.reason is Reason.MALFORMED or not isinstance(data, dict):
-        return Skipped(why, error.reason, [])
-    after = annotated(data, f"skipped: {why}")
-    return Skipped(why, error.reason, list(patch(data, after)))
-
-
-def annotated(pod: Json, status: str) -> Json:
-    """Return the pod with our annotations."""
-    metadata = pod.get("metadata") or {}
-    ours = {STATUS: status, VERSION: installed_version() or "source"}
-    annotations = {**(metadata.get("annotations") or {}), **ours}
-    return {**pod, "metadata": {**metadata, "annotations": annotations}}
-
-
-def _refuse_pod(pod: Pod, config: Config) -> None:
-    spec = pod.spec
+def _refuse_opted_out(pod: Pod) -> None:
     if pod.annotations.get(REWRITE) == "false":
         raise SkipError(Reason.ASKED, f'{REWRITE} is "false"')
-    systems = {spec.os.name if spec.os else ""}
-    for label in ("kubernetes.io/os", "beta.kubernetes.io/os"):
-        systems.add((spec.node_selector or {}).get(label, ""))
-    if "windows" in systems:
-        raise SkipError(Reason.PLATFORM, "it is for Windows")
-    runtime = spec.runtime_class_name
-    if runtime and runtime not in config.webhook.runtime_classes:
-        what = f"runtime class {shown(runtime)} is not in webhook.runtime_classes"
-        raise SkipError(Reason.PLATFORM, what)
-    if spec.host_users is False:
-        raise SkipError(Reason.PLATFORM, "its users are not the host's (hostUsers)")
 
 
 def _rewritten(data: Json, pod: Pod, sidecars: list[Sidecar], config: Config) -> Json:

@@ -7,6 +7,7 @@ nonsense, can cost. aiohttp then reads HTTP and answers.
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,11 +51,18 @@ class Connections:
     Args:
         room: limits how many there are.
         patience: limits how long each may take.
+        tls: makes them ones of TLS.
     """
 
-    def __init__(self, room: Room, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        room: Room,
+        patience: Patience | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._room = room
         self._patience = patience or Patience()
+        self._tls = tls
         self._guards: dict[asyncio.BaseProtocol, _Guard] = {}
 
     def __repr__(self) -> str:
@@ -77,22 +85,34 @@ class Connections:
     async def accept(self, listener: socket.socket, server: web.Server) -> None:
         """Accept until cancelled."""
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, address = await loop.sock_accept(listener)
-            except OSError as error:  # no descriptor is left, or the client has gone
-                logger.debug("the endpoint cannot accept: %s", reason(error))
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            try:
-                await self._take(connection, address, server)
-            except OSError as error:  # the client has gone
-                logger.debug("a connection of the endpoint: %s", reason(error))
-                connection.close()
-            # However many connect, requests are answered in between.
-            await asyncio.sleep(0)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                try:
+                    connection, address = await loop.sock_accept(listener)
+                except (
+                    OSError
+                ) as error:  # no descriptor is left, or the client has gone
+                    logger.debug("the endpoint cannot accept: %s", reason(error))
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                taking = self._take(connection, address, server)
+                if self._tls is None:
+                    await taking
+                else:  # nobody else waits for this one's handshake
+                    tasks.create_task(taking)
+                # However many connect, requests are answered in between.
+                await asyncio.sleep(0)
 
     async def _take(
+        self, connection: socket.socket, address: Any, server: web.Server
+    ) -> None:
+        try:
+            await self._serve(connection, address, server)
+        except OSError as error:  # the client has gone, or speaks no TLS
+            logger.debug("a connection of the endpoint: %s", reason(error))
+            connection.close()
+
+    async def _serve(
         self, connection: socket.socket, address: Any, server: web.Server
     ) -> None:
         uid = peer_uid(connection)
@@ -109,7 +129,10 @@ class Connections:
         self._guards[inner] = guard
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: guard, connection
+                lambda: guard,
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._patience.request if self._tls else None,
             )
         except BaseException:
             self._left(inner, who)
@@ -154,6 +177,7 @@ class _Guard(asyncio.Protocol):
         self._reading = True
         self._answering = 0
         self._unread = 0
+        self._dropped = False
 
     @property
     def idle(self) -> bool:
@@ -177,6 +201,8 @@ class _Guard(asyncio.Protocol):
         self._transport = transport
         self._within(self._patience.request)
         self._inner.connection_made(transport)
+        if self._dropped:  # during TLS' handshake
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._unread += len(data)
@@ -218,6 +244,7 @@ class _Guard(asyncio.Protocol):
         """Close the connection at once; `why` completes "it …"."""
         logger.debug("a connection of the endpoint is closed: it %s", why)
         self._left()
+        self._dropped = True
         if self._transport is not None:
             self._transport.abort()
 

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import socket
+from collections.abc import Iterable
 
 from aiohttp import web
 
@@ -37,6 +39,21 @@ async def serve(
         client_max_size=MAX_BODY, middlewares=[connections.counted, guarded]
     )
     application.add_routes(handlers.routes())
+    await serve_application(application, connections, listeners.all)
+
+
+async def serve_application(
+    application: web.Application,
+    connections: Connections,
+    listening: Iterable[socket.socket],
+) -> None:
+    """Serve until cancelled; the caller closes the sockets afterwards.
+
+    Args:
+        application: answers the requests.
+        connections: accepts and limits connections.
+        listening: the sockets.
+    """
     runner = web.AppRunner(
         application,
         access_log=None,
@@ -53,7 +70,7 @@ async def serve(
     assert server is not None  # noqa: S101  # setup() made it
     try:
         async with asyncio.TaskGroup() as tasks:
-            for each in listeners.all:
+            for each in listening:
                 tasks.create_task(connections.accept(each, server))
     finally:
         with contextlib.suppress(TimeoutError):

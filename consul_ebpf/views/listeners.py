@@ -42,7 +42,7 @@ class Listeners:
         try:
             self._open_unix()
             if listen is not None:
-                self._open_tcp(*listen)
+                self.all.append(open_tcp(*listen, "api.listen"))
         except BaseException:
             self.close()
             raise
@@ -75,22 +75,34 @@ class Listeners:
                 f"api.socket: cannot listen at {one_line(self.path)}: {why}", error
             ) from error
 
-    def _open_tcp(self, address: str, port: int) -> None:
-        six = ":" in address
-        try:
-            tcp = socket.socket(socket.AF_INET6 if six else socket.AF_INET)
-            self.all.append(tcp)
-            tcp.setblocking(False)
-            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if six:
-                tcp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            tcp.bind((address, port))
-            tcp.listen(BACKLOG)
-        except OSError as error:
-            where = host_port(address, port)
-            raise ConsulEbpfError(
-                f"api.listen: cannot listen at {where}: {error.strerror}{_hint(error)}"
-            ) from error
+
+def open_tcp(address: str, port: int, key: str) -> socket.socket:
+    """Return a socket that listens at an IP address and port.
+
+    Args:
+        address: the IP address.
+        port: the port.
+        key: of the configuration, for the error.
+
+    Raises:
+        ConsulEbpfError: that cannot be had now.
+    """
+    six = ":" in address
+    tcp = socket.socket(socket.AF_INET6 if six else socket.AF_INET)
+    try:
+        tcp.setblocking(False)
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if six:
+            tcp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        tcp.bind((address, port))
+        tcp.listen(BACKLOG)
+    except OSError as error:
+        tcp.close()
+        where = host_port(address, port)
+        raise ConsulEbpfError(
+            f"{key}: cannot listen at {where}: {error.strerror}{_hint(error)}"
+        ) from error
+    return tcp
 
 
 def _refused(line: str, error: Exception) -> ConsulEbpfError:

@@ -58,4 +58,8 @@ class Webhook(Section, frozen=True):
     host's kernel. Pods of any other runtime class are skipped."""
     envoy_image: str = ""
     """The image of the Envoy that pods with `consul-ebpf.io/inject` get. Empty: such
-    pods are refused."""
+    pods are left as they are."""
+    init_image: str = ""
+    """The image of the init container that waits for that Envoy's bootstrap: any with
+    `sh`, `cat` and `sleep`, such as the controller's own. Empty: `webhook.envoy_image`,
+    which then needs a shell."""

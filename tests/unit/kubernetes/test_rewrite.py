@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consul_ebpf.config.schema import Config
+from consul_ebpf.kubernetes.answers import Changed, Skipped
 from consul_ebpf.kubernetes.attributes import Attributes
 from consul_ebpf.kubernetes.reasons import Reason
-from consul_ebpf.kubernetes.rewrite import Rewritten, Skipped, rewrite
+from consul_ebpf.kubernetes.rewrite import rewrite
 from tests.lab.consul_k8s import GOLDEN, PODS, Mesh, injected
 from tests.lab.json_patch import applied
 
@@ -510,7 +511,7 @@ def test_what_is_said_of_a_runtime_class_can_be_changed() -> None:
     pod = injected(Mesh())
     pod["spec"]["runtimeClassName"] = "crun"
     named = msgspec.convert({"webhook": {"runtime_classes": ["crun"]}}, Config)
-    assert isinstance(rewrite(pod, named), Rewritten)
+    assert isinstance(rewrite(pod, named), Changed)
 
 
 @pytest.mark.parametrize(
@@ -541,7 +542,7 @@ def test_dns_is_served_by_the_vip() -> None:
     )
     six = injected(Mesh(dns=True, six=True))
     assert why(six, WITH_DNS) == "Consul DNS in the pod, by an IPv6 nameserver"
-    assert isinstance(rewrite(injected(Mesh(dns=False)), CONFIG), Rewritten)
+    assert isinstance(rewrite(injected(Mesh(dns=False)), CONFIG), Changed)
 
 
 def test_a_script_that_ends_early_still_waits() -> None:
@@ -606,7 +607,7 @@ def test_a_deep_object_does_not_raise() -> None:
         odd = [odd]
     pod = injected(Mesh())
     pod["spec"]["deep"] = odd
-    assert isinstance(rewrite(pod, CONFIG), Rewritten)
+    assert isinstance(rewrite(pod, CONFIG), Changed)
     pod["spec"]["volumes"] = odd
     assert isinstance(rewrite(pod, CONFIG), Skipped)
 
