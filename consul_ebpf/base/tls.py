@@ -190,7 +190,7 @@ class TlsFiles:
                     f"CA certificates in {self._ca_certs}: one is damaged"
                 ) from None
         if material.cert:
-            _load_chain(context, material, f"{self._cert} with key {self._key}")
+            load_chain(context, material, f"{self._cert} with key {self._key}")
         return context
 
 
@@ -201,8 +201,12 @@ def _chain(data: bytes) -> str:
     return "".join(found)
 
 
-def _load_chain(context: ssl.SSLContext, material: TlsMaterial, named: str) -> None:
-    """Load what was read, by a file in memory: ssl takes paths, and files change."""
+def load_chain(context: ssl.SSLContext, material: TlsMaterial, named: str) -> None:
+    """Load what was read, by a file in memory: ssl takes paths, and files change.
+
+    Raises:
+        ConfigError: it is no certificate with its key; `named` says whose.
+    """
     descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)
     try:
         os.write(descriptor, f"{material.cert}\n{material.key}".encode())

@@ -89,3 +89,18 @@ class TokenPendingError(ConsulError):
 
 class TokenRefusedError(ConsulError):
     """The servers do not accept an ACL token: it is gone, or lacks a permission."""
+
+
+class ClusterError(ConsulEbpfError):
+    """Kubernetes' API server gave no usable answer; asking again later may help.
+
+    `status`: the HTTP status of an answer that refused, None where there was none.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ConflictError(ClusterError):
+    """Somebody else changed the object since it was read: read it again."""

@@ -4,6 +4,7 @@ Each passes the same contract tests as the real part.
 """
 
 from consul_ebpf.testing.acl import FakeAcl
+from consul_ebpf.testing.cluster import FakeCluster
 from consul_ebpf.testing.maps import MemoryMapBackend
 from consul_ebpf.testing.mounts import FakeMounts
 from consul_ebpf.testing.namespaces import FakeNamespaces
@@ -12,6 +13,7 @@ from consul_ebpf.testing.workloads import FakeWorkloads
 
 __all__ = [
     "FakeAcl",
+    "FakeCluster",
     "FakeMounts",
     "FakeNamespaces",
     "FakeProbe",
