@@ -1,24 +1,19 @@
 """The protobuf messages of the calls to Consul.
 
 They are built from the table below, not generated: it has only the fields that are
-used, with Consul's numbers. They are in a descriptor pool of their own, so that another
-copy of Consul's protos can be loaded in the same process.
+used, with Consul's numbers.
 """
 
 from typing import Any
 
 from google.protobuf import struct_pb2
-from google.protobuf.descriptor_pb2 import (
-    DescriptorProto,
-    FieldDescriptorProto,
-    FileDescriptorProto,
-)
-from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-_FIELDS: dict[str, dict[str, tuple[int, str]]] = {
+from consul_ebpf.client.descriptors import Fields, Messages
+
+PREFIX = "hashicorp.consul"
+
+_FIELDS: dict[str, Fields] = {
     "dataplane.GetEnvoyBootstrapParamsRequest": {
         "node_id": (1, "string"),
         "node_name": (2, "string"),
@@ -70,59 +65,15 @@ _FIELDS: dict[str, dict[str, tuple[int, str]]] = {
 _PACKAGES = ("dataplane", "serverdiscovery", "acl", "peerstream")
 
 
-def _add_field(message: DescriptorProto, name: str, number: int, kind: str) -> None:
-    field = message.field.add(name=name, number=number)
-    repeated = kind == "map" or kind.startswith("repeated ")
-    field.label = (
-        FieldDescriptorProto.LABEL_REPEATED
-        if repeated
-        else FieldDescriptorProto.LABEL_OPTIONAL
-    )
-    kind = kind.removeprefix("repeated ")
-    if kind == "map":  # of strings; on the wire a list of pairs
-        pair = message.nested_type.add(name=f"{name.title()}Entry")
-        pair.options.map_entry = True
-        _add_field(pair, "key", 1, "string")
-        _add_field(pair, "value", 2, "string")
-        kind = f"{pair.name}"
-    if kind == "string":
-        field.type = FieldDescriptorProto.TYPE_STRING
-    elif kind == "bytes":
-        field.type = FieldDescriptorProto.TYPE_BYTES
-    elif kind == "bool":
-        field.type = FieldDescriptorProto.TYPE_BOOL
-    else:
-        field.type = FieldDescriptorProto.TYPE_MESSAGE
-        field.type_name = kind
-
-
-def _pool() -> DescriptorPool:
-    pool = DescriptorPool()
-    pool.AddSerializedFile(struct_pb2.DESCRIPTOR.serialized_pb)
-    for package in _PACKAGES:
-        file = FileDescriptorProto(
-            name=f"{package}.proto",
-            package=f"hashicorp.consul.{package}",
-            syntax="proto3",
-            dependency=["google/protobuf/struct.proto"],
-        )
-        for path, fields in _FIELDS.items():
-            where, _, name = path.partition(".")
-            if where == package:
-                message = file.message_type.add(name=name)
-                for field, (number, kind) in fields.items():
-                    _add_field(message, field, number, kind)
-        pool.AddSerializedFile(file.SerializeToString())
-    return pool
-
-
-_POOL = _pool()
+_MESSAGES = Messages(
+    [f"{PREFIX}.{package}" for package in _PACKAGES],
+    {f"{PREFIX}.{name}": fields for name, fields in _FIELDS.items()},
+    struct_pb2.DESCRIPTOR,
+)
 
 
 def _class(path: str) -> Any:
-    descriptor = _POOL.FindMessageTypeByName(f"hashicorp.consul.{path}")
-    found: type[Message] = GetMessageClass(descriptor)
-    return found
+    return _MESSAGES[f"{PREFIX}.{path}"]
 
 
 BootstrapParamsRequest = _class("dataplane.GetEnvoyBootstrapParamsRequest")
