@@ -26,6 +26,7 @@ Event = Literal[
     "login_failed",  # ... which was refused, or nobody answered
     "mended",  # a link, a pin, a table or the helper put back
     "not_verified",  # consul.tls.insecure_skip_verify is set
+    "not_registered",  # kubelet refused the node plugin
     "proxy_refused",  # a proxy cannot be served
     "resumed",  # began with the last known servers
     "server_failing",  # enough probes of a server failed

@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Work = Literal["discovery", "probe", "plan", "apply", "render", "login", "central"]
+Work = Literal[
+    "discovery", "probe", "plan", "apply", "render", "login", "central", "publish"
+]
 """Kinds of work whose time is measured."""
 
 Counted = Literal["connection_errors", "moved_from", "moved"]

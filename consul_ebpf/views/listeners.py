@@ -1,17 +1,13 @@
 """The endpoint's sockets. They are opened before anything is attached."""
 
-import contextlib
 import errno
-import os
 import socket
-import stat
 from pathlib import Path
 
+from consul_ebpf.base import unix_sockets
 from consul_ebpf.base.lines import one_line
-from consul_ebpf.base.reading import kind_of
-from consul_ebpf.model.errors import AlreadyRunningError, ConfigError, ConsulEbpfError
+from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
 from consul_ebpf.model.values import host_port
-from consul_ebpf.views.peers import credentials
 
 SOCKET_MODE = 0o666
 """Everybody may read. Whoever registers a proxy is checked by uid."""
@@ -38,7 +34,7 @@ class Listeners:
     def __init__(self, path: Path, listen: tuple[str, int] | None = None) -> None:
         self.path = path
         self.all: list[socket.socket] = []
-        self._made: tuple[int, int] | None = None
+        self._made: unix_sockets.Identity | None = None
         try:
             self._open_unix()
             if listen is not None:
@@ -55,9 +51,7 @@ class Listeners:
         for each in self.all:
             each.close()
         made, self._made = self._made, None
-        with contextlib.suppress(OSError):
-            if made is not None and made == _identity(self.path):
-                self.path.unlink()
+        unix_sockets.remove(self.path, made)
 
     def _open_unix(self) -> None:
         try:
@@ -66,7 +60,7 @@ class Listeners:
             self.all.append(unix)
             unix.setblocking(False)
             unix.bind(str(self.path))
-            self._made = _identity(self.path)
+            self._made = unix_sockets.identity(self.path)
             self.path.chmod(SOCKET_MODE)
             unix.listen(BACKLOG)
         except (OSError, ValueError) as error:
@@ -126,42 +120,4 @@ def _make_way(path: Path) -> None:
     if not path.parent.is_dir():
         path.parent.mkdir()
         path.parent.chmod(0o711)
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return
-    shown = one_line(path)
-    if not stat.S_ISSOCK(status.st_mode):
-        kind = kind_of(status.st_mode)
-        raise ConfigError(
-            f"api.socket: {shown} is {kind}, which is left as it is; name another path"
-        )
-    if status.st_uid not in {0, os.geteuid()}:
-        raise ConfigError(
-            f"api.socket: {shown} is a socket of user {status.st_uid}, which is left"
-            " as it is; name another path"
-        )
-    if (listener := _listener(path)) is not None:
-        raise AlreadyRunningError(
-            f"api.socket: {listener} listens at {shown}, perhaps another controller:"
-            " stop it, or name another path"
-        )
-    path.unlink()
-
-
-def _listener(path: Path) -> str | None:
-    """Return which process listens at a socket, in words; None: none does."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            return None
-        except OSError:  # its queue is full, it is of another type, ...
-            return "somebody"
-        return f"pid {credentials(probe)[0]}"
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.lstat()
-    return status.st_dev, status.st_ino
+    unix_sockets.make_way(path, "api.socket", "name another path")

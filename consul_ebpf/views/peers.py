@@ -2,15 +2,13 @@
 
 import os
 import socket
-import struct
 from collections.abc import Iterable
 from ipaddress import ip_address
 
 from consul_ebpf.base.accounts import uid_of
+from consul_ebpf.base.unix_sockets import credentials
 from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.names import shown
-
-_UCRED = struct.Struct("3i")
 
 
 def writers(users: Iterable[str]) -> frozenset[int]:
@@ -35,14 +33,6 @@ def peer_uid(connection: socket.socket | None) -> int | None:
     if connection is None or connection.family != socket.AF_UNIX:
         return None
     return credentials(connection)[1]
-
-
-def credentials(connection: socket.socket) -> tuple[int, int]:
-    """Return pid and uid of the process at the other end of a unix socket."""
-    pid, uid, _ = _UCRED.unpack(
-        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    )
-    return pid, uid
 
 
 def is_local_name(host: str) -> bool:

@@ -120,7 +120,8 @@ METRICS = (
         "summary",
         "What the controller does, and how long it takes: discovery (a list of"
         " servers, waiting included), probe, plan, apply (to the kernel), render (the"
-        " files), login, central (a question about a bootstrap).",
+        " files), login, central (a question about a bootstrap), publish (a pod's"
+        " volume).",
         ("work",),
     ),
     Metric(
