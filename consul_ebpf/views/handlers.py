@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import asdict
 
 import msgspec
@@ -38,6 +39,7 @@ class Handlers:
         host: takes the snapshots.
         registered: keeps the proxies that are registered here.
         writers: uids that may register.
+        lacking: says what else is not ready yet; empty: nothing.
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class Handlers:
         host: Host,
         registered: RegisteredWorkloads,
         writers: frozenset[int],
+        lacking: Callable[[], str] = str,
     ) -> None:
         self._host = host
         self._registered = registered
         self._writers = writers
+        self._lacking = lacking
         self._bodies = Bodies(host)
 
     def __repr__(self) -> str:
@@ -58,6 +62,7 @@ class Handlers:
         """Return the routes, for aiohttp."""
         return [
             web.get("/v1/health", self.health),
+            web.get("/v1/ready", self.ready),
             web.get("/v1/status", self.status),
             web.get("/v1/proxies", self.proxies),
             web.get("/v1/proxies/{id}", self.proxy),
@@ -70,6 +75,14 @@ class Handlers:
         """Answer whether a first table is programmed."""
         ready = self._host.outcome.value is not None
         return web.json_response({"status": "ok", "ready": ready})
+
+    async def ready(self, _: web.Request) -> web.Response:
+        """Answer 200 if whoever counts on this controller can begin, else 503."""
+        first = "the first round is not done yet"
+        why = self._lacking() if self._host.outcome.value is not None else first
+        if why:
+            return refusal(503, why, ready=False)
+        return web.json_response({"ready": True})
 
     async def status(self, _: web.Request) -> web.Response:
         """Answer with what `status --json` prints."""

@@ -58,7 +58,8 @@ class World:
         gatherer = Gatherer(nothing, directory, lambda _: self.cookies)
         self.host = Host(gatherer, {"grpc": self.read}, self.outcome, self.bootstrap)
         self.registered = RegisteredWorkloads(directory)
-        self.handlers = Handlers(self.host, self.registered, uids)
+        self.lacking = ""
+        self.handlers = Handlers(self.host, self.registered, uids, lambda: self.lacking)
 
     async def read(self) -> KernelState:
         self.looks += 1
@@ -303,6 +304,20 @@ async def test_who_may_not(tmp_path: Path) -> None:
         assert (await world.ask("GET", "/v1/health", Host="evil.example"))[0] == 403
         assert (await world.ask("GET", "/v1/nothing"))[0] == 404
         assert (await world.ask("POST", "/v1/health"))[0] == 405
+
+
+async def test_ready_is_a_status(tmp_path: Path) -> None:
+    """503 before the first round, and while another part says what is missing."""
+    async with serving(tmp_path) as world:
+        status, answer = await world.ask("GET", "/v1/ready")
+        assert (status, answer["ready"]) == (503, False)
+        assert "the first round is not done yet" == answer["error"]
+        world.converged(SERVED)
+        world.lacking = "the sockets are not open yet"
+        status, answer = await world.ask("GET", "/v1/ready")
+        assert (503, world.lacking) == (status, answer["error"])
+        world.lacking = ""
+        assert (200, {"ready": True}) == await world.ask("GET", "/v1/ready")
 
 
 async def test_status_and_metrics(tmp_path: Path) -> None:
