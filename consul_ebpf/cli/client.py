@@ -18,6 +18,11 @@ from consul_ebpf.wiring.files import api_socket, bootstrap_left_for
 LARGEST_BYTES = 1 << 20
 """Most bytes of an answer about one proxy; a usual one has some hundred."""
 
+LARGEST_STATUS_BYTES = 64 << 20
+"""Most bytes of a status; a proxy takes some hundred of it."""
+
+STATUS_SECONDS = 10.0
+
 
 class _Connection(http.client.HTTPConnection):
     def __init__(self, path: Path, timeout: float) -> None:
@@ -46,14 +51,29 @@ def proxy(
         ConsulEbpfError: the answer is not a controller's.
     """
     query = urlencode({"wait": wait, "timeout": seconds}) if wait else ""
-    connection = _Connection(path, seconds + 10)
+    route = f"/v1/proxies/{quote(proxy_id, safe='')}?{query}"
+    return _get(path, route, seconds + 10, LARGEST_BYTES)
+
+
+def status(path: Path) -> dict[str, Any]:
+    """Ask for what `status --json` prints; see `proxy` for what it raises."""
+    code, answer = _get(path, "/v1/status", STATUS_SECONDS, LARGEST_STATUS_BYTES)
+    if code != 200:
+        raise ConsulEbpfError(one_line(answer.get("error") or f"HTTP {code}"))
+    return answer
+
+
+def _get(
+    path: Path, route: str, seconds: float, largest: int
+) -> tuple[int, dict[str, Any]]:
+    connection = _Connection(path, seconds)
     try:
-        connection.request("GET", f"/v1/proxies/{quote(proxy_id, safe='')}?{query}")
+        connection.request("GET", route)
         answer = connection.getresponse()
-        body = answer.read(LARGEST_BYTES + 1)
-        if len(body) <= LARGEST_BYTES and answer.length:
+        body = answer.read(largest + 1)
+        if len(body) <= largest and answer.length:
             raise ConnectionResetError("it ended before the end of its answer")  # noqa: TRY301
-        return answer.status, _object(body)
+        return answer.status, _object(body, largest)
     except OSError:  # http.client's error for an early end is one, too
         raise
     except Exception as error:
@@ -78,9 +98,9 @@ def find_bootstrap(config: Config, proxy_id: str) -> Path:
     return path
 
 
-def _object(body: bytes) -> dict[str, Any]:
-    if len(body) > LARGEST_BYTES:
-        raise ValueError(f"more than {LARGEST_BYTES} bytes")
+def _object(body: bytes, largest: int) -> dict[str, Any]:
+    if len(body) > largest:
+        raise ValueError(f"more than {largest} bytes")
     data = json.loads(body)
     if not isinstance(data, dict):
         raise TypeError("no JSON object")

@@ -14,6 +14,7 @@ import click
 
 from consul_ebpf.cli.dns_way import try_dns
 from consul_ebpf.cli.findings import Finding
+from consul_ebpf.cli.kubernetes_node import find_node
 from consul_ebpf.cli.limits import find_limit
 from consul_ebpf.cli.options import configured
 from consul_ebpf.cli.output import say
@@ -56,6 +57,7 @@ def doctor(config: Config) -> None:
         *_capabilities(config),
         _find("BCC", _bcc),
         *_host(config),
+        *find_node(config),
         *_token_files(config.consul.credentials),
         *asyncio.run(_consul(config)),
     ]

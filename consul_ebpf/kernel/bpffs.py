@@ -21,7 +21,8 @@ from consul_ebpf.model.errors import BpffsError
 
 STANDARD_BPFFS = Path("/sys/fs/bpf")
 
-_FIRST_PID_NAMESPACE = "pid:[4026531836]"  # the kernel's own number for it
+FIRST_PID_NAMESPACE = "pid:[4026531836]"
+"""How /proc/PID/ns/pid reads for the host's own; the kernel gives it this number."""
 
 
 @boundary(BpffsError, "kernel.bpffs cannot be used")
@@ -90,7 +91,7 @@ def in_container(
         init: those of process 1; empty: not known.
         pid_namespace: as /proc/self/ns/pid reads.
     """
-    return pid_namespace != _FIRST_PID_NAMESPACE or _has_others(ours, init)
+    return pid_namespace != FIRST_PID_NAMESPACE or _has_others(ours, init)
 
 
 def is_only_ours(bpffs: Mount, ours: Sequence[Mount], init: Sequence[Mount]) -> bool:

@@ -24,6 +24,9 @@ class Mount:
     """Of the mount; no other mount of the host has it."""
     device: str = ""
     """Of the file system, `major:minor`: the same wherever it is mounted."""
+    propagation: str = "private"
+    """`shared`: what is mounted below it is mounted for its peers, too; `slave`: only
+    the other way round; else `private`."""
 
 
 def parse_mounts(mountinfo: bytes) -> list[Mount]:
@@ -39,8 +42,16 @@ def parse_mounts(mountinfo: bytes) -> list[Mount]:
             continue
         number, _, device, root, point = (_text(column) for column in columns[:5])
         kind = os.fsdecode(kinds[0])
-        mounts.append(Mount(Path(point), kind, root, number, device))
+        shared = _propagation(columns[6:])
+        mounts.append(Mount(Path(point), kind, root, number, device, shared))
     return mounts
+
+
+def _propagation(optional: Iterable[bytes]) -> str:
+    tags = {field.partition(b":")[0] for field in optional}
+    if b"shared" in tags:
+        return "shared"
+    return "slave" if b"master" in tags else "private"
 
 
 def _text(column: bytes) -> str:

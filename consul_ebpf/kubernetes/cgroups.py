@@ -47,6 +47,21 @@ class PodCgroups:
                 continue
         return ""
 
+    def find_all(self) -> str:
+        """Return the directory below which all pods' cgroups are; empty: there is none.
+
+        Kubelet makes it when it starts.
+        """
+        for path in self._tops():
+            if path.is_dir():
+                return str(path)
+        return ""
+
+    def _tops(self) -> Iterator[Path]:
+        yield self.where / "kubepods"
+        yield self._top / _slices([*self._root, "kubepods"])
+        yield self.where / _slices(["kubepods"])
+
     def _places(self, uid: str) -> Iterator[Path]:
         for each in CLASSES:
             names = [name for name in ("kubepods", each, f"pod{uid}") if name]
