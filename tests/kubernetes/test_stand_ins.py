@@ -20,7 +20,7 @@ def test_a_pod_is_injected_registered_and_taken_out(mesh: PodsMesh) -> None:
     admitted = mesh.add_pod("classic", annotations=CLASSIC)
     uid = admitted["metadata"]["uid"]
     containers = [each["name"] for each in admitted["spec"]["containers"]]
-    assert containers == ["application", "consul-dataplane"]
+    assert containers == ["consul-dataplane", "application"]
 
     def proxies() -> list[str]:
         found = mesh.consul.proxies(f"{NODE}-virtual")

@@ -24,6 +24,7 @@ DATAPLANE = "localhost/consul-dataplane:lab"
 CONTROL_PLANE = "localhost/consul-k8s-control-plane:lab"
 CONTROLLER = "localhost/consul-ebpf:lab"
 
+_USER = "100"  # theirs
 _BUSYBOX = Path("/bin/busybox")
 _DIRECTORIES = ("bin", "dev", "etc", "proc", "root", "run", "sys", "usr", "var")
 _EMPTY = ("lib", "lib64", "etc/ssl", "usr/bin", "usr/local", "usr/local/bin")
@@ -59,6 +60,7 @@ class Image:
     files: Mapping[str, Path | str] = field(default_factory=dict)
     """Path in the image -> a file of the host's, or the text of a script."""
     links: Mapping[str, str] = field(default_factory=dict)
+    user: str = "0"
 
     def write(self, directory: Path) -> Path:
         """Write an archive that `ctr images import` takes."""
@@ -68,6 +70,7 @@ class Image:
             "architecture": "amd64",
             "os": "linux",
             "config": {
+                "User": self.user,
                 "Entrypoint": list(self.entrypoint),
                 "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
             },
@@ -133,9 +136,10 @@ def consul(envoy: Path) -> list[Image]:
     links_too = {**links, "usr/local/bin/privileged-envoy": "envoy"}
     init: dict[str, Path | str] = {"bin/consul-k8s-control-plane": _CONNECT_INIT}
     dataplane = {**files, **_libraries(envoy), **own}
+    command = ("/usr/local/bin/consul-dataplane",)
     return [
-        Image(DATAPLANE, ("/usr/local/bin/consul-dataplane",), dataplane, links_too),
-        Image(CONTROL_PLANE, ("/bin/sh",), {**files, **init}, links),
+        Image(DATAPLANE, command, dataplane, links_too, _USER),
+        Image(CONTROL_PLANE, ("/bin/sh",), {**files, **init}, links, _USER),
     ]
 
 

@@ -16,7 +16,7 @@ from tests.lab.consul import ConsulCluster
 from tests.lab.held import Held
 from tests.lab.kubernetes.cluster import Cluster
 from tests.lab.kubernetes.consul import METHOD
-from tests.lab.kubernetes.injected import STATUS, Object, service_of
+from tests.lab.kubernetes.injected import STATUS, Object, services_of
 
 PODS = "/api/v1/pods"
 RETRY_SECONDS = 0.2
@@ -130,43 +130,49 @@ def _meta(description: str) -> dict[str, str]:
 
 
 def _entries(pod: Object) -> list[Any]:
-    """Return what consul-k8s registers of a pod: its service, then its proxy."""
+    """Return what consul-k8s registers of a pod: each service, then its proxy."""
     metadata, status = pod["metadata"], pod["status"]
-    service, name = service_of(pod), metadata["name"]
-    address = status["podIP"]
     host = {
         "Node": f"{pod['spec']['nodeName']}-virtual",
-        "Address": status.get("hostIP", address),
+        "Address": status.get("hostIP", status["podIP"]),
         "NodeMeta": {"synthetic-node": "true"},
         "SkipNodeUpdate": False,
     }
-    meta = {
-        "pod-name": name,
-        "pod-uid": metadata["uid"],
-        "k8s-namespace": metadata["namespace"],
+    made = []
+    for at, service in enumerate(services_of(pod)):
+        instance = {
+            "ID": f"{metadata['name']}-{service}",
+            "Service": service,
+            "Address": status["podIP"],
+            "Port": 8080 + at,
+            "Meta": _registration_meta(pod, service),
+        }
+        made += [instance, _proxy(instance, 20000 + at)]
+    return [{**host, "Service": entry} for entry in made]
+
+
+def _proxy(instance: Object, port: int) -> Object:
+    return {
+        **instance,
+        "Kind": "connect-proxy",
+        "ID": f"{instance['ID']}-sidecar-proxy",
+        "Service": f"{instance['Service']}-sidecar-proxy",
+        "Port": port,
+        "Proxy": {
+            "DestinationServiceName": instance["Service"],
+            "DestinationServiceID": instance["ID"],
+            "LocalServiceAddress": "127.0.0.1",
+            "LocalServicePort": instance["Port"],
+        },
+    }
+
+
+def _registration_meta(pod: Object, service: str) -> dict[str, str]:
+    return {
+        "pod-name": pod["metadata"]["name"],
+        "pod-uid": pod["metadata"]["uid"],
+        "k8s-namespace": pod["metadata"]["namespace"],
         "k8s-service-name": service,
         "managed-by": "consul-k8s-endpoints-controller",
         "synthetic-node": "true",
     }
-    instance = {
-        "ID": f"{name}-{service}",
-        "Service": service,
-        "Address": address,
-        "Port": 8080,
-        "Meta": meta,
-    }
-    proxy = {
-        "Kind": "connect-proxy",
-        "ID": f"{name}-{service}-sidecar-proxy",
-        "Service": f"{service}-sidecar-proxy",
-        "Address": address,
-        "Port": 20000,
-        "Meta": meta,
-        "Proxy": {
-            "DestinationServiceName": service,
-            "DestinationServiceID": f"{name}-{service}",
-            "LocalServiceAddress": "127.0.0.1",
-            "LocalServicePort": 8080,
-        },
-    }
-    return [{**host, "Service": entry} for entry in (instance, proxy)]
