@@ -155,7 +155,10 @@ class ConsulAcl:
                         await consul.acl.logout(secret)
                         return ""
                     answer = await consul.log_in(
-                        body, namespace=how.namespace, partition=how.partition
+                        body,
+                        namespace=how.namespace,
+                        partition=how.partition,
+                        seconds=grpc_acl.LOGIN_SECONDS,
                     )
                     return secret_of(answer, f"Consul at {address}")
             except ConsulError as caught:

@@ -11,6 +11,10 @@ from consul_ebpf.client.token import is_token
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.values import Login
 
+LOGIN_SECONDS = 60.0
+"""For a login. The auth method may have many to do, and one that is cut off has often
+made a token all the same."""
+
 
 async def login(calls: ServerCalls, how: Login, bearer: str) -> str:
     """Return the secret of a new token.
@@ -28,7 +32,11 @@ async def login(calls: ServerCalls, how: Login, bearer: str) -> str:
         datacenter=how.datacenter,
     )
     answer = await calls.call(
-        "acl.ACLService/Login", request, LoginResponse, secret=bearer
+        "acl.ACLService/Login",
+        request,
+        LoginResponse,
+        secret=bearer,
+        seconds=LOGIN_SECONDS,
     )
     secret: str = answer.token.secret_id
     if not is_token(secret):

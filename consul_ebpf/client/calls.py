@@ -1,14 +1,16 @@
 """Calls to whichever Consul server answers."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from consul_ebpf.base.timing import count
 from consul_ebpf.client.channels import Channel, ChannelFactory, target_of
 from consul_ebpf.client.rpc import TOKEN_REFUSALS, CallError, ask, message
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.values import Server
+
+T = TypeVar("T")
 
 __all__ = ["CallError", "ServerCalls"]
 
@@ -69,10 +71,12 @@ class ServerCalls:
         *,
         token: str = "",
         secret: str = "",
+        seconds: float = TIMEOUT,
     ) -> Any:
         """Call `/hashicorp.consul.<method>`; return a message of class `answer`.
 
-        No error repeats the token, nor `secret`, which is one in the request.
+        No error repeats the token, nor `secret`, which is one in the request. A server
+        has `seconds` to answer, as long as it is one of those to ask.
 
         Raises:
             CallError: a server refused, and every other one would.
@@ -82,14 +86,18 @@ class ServerCalls:
         why = "none is known to be up"
         for server in servers:
             try:
-                found = await self._ask(
+                asking = self._ask(
                     server,
                     f"/hashicorp.consul.{method}",
                     message(answer),
                     request=request.SerializeToString(),
                     token=token,
                     secret=secret,
+                    seconds=seconds,
                 )
+                if seconds > TIMEOUT:
+                    asking = self._while_up(server, asking)
+                found = await asking
             except CallError as error:
                 why = self._explain(target_of(server)) or str(error)
                 if error.code not in ELSEWHERE:
@@ -120,6 +128,22 @@ class ServerCalls:
         for channel, _ in channels:
             await channel.close()
 
+    async def _while_up(self, server: Server, asking: Coroutine[Any, Any, T]) -> T:
+        """Await a long answer, and give up once the server is not up any more.
+
+        Raises:
+            CallError: it is not.
+        """
+        call = asyncio.ensure_future(asking)
+        try:
+            while not (await asyncio.wait([call], timeout=TIMEOUT))[0]:
+                if server not in self._servers():
+                    line = f"{server.endpoint}: it is no longer up"
+                    raise CallError(line, "UNAVAILABLE")
+            return call.result()
+        finally:
+            call.cancel()
+
     async def _ask(
         self,
         server: Server,
@@ -129,6 +153,7 @@ class ServerCalls:
         request: bytes = b"",
         token: str = "",
         secret: str = "",
+        seconds: float = TIMEOUT,
     ) -> Any:
         try:
             return await ask(
@@ -137,7 +162,7 @@ class ServerCalls:
                 request,
                 read,
                 who=server.endpoint,
-                seconds=TIMEOUT,
+                seconds=seconds,
                 token=token,
                 secret=secret,
             )

@@ -120,9 +120,14 @@ class ConsulHttp(aio.Consul):  # type: ignore[misc]  # py-consul is untyped
         return answer
 
     async def log_in(
-        self, body: Mapping[str, Any], *, namespace: str, partition: str
+        self,
+        body: Mapping[str, Any],
+        *,
+        namespace: str,
+        partition: str,
+        seconds: float,
     ) -> dict[str, Any]:
-        """Log in at an auth method; return the token as decoded JSON.
+        """Log in at an auth method, within so long; return the token as decoded JSON.
 
         py-consul's own call knows no namespaces.
         """
@@ -132,5 +137,6 @@ class ConsulHttp(aio.Consul):  # type: ignore[misc]  # py-consul is untyped
             "/v1/acl/login",
             params=[(key, value) for key, value in where.items() if value],
             data=json.dumps(body),
+            seconds=seconds,
         )
         return answer

@@ -118,10 +118,11 @@ class Transport(base.HTTPClient):  # type: ignore[misc]  # py-consul is untyped
         params: Sequence[tuple[str, Any]] | None = None,
         headers: Mapping[str, str] | None = None,
         data: str | bytes | None = None,
+        seconds: float | None = None,
     ) -> T:
         headers = headers or {}
         url = URL(self.uri(path, params), encoded=True)
-        total = deadline(_wait_of(params))
+        total = deadline(_wait_of(params)) if seconds is None else seconds
         with as_consul_error(self._shown, total, self._named_by):
             try:
                 return await self._ask(method, callback, url, headers, data, total)

@@ -24,6 +24,7 @@ from consul_ebpf.model.seams import Acl
 from consul_ebpf.model.token_keys import HOST, NOT_YET, Tokens, named
 from consul_ebpf.model.values import Credentials, HostProxies
 from consul_ebpf.tokens.login import Shared
+from consul_ebpf.tokens.logins import Logins
 from consul_ebpf.tokens.memory import Retired, Session, TokenMemory, same_login
 from consul_ebpf.tokens.pace import Pace, check_seconds
 from consul_ebpf.tokens.renewal import Renewal
@@ -75,9 +76,11 @@ class TokenKeeper:
         self._reading = asyncio.Semaphore(READERS)
         self._acl = acl
         self._sessions = Sessions(memory)
+        self._logins = Logins(acl, self._sessions, clock)
         self._shared = Shared(
             acl,
             self._sessions,
+            self._logins,
             Pace(),
             lambda: check_seconds(len(self._renewals)),
             clock,
@@ -123,8 +126,19 @@ class TokenKeeper:
         """When each login's token was made: Unix time by key."""
         return {key: session.made for key, session in self._sessions.current.items()}
 
+    @property
+    def queued_logins(self) -> int:
+        """How many logins wait for their turn."""
+        return self._logins.queued
+
     async def run(self) -> None:
         """Keep the tokens, until cancelled. What is logged in then stays logged in."""
+        try:
+            await self._keep_all()
+        finally:
+            await self._logins.finish()
+
+    async def _keep_all(self) -> None:
         await self._sessions.load()
         async with asyncio.TaskGroup() as tasks:
             for cell in self._doubts:
@@ -148,6 +162,7 @@ class TokenKeeper:
             yield tuple(self._host.items())
         async for host in self._proxies.changes():
             self._all_named = not host.lacking
+            self._logins.set_ended(frozenset(p.key for p in host.proxies if p.ended))
             own = {p.key: p.credentials for p in host.proxies if p.credentials}
             yield tuple((self._host | own).items())
 

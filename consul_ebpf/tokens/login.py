@@ -14,15 +14,11 @@ from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.seams import Acl
 from consul_ebpf.model.token_keys import named
 from consul_ebpf.model.values import Login
-from consul_ebpf.tokens.memory import Session
+from consul_ebpf.tokens.logins import Logins
 from consul_ebpf.tokens.pace import Pace
 from consul_ebpf.tokens.sessions import Sessions
 
 logger = logging.getLogger(__name__)
-
-FINISH_SECONDS = 3.0
-"""For a login under way whose token nobody wants any more: it may still make one, which
-must then be logged out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +27,7 @@ class Shared:
 
     acl: Acl
     sessions: Sessions
+    logins: Logins
     pace: Pace
     check_seconds: Callable[[], float]
     """Returns the seconds between two checks of one token."""
@@ -54,25 +51,10 @@ async def log_in(
         with attempt:
             try:
                 with timed("login"):
-                    return await _log_in_once(key, how, shared)
+                    return await shared.logins.log_in(key, how)
             except ConsulError as error:
                 why = f"login at auth method {how.auth_method}: {error}"
                 reasons.report((f"{named(key)}: {why}; trying again",))
                 answer(Missing(why))
                 raise
     raise AssertionError  # it is retried for ever
-
-
-async def _log_in_once(key: str, how: Login, shared: Shared) -> str:
-    """Log in once. If cancelled meanwhile, have the token it makes logged out."""
-    login = asyncio.ensure_future(shared.acl.login(how))
-    try:
-        return await asyncio.shield(login)
-    except asyncio.CancelledError:
-        await asyncio.wait([login], timeout=FINISH_SECONDS)
-        if login.done() and not login.cancelled() and login.exception() is None:
-            session = Session(how, login.result(), shared.clock())
-            await shared.sessions.begin(key, session)
-            await shared.sessions.give_up(key)
-        login.cancel()
-        raise

@@ -126,6 +126,8 @@ class Renewal:
                     raise
                 return session, False
             age = loop.time() - self._made
+            if refused and self._shared.logins.has_ended(self._key):
+                return session, True  # it was deleted on purpose, and waits now
             if refused:
                 if not session.life.known:
                     self._learned.note_refusal(good, age)

@@ -65,8 +65,12 @@ class Sessions:
     async def give_up(self, key: str) -> None:
         """Retire a key's new token that was not promoted, if there is one."""
         if key in self._new:
-            self._retired += (_unused(key, self._new.pop(key)),)
-            await self._save()
+            await self.reject(key, self._new.pop(key))
+
+    async def reject(self, key: str, session: Session) -> None:
+        """Retire a login's token that nobody wants any more."""
+        self._retired += (_unused(key, session),)
+        await self._save()
 
     async def retire(self, keys: list[str]) -> None:
         """Retire these keys' sessions."""
