@@ -24,6 +24,7 @@ COMMAND_MODULES = {
     "status": "show",
     "stop": "stopping",
     "wait": "envoys",
+    "webhook": "webhook",
 }
 """The module of each command; the command is the function of that name in it."""
 

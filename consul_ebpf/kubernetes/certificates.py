@@ -1,8 +1,4 @@
-"""The TLS contexts that the webhook serves with: its own certificates, or files.
-
-A part fills the cell `context`; a listener made by `following` takes each connection
-with the newest one, so nothing is started again.
-"""
+"""The webhook's certificates of its own: one CA, one certificate, in one Secret."""
 
 import asyncio
 import datetime as dt
@@ -11,12 +7,12 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from consul_ebpf.base.latest import Latest
-from consul_ebpf.base.tls import TlsFiles, TlsMaterial, load_chain
+from consul_ebpf.base.tls import TlsMaterial, load_chain
 from consul_ebpf.kubernetes.authority import Material, as_data, due, material_in
 from consul_ebpf.kubernetes.cluster import Cluster
+from consul_ebpf.kubernetes.server_tls import server_context
 from consul_ebpf.model.errors import ClusterError, ConflictError
 
 logger = logging.getLogger(__name__)
@@ -27,40 +23,8 @@ LOOK_SECONDS = 60.0
 MISSING_SECONDS = 2.0
 """... while there is no configuration: it is installed last."""
 
-FILES_SECONDS = 5.0
-"""From one look at the files to the next."""
-
 TRIES = 5
 """How often in a row another replica may write the Secret before this one."""
-
-
-class Certificates(Protocol):
-    """A part that keeps the webhook's certificate."""
-
-    @property
-    def context(self) -> Latest[ssl.SSLContext]:
-        """The server's TLS context with the newest certificate; empty at first."""
-        ...
-
-    async def run(self) -> None:
-        """Fill `context`, for ever."""
-        ...
-
-
-def following(newest: Latest[ssl.SSLContext]) -> ssl.SSLContext:
-    """Return a listener's context: each connection is made with the cell's newest."""
-
-    def pick(
-        connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext
-    ) -> int | None:
-        if newest.value is None:
-            return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
-        connection.context = newest.value
-        return None
-
-    context = _server_context()
-    context.sni_callback = pick  # called without SNI, too
-    return context
 
 
 class OwnCertificates:
@@ -162,52 +126,14 @@ class OwnCertificates:
 
     def _serve(self, material: Material) -> None:
         if material != self._held:
-            context = _server_context()
+            context = server_context()
             pem = TlsMaterial(cert=material.certificate, key=material.key)
             load_chain(context, pem, f"in Secret {self._secret}")
             self.context.set(context)
         self._held = material
 
 
-class CertificateFiles:
-    """A certificate and its key in files that somebody else replaces: cert-manager.
-
-    Args:
-        cert: PEM file of the certificate, with those between it and the CA.
-        key: PEM file of its private key.
-    """
-
-    def __init__(self, cert: str, key: str) -> None:
-        self._files = TlsFiles(cert=cert, key=key)
-        self._served: TlsMaterial | None = None
-        self.context: Latest[ssl.SSLContext] = Latest()
-
-    def __repr__(self) -> str:
-        return f"<CertificateFiles {self._files!r}>"
-
-    async def run(self) -> None:
-        """Fill `context` whenever the files change, for ever.
-
-        Raises:
-            ConfigError: they cannot be used, and never could be.
-        """
-        while True:
-            material = await asyncio.to_thread(self._files.material)
-            if material != self._served:
-                context = _server_context()
-                load_chain(context, material, "of the webhook")
-                self.context.set(context)
-                self._served = material
-            await asyncio.sleep(FILES_SECONDS)
-
-
 def service_names(service: str, namespace: str) -> tuple[str, ...]:
     """Return the names that an API server calls a Service by, the usual one first."""
     name = f"{service}.{namespace}.svc"
     return name, f"{name}.cluster.local"
-
-
-def _server_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context

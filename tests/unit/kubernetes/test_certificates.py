@@ -14,15 +14,14 @@ from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.pem import certificates
 from consul_ebpf.base.tasks import keep_running
 from consul_ebpf.kubernetes.authority import material_in
-from consul_ebpf.kubernetes.certificates import (
-    CertificateFiles,
-    Certificates,
-    OwnCertificates,
-    following,
-    service_names,
-)
+from consul_ebpf.kubernetes.certificates import OwnCertificates, service_names
 from consul_ebpf.kubernetes.cluster import Secret
 from consul_ebpf.kubernetes.issuing import Certificate
+from consul_ebpf.kubernetes.server_tls import (
+    CertificateFiles,
+    Certificates,
+    following,
+)
 from consul_ebpf.model.errors import ClusterError
 from consul_ebpf.testing import FakeCluster
 from tests.lab.certificates import Authority, Issued
