@@ -40,7 +40,7 @@ REAL = "(kernel or consul or envoy) and not kubernetes"
 # file is one worker's: its cluster is started once.
 BESIDE = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
 
-REQUIRED = "kernel,consul,envoy,coredns,resolvers,kubernetes"
+REQUIRED = "kernel,consul,envoy,coredns,resolvers,helm,kubernetes"
 IN_CI = os.environ.get("CI") == "true"
 
 
@@ -221,12 +221,13 @@ def get_resolvers(session: nox.Session, *, needed: bool = True) -> None:
 
 
 def build_kubernetes(session: nox.Session, *, needed: bool = True) -> None:
-    """Build Kubernetes' and containerd's binaries into the cache, unless they exist."""
+    """Build Kubernetes, containerd and Helm into the cache, unless they exist."""
     build_by(session, "tests.lab.kubernetes.binaries", needed=needed)
+    build(session, "helm", needed=needed)
 
 
 def build(session: nox.Session, part: str, *, needed: bool) -> None:
-    """Build Consul or CoreDNS, unless there is one."""
+    """Build Consul, CoreDNS or Helm, unless there is one."""
     build_by(session, "tests.lab.parts", part, needed=needed)
 
 

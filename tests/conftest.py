@@ -17,7 +17,7 @@ from tests.lab import debian
 from tests.lab.kubernetes import cluster
 from tests.lab.leftovers import Traces, adopt_orphans, sweep
 from tests.lab.long import LONG
-from tests.lab.parts import COREDNS, find_consul, find_envoy
+from tests.lab.parts import COREDNS, HELM, find_consul, find_envoy
 from tests.lab.scratch import cgroup2_mount
 
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -59,6 +59,10 @@ def _missing_kubernetes() -> str:
     return cluster.missing()
 
 
+def _missing_helm() -> str:
+    return "" if HELM.find() else "no Helm: run with nox, or set HELM_BIN"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "kernel": _missing_kernel,
     "consul": _missing_consul,
@@ -66,6 +70,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "coredns": _missing_coredns,
     "kubernetes": _missing_kubernetes,
     "resolvers": debian.missing,
+    "helm": _missing_helm,
 }
 """Marker -> why it cannot be had here; empty: it can."""
 

@@ -1,7 +1,8 @@
-"""Find the real Consul, CoreDNS and Envoy; build the first two where there is none.
+"""Find the real Consul, CoreDNS, Helm and Envoy; build all but Envoy if need be.
 
 `python -m tests.lab.parts consul` builds it if needed and says where it is (`coredns`
-likewise); with `--needs` it says which package of PyPI's has to be installed before.
+and `helm` likewise); with `--needs` it says which package of PyPI's has to be
+installed before.
 """
 
 import importlib.util
@@ -66,6 +67,14 @@ COREDNS = GoProgram(
     Path(__file__).with_name("coredns-binary"),
     "COREDNS_BIN",
     "2 minutes",
+)
+HELM = GoProgram(
+    "Helm",
+    "4.3.1",
+    "helm.sh/helm/v4/cmd/helm",
+    Path(__file__).with_name("helm-binary"),
+    "HELM_BIN",
+    "4 minutes",
 )
 
 
@@ -137,7 +146,7 @@ def needs(program: GoProgram) -> str:
 
 if __name__ == "__main__":
     try:
-        asked = {"consul": CONSUL, "coredns": COREDNS}[sys.argv[1]]
+        asked = {"consul": CONSUL, "coredns": COREDNS, "helm": HELM}[sys.argv[1]]
         if "--needs" in sys.argv:
             print(needs(asked))
         else:
