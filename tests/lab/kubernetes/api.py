@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from tests.lab.http_request import StatusError
 from tests.lab.processes import LabError, wait_until
@@ -21,9 +21,10 @@ APPLY_PATCH = "application/apply-patch+yaml"
 class Api:
     """An API server, asked as the holder of a token."""
 
-    def __init__(self, port: int, ca: str, token: str) -> None:
+    def __init__(self, url: str, ca: str, token: str) -> None:
         """Nothing is asked yet."""
-        self._port = port
+        where = urlsplit(url)
+        self._address = (where.hostname or "", where.port)
         self._token = token
         self._trust = ssl.create_default_context(cadata=ca)
 
@@ -90,7 +91,7 @@ class Api:
         self, method: str, path: str, body: Any, content_type: str, timeout: float
     ) -> http.client.HTTPResponse:
         connection = http.client.HTTPSConnection(
-            "127.0.0.1", self._port, context=self._trust, timeout=timeout
+            *self._address, context=self._trust, timeout=timeout
         )
         data = None if body is None else json.dumps(body)
         headers = {

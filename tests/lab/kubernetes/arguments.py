@@ -13,7 +13,7 @@ NODE = "node-1"
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the programs listen, on loopback but for kubelet's own."""
+    """Where the programs listen: the API server and kubelet on the node's address."""
 
     api: int
     etcd: int
@@ -48,11 +48,11 @@ def etcd(root: Path, ports: Ports) -> list[str]:
 
 
 def api_server(root: Path, ports: Ports) -> list[str]:
-    """Of the API server, which reaches webhooks and kubelet by their addresses."""
+    """Of the API server: pods reach it, and it asks a webhook's pods directly."""
     return [
         f"--etcd-servers=http://127.0.0.1:{ports.etcd}",
-        "--bind-address=127.0.0.1",
-        "--advertise-address=127.0.0.1",
+        f"--bind-address={NODE_ADDRESS}",
+        f"--advertise-address={NODE_ADDRESS}",
         f"--secure-port={ports.api}",
         f"--tls-cert-file={root / 'server.crt'}",
         f"--tls-private-key-file={root / 'server.key'}",

@@ -1,8 +1,9 @@
 """A real cluster of one node: etcd, the control plane, containerd and kubelet.
 
-There is no kube-proxy and no DNS: a pod that asks the API server is on the host's
-network (see `api_environment`); Consul's servers are reached by addresses of the
-bridge (`CONSUL_ADDRESSES`). Images are what `images.py` makes.
+There is no kube-proxy and no DNS: a pod that asks the API server is told where it is
+(see `api_environment`), the API server asks a webhook's pods by their own addresses,
+and Consul's servers have addresses of the bridge (`CONSUL_ADDRESSES`). Images are what
+`images.py` makes.
 """
 
 import json
@@ -85,9 +86,9 @@ class Cluster(Held):
         add_bridge((GATEWAY, NODE_ADDRESS, *CONSUL_ADDRESSES))
         self.credentials = write_credentials(self.root)
         self.ports = Ports.free()
-        self.url = f"https://127.0.0.1:{self.ports.api}"
+        self.url = f"https://{NODE_ADDRESS}:{self.ports.api}"
         self.credentials.write_kubeconfig(self.url)
-        self.api = Api(self.ports.api, self.credentials.ca, self.credentials.token)
+        self.api = Api(self.url, self.credentials.ca, self.credentials.token)
         self.pods = Pods(self.api)
         self._children: dict[str, Child] = {}
         stack.callback(self._kill_all)
@@ -109,8 +110,8 @@ class Cluster(Held):
 
     @property
     def api_environment(self) -> dict[str, str]:
-        """What a pod on the host's network needs to find the API server."""
-        address = {"KUBERNETES_SERVICE_HOST": "127.0.0.1"}
+        """What a pod's containers need to find the API server."""
+        address = {"KUBERNETES_SERVICE_HOST": NODE_ADDRESS}
         return {**address, "KUBERNETES_SERVICE_PORT": str(self.ports.api)}
 
     def kubectl(self, *args: str, given: str | None = None) -> str:

@@ -57,7 +57,7 @@ def _fit_pod(cluster: Cluster, spec: Object) -> None:
         more = {
             "PYTHONPATH": str(CHECKOUT),
             "PYTHONDONTWRITEBYTECODE": "1",
-            **(cluster.api_environment if spec.get("hostNetwork") else {}),
+            **cluster.api_environment,
         }
         environment += [{"name": name, "value": value} for name, value in more.items()]
         mounts = container.setdefault("volumeMounts", [])
