@@ -1,7 +1,6 @@
 """`doctor`: checks what a controller needs here, and says what to do if it fails."""
 
 import asyncio
-import contextlib
 import functools
 import os
 import re
@@ -14,6 +13,7 @@ import click
 
 from consul_ebpf.cli.dns_way import try_dns
 from consul_ebpf.cli.findings import Finding
+from consul_ebpf.cli.granted import find_capabilities
 from consul_ebpf.cli.kubernetes_node import find_node
 from consul_ebpf.cli.limits import find_limit
 from consul_ebpf.cli.options import configured
@@ -21,18 +21,17 @@ from consul_ebpf.cli.output import say
 from consul_ebpf.cli.whole_way import try_whole_way
 from consul_ebpf.client.token import TokenFile
 from consul_ebpf.config.schema import Config, Credentials
-from consul_ebpf.kernel import capabilities, host, privileges, unprivileged
+from consul_ebpf.kernel import host
 from consul_ebpf.kernel.bpffs import check_bpffs, open_to_others
 from consul_ebpf.kernel.loader import bcc_version
 from consul_ebpf.model.errors import (
     ConsulEbpfError,
     KernelFeatureError,
     NotRunningError,
-    PrivilegeError,
 )
 from consul_ebpf.model.values import Server
 from consul_ebpf.views.status import Status, status_of
-from consul_ebpf.wiring.files import bootstrap_files, gatherer
+from consul_ebpf.wiring.files import gatherer
 from consul_ebpf.wiring.looking import LookingParts
 
 MINIMUM_KERNEL = (5, 7)
@@ -54,7 +53,7 @@ def doctor(config: Config) -> None:
         _find("cgroup v2", lambda: f"{host.find_cgroup(config.kernel.cgroup)}"),
         *_bpffs(Path(config.kernel.bpffs)),
         *_plaintext(config),
-        *_capabilities(config),
+        *find_capabilities(config),
         _find("BCC", _bcc),
         *_host(config),
         *find_node(config),
@@ -110,35 +109,6 @@ def _plaintext(config: Config) -> Iterator[Finding]:
             " 1024, where only root can listen"
         )
         yield Finding("kernel.vip_port", text, warn=True)
-
-
-def _capabilities(config: Config) -> list[Finding]:
-    """Return for each feature which capabilities it needs, and which are missing."""
-    have = capabilities.effective()
-    needed = dict(privileges.NEEDED)
-    with contextlib.suppress(ConsulEbpfError):  # then the first one is missing
-        if for_tables := unprivileged.to_keep_here():
-            needed["write its tables later on, on this kernel"] = frozenset(for_tables)
-    must = {next(iter(needed))}
-    if privileges.gives_away(bootstrap_files(config).owner, os.geteuid()):
-        needed.update([privileges.OWNER])
-        must.add(privileges.OWNER[0])
-    findings = []
-    for feature, names in needed.items():
-        missing = ", ".join(f"CAP_{name.upper()}" for name in sorted(names - have))
-        named = ", ".join(f"CAP_{name.upper()}" for name in sorted(names))
-        name = f"to {feature}" if feature[0] != "." else feature
-        if not missing:
-            findings.append(Finding(name, named))
-        elif feature in must:
-            error = PrivilegeError(
-                f"{missing} missing: run as root, or grant it in the unit file"
-            )
-            findings.append(Finding(name, str(error), error))
-        else:
-            text = f"{missing} missing: the controller goes on without it"
-            findings.append(Finding(name, text, warn=True))
-    return findings
 
 
 def _host(config: Config) -> list[Finding]:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from consul_ebpf.cli import logs
 from consul_ebpf.cli.notify import Notifier
 from consul_ebpf.cli.options import configured, consul_dataplanes
 from consul_ebpf.cli.output import say
+from consul_ebpf.cli.taking_over import when_free
 from consul_ebpf.config.schema import Config
 from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.envoy.files import BootstrapFiles
@@ -31,6 +33,9 @@ from consul_ebpf.wiring.files import bootstrap_files, event_counts, instances_pe
 from consul_ebpf.wiring.host import build_runner, open_backend, open_namespaces
 
 logger = logging.getLogger(__name__)
+
+TAKE_OVER_SECONDS = 30.0
+"""How long `run` waits on a node of Kubernetes for another controller to end."""
 
 
 @click.command()
@@ -67,14 +72,21 @@ async def _open_and_run(
     """Open everything, the kernel last, and run until cancelled."""
     files = bootstrap_files(config)  # refuses an unknown owner before the kernel does
     privileges.check_owner(files.owner, os.geteuid(), capabilities.effective())
+    pods = config.kubernetes.enabled
+    if pods:
+        privileges.check_volumes(capabilities.effective())
+    # The pod of the controller before this one may end a little later.
+    patience = TAKE_OVER_SECONDS if pods else 0.0
     _check_tls(config)
     with contextlib.ExitStack() as stack:
         endpoint = None
         if config.api.enabled:
-            endpoint = stack.enter_context(contextlib.closing(Endpoint(config)))
+            made = await when_free(partial(Endpoint, config), patience)
+            endpoint = stack.enter_context(contextlib.closing(made))
         # In this thread, before there is another: each thread has its own capabilities.
         # A signal cancels only at the next await, so all of this is carried through.
-        opened = stack.enter_context(open_backend(config))
+        backend = await when_free(partial(open_backend, config), patience)
+        opened = stack.enter_context(backend)
         backends, dns = [opened], open_dns(config)
         if isinstance(dns, BccMapBackend):
             backends.append(stack.enter_context(dns))
@@ -96,7 +108,7 @@ async def _open_and_run(
             endpoint.registered if endpoint else None,
             dns=dns,
             files=files,
-            reader=ClosedFiles(namespaces.helper),
+            parts=Parts(config, ClosedFiles(namespaces.helper)),
         )
         cells = runner.cells
         parts: dict[str, Work] = {
@@ -155,7 +167,9 @@ def _give_up_privileges(
     read = (tls.ca_certs, tls.cert, tls.key, config.workloads.directory)
     ours = {
         **opened.capabilities_to_keep(),
-        **privileges.to_keep(files.owner, read, os.geteuid()),
+        **privileges.to_keep(
+            files.owner, read, os.geteuid(), volumes=config.kubernetes.enabled
+        ),
     }
     have = capabilities.effective()
     helpers = privileges.of_helper(destroy_sockets=config.kernel.destroy_sockets)

@@ -13,6 +13,7 @@ from consul_ebpf.cli.options import configured
 from consul_ebpf.cli.output import say, say_json
 from consul_ebpf.config.schema import Config
 from consul_ebpf.model.values import host_port
+from consul_ebpf.views.pods import VolumeStatus
 from consul_ebpf.views.status import (
     ControllerStatus,
     DnsServerStatus,
@@ -71,6 +72,15 @@ PROXY_COLUMNS: Mapping[str, Callable[[ProxyStatus], str]] = {
 """The columns of the table of proxies."""
 
 
+VOLUME_COLUMNS: Mapping[str, Callable[[VolumeStatus], str]] = {
+    "pod": lambda each: each.pod,
+    "proxy": lambda each: each.proxy,
+    "published": lambda each: "yes" if each.published else "no",
+    "waits for": lambda each: "; ".join(each.problems) or "-",
+}
+"""The columns of the table of pods' volumes."""
+
+
 def _print(shown: Status) -> None:
     """Print the tables, then a line each on the kernel, DNS and the controller."""
     kernel, controller = shown.kernel, shown.controller
@@ -80,6 +90,9 @@ def _print(shown: Status) -> None:
     if shown.dns is not None:
         title = f"DNS by {shown.dns.vip}"
         console.print(_table(title, DNS_COLUMNS, shown.dns.servers, "right"))
+    if shown.kubernetes is not None:
+        volumes = shown.kubernetes.volumes
+        console.print(_table("Pods' volumes", VOLUME_COLUMNS, volumes, "left"))
     where = f"attached at {kernel.cgroup}" if kernel.attached else "NOT attached"
     hooks = ", ".join(f"{each.hook} (program {each.id})" for each in kernel.programs)
     running = f"running, pid {controller.pid}" if controller.running else "not running"

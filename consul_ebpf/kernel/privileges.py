@@ -26,6 +26,13 @@ program, because BCC opens pinned tables by their ids."""
 OWNER = ("write files for bootstrap.owner", frozenset({"chown"}))
 """The feature, and what it needs, if bootstrap.owner is set."""
 
+VOLUMES = (
+    "write files into pods' volumes",
+    frozenset({"chown", "dac_override", "fowner"}),
+)
+"""The feature, and what it needs, if pods have volumes: their files belong to users of
+the pods."""
+
 _HELPER = {
     "dac_read_search": "to read other users' token files",
     "net_admin": "to cut connections",
@@ -64,8 +71,27 @@ def check_owner(owner: tuple[int, int] | None, uid: int, have: Collection[str]) 
         )
 
 
+def check_volumes(have: Collection[str]) -> None:
+    """Refuse to serve pods' volumes without what their files need.
+
+    Raises:
+        PrivilegeError: capabilities are missing.
+    """
+    _, needed = VOLUMES
+    if missing := sorted(needed - frozenset(have)):
+        named = ", ".join(f"CAP_{name.upper()}" for name in missing)
+        raise PrivilegeError(
+            f"[kubernetes] needs {named} for the files in pods' volumes: add it to the"
+            " container's capabilities, or set kubernetes.enabled = false"
+        )
+
+
 def to_keep(
-    owner: tuple[int, int] | None, read: Iterable[str], uid: int
+    owner: tuple[int, int] | None,
+    read: Iterable[str],
+    uid: int,
+    *,
+    volumes: bool = False,
 ) -> Mapping[str, str]:
     """Return the capabilities that the controller keeps, each with its reason.
 
@@ -74,8 +100,10 @@ def to_keep(
         read: paths of files that the controller itself reads again and again; empty
             ones are left out.
         uid: this process's.
+        volumes: whether it writes into pods' volumes.
     """
-    kept = {}
+    feature, needed = VOLUMES
+    kept = dict.fromkeys(needed, f"to {feature}") if volumes else {}
     if owner is not None and gives_away(owner, uid):
         kept["chown"] = f"bootstrap.owner is uid {owner[0]}"
     for path in filter(None, read):

@@ -21,6 +21,7 @@ from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.retry import growing
 from consul_ebpf.kubernetes.node import NodeServices, Volumes, registration
 from consul_ebpf.model.errors import ConsulEbpfError
+from consul_ebpf.model.values import PluginState
 
 logger = logging.getLogger(__name__)
 
@@ -49,18 +50,6 @@ class Limits:
     pause_seconds: float = 1.0
     """From a registration that kubelet refused to the next one; twice as long after
     each further one."""
-
-
-@dataclass(frozen=True, slots=True)
-class PluginState:
-    """What kubelet can do with the driver, and what it said."""
-
-    serving: bool = False
-    """Whether both sockets are open."""
-    registered: bool | None = None
-    """Kubelet's newest word; None: it has not said anything yet."""
-    error: str = ""
-    """Why it refused."""
 
 
 class UnixServer:

@@ -17,7 +17,15 @@ from consul_ebpf.kernel.program import CONNECT, DNS, Program
 from consul_ebpf.kernel.sockets import established_cookies
 from consul_ebpf.kernel.tables import close_tables, read_tables
 from consul_ebpf.model.errors import ConsulEbpfError, KernelError, NotRunningError
-from consul_ebpf.model.values import DNS_NAME, GRPC, KernelState, VipCounters, host_port
+from consul_ebpf.model.values import (
+    DNS_NAME,
+    GRPC,
+    VOLUMES_FILE,
+    KernelState,
+    PodVolume,
+    VipCounters,
+    host_port,
+)
 from consul_ebpf.proxies.memory import IDS_FILE, VIPS_FILE, VipMemory
 from consul_ebpf.proxies.sources.admins import ADMINS_FILE, AdminMemory
 from consul_ebpf.views.snapshot import Inside, Remembered, ServiceAccount, Snapshot
@@ -28,6 +36,9 @@ PROGRAMS: Mapping[str, Program] = {GRPC.name: CONNECT, DNS_NAME: DNS}
 """The program that leads to each service, by the service's name."""
 
 NOTHING = Inside()
+
+ReadVolumes = Callable[[], tuple[PodVolume, ...]]
+"""Reads the file of the pods' volumes; none if it is missing or damaged. Blocking."""
 
 Established = Callable[[Iterable[VipCounters]], frozenset[int]]
 """Finds out which of the sockets noted in the VIPs' rows are established. Blocking."""
@@ -41,15 +52,20 @@ class Gatherer:
         directory: the bootstraps'; the controller's files are in it.
         established: finds established sockets; None: in all network namespaces that
             this process may enter.
+        volumes: reads the pods' volumes; None: this is no node of Kubernetes.
     """
 
     def __init__(
-        self, bpffs: Path, directory: Path, established: Established | None = None
+        self,
+        bpffs: Path,
+        directory: Path,
+        established: Established | None = None,
+        volumes: ReadVolumes | None = None,
     ) -> None:
         self._pins = {
             service: Pins(bpffs, program) for service, program in PROGRAMS.items()
         }
-        self._memory = Memory(directory)
+        self._memory = Memory(directory, volumes)
         self._counts = EventCounts(directory)
         self._established = established or (lambda _: established_cookies())
         self._cgroup: Path | None = None
@@ -142,9 +158,10 @@ def _read(pins: Pins) -> KernelState:
 class Memory:
     """The files the controller keeps beside the bootstraps. Blocking."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, volumes: ReadVolumes | None = None) -> None:
         """Name them. A file that is missing or damaged is read as an empty one."""
         self._directory = directory
+        self._volumes = volumes
         self._seen: object = None
         self._value = Remembered()
 
@@ -153,7 +170,7 @@ class Memory:
 
     def read(self) -> Remembered:
         """Return what is in them. They are read again when one of them changes."""
-        files = (VIPS_FILE, IDS_FILE, ADMINS_FILE, PROBLEMS_FILE)
+        files = (VIPS_FILE, IDS_FILE, ADMINS_FILE, PROBLEMS_FILE, VOLUMES_FILE)
         seen = [_fingerprint(self._directory / each) for each in files]
         if seen != self._seen:
             self._value = self._decode()
@@ -176,6 +193,8 @@ class Memory:
                 for key, admin in admins.items()
             },
             problems=ProblemFile(self._directory).read(),
+            volumes=self._volumes() if self._volumes else None,
+            ids=ids,
         )
 
 

@@ -11,7 +11,7 @@ from consul_ebpf.base import timing
 from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.version import installed_version
 from consul_ebpf.controller.outcomes import Converged
-from consul_ebpf.model.values import KernelState, Proxy, Vip
+from consul_ebpf.model.values import KernelState, PluginState, Proxy, Vip
 from consul_ebpf.views.cache import Cached
 from consul_ebpf.views.gatherer import Gatherer
 from consul_ebpf.views.known_proxies import KnownProxies
@@ -43,6 +43,7 @@ class Host:
         bootstrap_path: returns where a proxy's bootstrap is.
         events: returns what this controller met, by the events' names.
         tokens: returns when the logins' tokens were made, Unix time, by proxy key.
+        plugin: returns what kubelet made of the node plugin; None: there is none.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Host:
         *,
         events: Callable[[], Mapping[str, int]] = dict,
         tokens: Callable[[], Mapping[str, float]] = dict,
+        plugin: Callable[[], PluginState | None] = lambda: None,
     ) -> None:
         self.outcome = outcome
         self._gatherer = gatherer
@@ -61,6 +63,7 @@ class Host:
         self._bootstrap_path = bootstrap_path
         self._events = events
         self._tokens = tokens
+        self._plugin = plugin
         self._known = KnownProxies({})
         self._looks = Cached(
             "the kernel's account", self._look, version=lambda: outcome.version
@@ -129,6 +132,7 @@ class Host:
             moved=timing.counts("moved"),
             moved_from=timing.counts("moved_from"),
             tokens=dict(self._tokens()),
+            plugin=self._plugin(),
         )
         tables = {name: await read() for name, read in self._tables.items()}
         snapshot = await asyncio.to_thread(

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 
 from consul_ebpf.base.timing import Duration, Work
 from consul_ebpf.controller.problems import Problems
-from consul_ebpf.model.values import DNS_NAME, GRPC, KernelState, Vip, VipCounters
+from consul_ebpf.model.values import (
+    DNS_NAME,
+    GRPC,
+    KernelState,
+    PluginState,
+    PodVolume,
+    Vip,
+    VipCounters,
+)
 from consul_ebpf.views.known_proxies import KnownProxies
 
 
@@ -37,6 +45,10 @@ class Remembered:
     """`address:port` of Envoys' admin interfaces, by proxy name."""
     problems: Problems = field(default_factory=Problems)
     """What the newest round met."""
+    volumes: tuple[PodVolume, ...] | None = None
+    """The volumes of this node's pods; None: it is no node of Kubernetes."""
+    ids: Mapping[str, str] = field(default_factory=dict)
+    """Consul's ids of proxies that have another key, by that key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,8 @@ class Inside:
     """How often one left a server, by `address:port`."""
     tokens: Mapping[str, float] = field(default_factory=dict)
     """Unix times at which the logins' tokens were made, by proxy key."""
+    plugin: PluginState | None = None
+    """What kubelet made of the node plugin; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from consul_ebpf.model.values import Binding, Preference, Vip
+from consul_ebpf.views.pods import NodeStatus, node_of
 from consul_ebpf.views.snapshot import ServiceAccount, Snapshot
 
 
@@ -127,6 +128,8 @@ class Status:
     """What the controller lacks to serve all, a line each."""
     dns: DnsStatus | None = None
     """None: DNS is off."""
+    kubernetes: NodeStatus | None = None
+    """None: `[kubernetes]` is off."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the data of `status --json`: dicts, lists, texts and numbers."""
@@ -148,6 +151,7 @@ def status_of(snapshot: Snapshot) -> Status:
         problems=snapshot.remembered.problems.proxies,
         missing=snapshot.remembered.problems.missing,
         dns=_dns(snapshot.dns) if snapshot.dns else None,
+        kubernetes=node_of(snapshot),
     )
 
 

@@ -5,13 +5,14 @@ import resource
 from pathlib import Path
 
 from consul_ebpf.base.events import EventCounter
+from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.tasks import Work
 from consul_ebpf.config.schema import Config
 from consul_ebpf.controller.runner import Runner
 from consul_ebpf.kernel.sockets import established_here
 from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.seams import Namespaces
-from consul_ebpf.model.values import DNS_NAME, GRPC
+from consul_ebpf.model.values import DNS_NAME, GRPC, PluginState
 from consul_ebpf.proxies.sources.registered import RegisteredWorkloads
 from consul_ebpf.views.endpoint import serve
 from consul_ebpf.views.handlers import Handlers
@@ -50,9 +51,16 @@ class Endpoint:
         self._listeners.close()
 
     def serving(
-        self, runner: Runner, namespaces: Namespaces, counter: EventCounter
+        self,
+        runner: Runner,
+        namespaces: Namespaces,
+        counter: EventCounter,
+        plugin: Latest[PluginState] | None = None,
     ) -> Work:
-        """Return the part that serves the endpoint from the runner's cells."""
+        """Return the part that serves the endpoint from the runner's cells.
+
+        `plugin` has what kubelet made of the node plugin; None: there is none.
+        """
         tables = {GRPC.name: runner.tables.read}
         if runner.dns is not None:
             tables[DNS_NAME] = runner.dns.tables.read
@@ -66,11 +74,21 @@ class Endpoint:
             bootstrap_files(self._config).bootstrap_path,
             events=lambda: counter.counts,
             tokens=lambda: runner.tokens_made,
+            plugin=lambda: _state(plugin) if plugin else None,
         )
         if self._config.api.listen:
             at = self._config.api.listen
             logger.info("the endpoint serves reads and metrics at %s, too", at)
-        handlers = Handlers(host, self.registered, self._writers)
+
+        def lacking() -> str:
+            open_ = plugin is None or _state(plugin).serving
+            return "" if open_ else "kubelet's sockets are not open yet"
+
+        handlers = Handlers(host, self.registered, self._writers, lacking)
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         room = Room(self._writers, Limits().within(descriptors))
         return lambda: serve(handlers, self._listeners, room)
+
+
+def _state(plugin: Latest[PluginState]) -> PluginState:
+    return plugin.value or PluginState()

@@ -4,7 +4,6 @@ import socket
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from consul_ebpf.base.reading import PLAIN, Reader
 from consul_ebpf.client.token import TokenSource
 from consul_ebpf.client.transport import Https
 from consul_ebpf.config.dns import reserved
@@ -67,7 +66,8 @@ def build_runner(
     *,
     dns: MapBackend | Missing | None = None,
     files: BootstrapFiles | None = None,
-    reader: Reader = PLAIN,
+    parts: Parts | None = None,
+    pods: WorkloadSource | None = None,
 ) -> Runner:
     """Make the runner and all its parts around an opened backend.
 
@@ -78,11 +78,12 @@ def build_runner(
         registered: the proxies registered at the local endpoint.
         dns: the opened tables of DNS; `Missing`: why there are none; None: DNS is off.
         files: where bootstraps are written; None: made here.
-        reader: reads the tokens' files.
+        parts: what asks Consul; None: made here.
+        pods: the proxies of the pods' volumes.
     """
     directory = Path(config.bootstrap.directory)
     known = known_servers(config)
-    parts = Parts(config, reader)
+    parts = parts or Parts(config)
     resumed = known.resume(backend.read().table)
     pool, seed = parts.server_pool(resumed), host_seed()
     cuts = namespaces if config.kernel.destroy_sockets else None
@@ -101,6 +102,7 @@ def build_runner(
             parts.https,
             directory=directory,
             registered=registered,
+            pods=pods,
         ),
         backend=backend,
         renderer=renderer(config),
@@ -146,6 +148,7 @@ def workload_source(
     *,
     directory: Path | None = None,
     registered: WorkloadSource | None = None,
+    pods: WorkloadSource | None = None,
 ) -> WorkloadSource:
     """Make one source of all proxies, of several in order of preference.
 
@@ -156,6 +159,7 @@ def workload_source(
         directory: where the last known proxies are kept; None: nothing is written, for
             a command that only looks.
         registered: the proxies registered at the local endpoint.
+        pods: the proxies of the pods' volumes.
     """
     sources: list[WorkloadSource] = [
         StaticWorkloads(config.proxies, default=config.consul.credentials)
@@ -169,8 +173,7 @@ def workload_source(
                 writes=directory is not None,
             )
         )
-    if registered is not None:
-        sources.append(registered)
+    sources += [each for each in (registered, pods) if each is not None]
     if config.workloads.catalog_nodes:
         sources.append(
             CatalogNodes(

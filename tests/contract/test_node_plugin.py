@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from consul_ebpf.base.latest import Latest
 from consul_ebpf.kubernetes import messages
-from consul_ebpf.kubernetes.plugin import LARGEST_REQUEST, Limits, Plugin, PluginState
+from consul_ebpf.kubernetes.plugin import LARGEST_REQUEST, Limits, Plugin
 from consul_ebpf.kubernetes.volume import Publish, PublishError
 from consul_ebpf.model.errors import ConfigError, ConsulEbpfError, KernelError
+from consul_ebpf.model.values import PluginState
 from tests.lab.kubelet_calls import Kubelet
 
 DRIVER = "csi.consul-ebpf.io"

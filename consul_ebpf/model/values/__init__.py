@@ -2,10 +2,11 @@
 
 They are frozen and do no I/O, so that each decision is a function over them. A part
 hands on a whole value, never a change. `servers.py` has what the sources of servers and
-the pool say, `proxies.py` and `telemetry.py`
-the same of proxies, `tables.py` what the kernel holds.
+the pool say, `proxies.py` and `telemetry.py` the same of proxies, `pods.py` of pods'
+volumes, `tables.py` what the kernel holds.
 """
 
+from consul_ebpf.model.values.pods import VOLUMES_FILE, PluginState, PodVolume
 from consul_ebpf.model.values.proxies import (
     BootstrapParams,
     Credentials,
@@ -44,6 +45,7 @@ __all__ = [
     "GRPC",
     "MAX_CHOICES",
     "MAX_SERVERS",
+    "VOLUMES_FILE",
     "Binding",
     "BootstrapParams",
     "Credentials",
@@ -52,6 +54,8 @@ __all__ = [
     "KernelState",
     "Login",
     "PlacedProxy",
+    "PluginState",
+    "PodVolume",
     "PooledServer",
     "Preference",
     "Prometheus",

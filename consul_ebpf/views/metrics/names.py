@@ -104,6 +104,24 @@ METRICS = (
         "Queries led past a server that had not answered the one before.",
     ),
     Metric(
+        "consul_ebpf_volumes",
+        "gauge",
+        "Volumes of this node's pods; absent where `[kubernetes]` is off, as the next"
+        " two.",
+    ),
+    Metric(
+        "consul_ebpf_volumes_waiting",
+        "gauge",
+        "Of these, those that wait, by what for: kernel (a VIP), registration (of the"
+        " pod in Consul), token, bootstrap.",
+        ("reason",),
+    ),
+    Metric(
+        "consul_ebpf_plugin_registered",
+        "gauge",
+        "Whether kubelet has registered the node plugin: 1, 0.",
+    ),
+    Metric(
         "consul_ebpf_events",
         "counter",
         "Events in the controller's log since its start.",

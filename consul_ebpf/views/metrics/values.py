@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from consul_ebpf.base.timing import Duration
+from consul_ebpf.base.timing import Duration, Work
 from consul_ebpf.model.values import ServerState, host_port
+from consul_ebpf.views.pods import NodeStatus, Reason, waiting
 from consul_ebpf.views.snapshot import Snapshot
 from consul_ebpf.views.status import DnsStatus, Status, status_of
 
@@ -40,11 +41,11 @@ def _all(
     yield from _proxies(shown, inside.moved)
     if shown.dns is not None:
         yield from _dns(shown.dns)
+    if shown.kubernetes is not None:
+        yield from _node(shown.kubernetes, waiting(snapshot))
     for event, number in snapshot.events.items():
         yield "consul_ebpf_events", (event,), number
-    for work, duration in inside.durations.items():
-        yield "consul_ebpf_work_duration_seconds", (work,), duration
-        yield "consul_ebpf_work_age_seconds", (work,), now - duration.last
+    yield from _works(inside.durations, now)
     for key, made in inside.tokens.items():
         yield "consul_ebpf_token_age_seconds", (inside.proxies.name(key),), now - made
     for proxy, written in bootstraps.items():
@@ -52,13 +53,34 @@ def _all(
     for code, number in inside.errors.items():
         yield "consul_ebpf_connection_errors", (code,), number
         yield "consul_dataplane_connection_errors", (_as_in_go(code),), 1
-    for work, name in (
-        ("discovery", "consul_dataplane_discover_servers_duration"),
-        ("login", "consul_dataplane_login_duration"),
-    ):
-        if work in inside.durations:
-            seen = inside.durations[work]
+
+
+def _works(
+    durations: Mapping[Work, Duration], now: float
+) -> Iterator[tuple[str, Labels, float | Duration]]:
+    for work, duration in durations.items():
+        yield "consul_ebpf_work_duration_seconds", (work,), duration
+        yield "consul_ebpf_work_age_seconds", (work,), now - duration.last
+    for work, name in _THEIRS.items():
+        if work in durations:
+            seen = durations[work]
             yield name, (), replace(seen, seconds=seen.seconds * 1000)  # their unit
+
+
+_THEIRS: Mapping[Work, str] = {
+    "discovery": "consul_dataplane_discover_servers_duration",
+    "login": "consul_dataplane_login_duration",
+}
+"""consul-dataplane's names of work that it does, too."""
+
+
+def _node(
+    node: NodeStatus, waits: Mapping[Reason, int]
+) -> Iterator[tuple[str, Labels, float]]:
+    yield "consul_ebpf_volumes", (), len(node.volumes)
+    for reason, number in waits.items():
+        yield "consul_ebpf_volumes_waiting", (reason,), number
+    yield "consul_ebpf_plugin_registered", (), float(node.registered is True)
 
 
 def _as_in_go(code: str) -> str:

@@ -7,7 +7,12 @@ from pathlib import Path
 
 from consul_ebpf import KernelState, Server, ServerState, SlottedServer, Table, Vip
 from consul_ebpf.base.timing import Duration
-from consul_ebpf.model.values import ServerCounters, VipCounters
+from consul_ebpf.model.values import (
+    PluginState,
+    PodVolume,
+    ServerCounters,
+    VipCounters,
+)
 from consul_ebpf.views.metrics.names import METRICS, document, scraped
 from consul_ebpf.views.metrics.text import text
 from consul_ebpf.views.metrics.values import values
@@ -40,7 +45,9 @@ SNAPSHOT = Snapshot(
         "dns": ServiceAccount(NAMES, attached=True),
     },
     frozenset({11, 12}),
-    Remembered({WEB: ("web", WEB)}),
+    Remembered(
+        {WEB: ("web", WEB)}, volumes=(PodVolume("web", "ns/web-1", "u", False),)
+    ),
     pid=1,
     events={"cut": 3},
     inside=Inside(
@@ -53,6 +60,7 @@ SNAPSHOT = Snapshot(
         moved={"web": 3},
         moved_from={"10.0.0.1:8502": 1},
         tokens={"web": 900.0},
+        plugin=PluginState(serving=True, registered=True),
     ),
 )
 BOOTSTRAPS = {"web": 940.0}
@@ -90,6 +98,10 @@ def test_the_text() -> None:
         'consul_ebpf_dns_server_queries_total{server="10.0.0.1:8600"} 7.0',
         'consul_ebpf_dns_server_unanswered_total{server="10.0.0.1:8600"} 2.0',
         "consul_ebpf_dns_moved_total 2.0",
+        "consul_ebpf_volumes 1.0",
+        'consul_ebpf_volumes_waiting{reason="kernel"} 1.0',
+        'consul_ebpf_volumes_waiting{reason="token"} 0.0',
+        "consul_ebpf_plugin_registered 1.0",
         'consul_ebpf_events_total{event="cut"} 3.0',
         'consul_ebpf_connection_errors_total{error_code="UNAVAILABLE"} 2.0',
         'consul_dataplane_connection_errors{error_code="DeadlineExceeded"} 1.0',
