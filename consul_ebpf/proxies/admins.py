@@ -25,7 +25,7 @@ LAST_PORT = 65535
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """An admin address, and the path of the namespace it is in; empty: the host's."""
+    """An admin address, and what its namespace is told by; empty: it is the host's."""
 
     address: Address
     netns: str = ""
@@ -77,22 +77,32 @@ def tell_apart(
     for key, admin in kept.items():
         within(admin.netns).others[key] = admin.address
     for proxy, ask in asked.items():
-        namespace, had = within(proxy.netns), remembered.get(proxy.key)
+        where, had = _namespace_of(proxy), remembered.get(proxy.key)
+        namespace = within(where)
         namespace.asked[proxy] = ask
-        if had is not None and had.netns == proxy.netns:
+        if had is not None and had.netns == where:
             namespace.had[proxy] = had.address
     found: dict[str, Proxy] = {}
     for namespace in namespaces.values():
         found.update((proxy.key, proxy) for proxy in namespace.place())
     told = tuple(found[proxy.key] for proxy in asked)
     now = {
-        proxy.key: Admin(proxy.admin, proxy.netns, own=proxy.has_own)
+        proxy.key: Admin(proxy.admin, _namespace_of(proxy), own=proxy.has_own)
         for proxy in told
         if proxy.admin and not proxy.conflict
     }
     lost = {each for namespace in namespaces.values() for each in namespace.lost}
     kept = {each: admin for each, admin in kept.items() if each not in lost}
     return Told(told, {**kept, **now})
+
+
+def _namespace_of(proxy: Proxy) -> str:
+    """Return what tells its network namespace from others.
+
+    Files of its own mean a container. If nobody named the namespace of that, the
+    cgroup of its pod stands for it.
+    """
+    return proxy.netns or (proxy.cgroup if proxy.files else "")
 
 
 class _Namespace:

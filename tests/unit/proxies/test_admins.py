@@ -7,7 +7,7 @@ from functools import partial
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_ebpf.model.values import Proxy
+from consul_ebpf.model.values import Proxy, ProxyFiles
 from consul_ebpf.proxies.admins import Address, Admin, Told, tell_apart
 
 DEFAULT = ("127.0.0.1", 19000)
@@ -45,6 +45,19 @@ def test_a_namespace_of_its_own_has_the_configured_one() -> None:
     ]
     told = tell_apart(pods, {}, DEFAULT, is_busy=lambda at: at[1] == 19001)
     assert ports(told) == {"a": 19000, "b": 19000, "c": 19001, "d": 19000}
+
+
+def test_pods_of_which_only_the_cgroup_is_known_have_the_same_one() -> None:
+    """Of two in one pod one waits; a cgroup alone may be on the host's network."""
+    asks = [replace(each, admin=DEFAULT) for each in proxies("abcde")]
+    own = ProxyFiles("/volume")
+    pods = [replace(each, files=own, cgroup=f"/pod-{each.id}") for each in asks[:2]]
+    beside = replace(asks[2], files=own, cgroup="/pod-b")
+    host = [replace(each, cgroup=f"/pod-{each.id}") for each in asks[3:]]
+    told = tell_apart([*pods, beside, *host], {}, DEFAULT)
+    assert ports(told) == {"a": 19000, "b": 19000, "d": 19000}
+    again = tell_apart([beside, *pods], told.remembered, DEFAULT)
+    assert ports(again) == {"a": 19000, "b": 19000}
 
 
 def test_what_was_asked_for_wins() -> None:
