@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from consul_ebpf.base.reasons import Reasons
-from consul_ebpf.base.timing import timed
 from consul_ebpf.model.answers import Missing
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.seams import Acl
@@ -50,8 +49,7 @@ async def log_in(
     ):
         with attempt:
             try:
-                with timed("login"):
-                    return await shared.logins.log_in(key, how)
+                return await shared.logins.log_in(key, how)
             except ConsulError as error:
                 why = f"login at auth method {how.auth_method}: {error}"
                 reasons.report((f"{named(key)}: {why}; trying again",))

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 
 from consul_ebpf.base.latest import Latest
+from consul_ebpf.base.timing import timed
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.seams import Acl
 from consul_ebpf.model.token_keys import HOST, named
@@ -76,7 +77,7 @@ class Logins:
             self._turns.release()
 
     async def _log_in(self, key: str, how: Login) -> str:
-        login = asyncio.create_task(self._acl.login(how), name=f"login of {named(key)}")
+        login = asyncio.create_task(self._ask(how), name=f"login of {named(key)}")
         try:
             return await asyncio.shield(login)
         except asyncio.CancelledError:
@@ -99,6 +100,10 @@ class Logins:
             )
         for task in left:
             task.cancel()
+
+    async def _ask(self, how: Login) -> str:
+        with timed("login"):  # without the time in the queue
+            return await self._acl.login(how)
 
     async def _wait_for_turn(self, key: str) -> None:
         while True:
