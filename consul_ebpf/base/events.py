@@ -35,6 +35,7 @@ Event = Literal[
     "token_refused",  # the servers no longer accept a login's token
     "token_rotated",  # proxies moved to a new token; the old one is being logged out
     "stuck",  # a piece of work does not go on: the watchdog is not pinged
+    "volume_failed",  # a pod's volume could not be refreshed; its pod goes on
     "without_central",  # a bootstrap written without what Consul says of it
     "task_failed",  # one part's unforeseen error; it was started again
     "tls_failed",  # TLS files that cannot be used; the last good ones are kept

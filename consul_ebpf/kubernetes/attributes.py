@@ -111,9 +111,13 @@ class Attributes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def filled_env(self, fields: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         """Return `env` with the pod's own fields, of `DOWNWARD`, put in; sorted."""
         return tuple(
-            (name, _FIELD.sub(lambda found: fields.get(found[1], ""), text))
-            for name, text in sorted(self.env.items())
+            (name, filled(text, fields)) for name, text in sorted(self.env.items())
         )
+
+
+def filled(text: str, fields: Mapping[str, str]) -> str:
+    """Return a text with the pod's own fields, of `DOWNWARD`, put in."""
+    return _FIELD.sub(lambda found: fields.get(found[1], ""), text)
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -13,6 +13,15 @@ from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
+from consul_ebpf.kubernetes.volume import PublishError
+
+LATE_SECONDS = 30.0
+"""Kubelet makes a pod's cgroup before its mounts, or soon after. A pod that has none
+after so long has it elsewhere."""
+
+MAX_PODS = 1024
+"""How many pods without a cgroup are remembered."""
+
 CLASSES = ("burstable", "besteffort", "")
 """Of pods; the last is Guaranteed."""
 
@@ -76,3 +85,39 @@ def _slices(names: list[str]) -> Path:
     escaped = (name.replace("-", "_") for name in names)
     whole = accumulate(escaped, lambda above, name: f"{above}-{name}")
     return Path(*(f"{name}.slice" for name in whole))
+
+
+class MissingCgroups:
+    """Remembers since when each pod's cgroup is missing."""
+
+    def __init__(self, cgroups: PodCgroups) -> None:
+        """Look by `cgroups`."""
+        self._cgroups = cgroups
+        self._since: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return f"<MissingCgroups of {len(self._since)} pods>"
+
+    def find(self, uid: str, now: float) -> str:
+        """Return the directory of a pod's cgroup.
+
+        Raises:
+            PublishError: UNAVAILABLE: it is not there.
+        """
+        if found := self._cgroups.find(uid):
+            self.forget(uid)
+            return found
+        if len(self._since) >= MAX_PODS:
+            self._since.clear()
+        since = self._since.setdefault(uid, now)
+        if now - since < LATE_SECONDS:
+            raise PublishError("UNAVAILABLE", "the pod's cgroup is not there yet")
+        raise PublishError(
+            "UNAVAILABLE",
+            f"no cgroup of pod {uid} below {self._cgroups.where}: see"
+            " kubernetes.cgroup_root",
+        )
+
+    def forget(self, uid: str) -> None:
+        """Forget a pod."""
+        self._since.pop(uid, None)

@@ -75,7 +75,10 @@ async def test_a_token_without_rights_takes_nothing_away(
 ) -> None:
     """What ACLs hide is no answer: pods that run must not look as if they ended."""
     register(cluster, "b-1")
-    source = Registrations(cluster.http_addresses, NODE, wait=1)
+    token = cluster.call("PUT", "/v1/acl/token", {"Description": "no rights"})
+    source = Registrations(
+        cluster.http_addresses, NODE, token=lambda: token["SecretID"], wait=1
+    )
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(3), aclosing(cast("Any", source.watch())) as found:

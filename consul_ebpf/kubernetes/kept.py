@@ -1,0 +1,171 @@
+"""The volumes of this node, in memory and on disk, so that a restart keeps them."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from consul_ebpf.base.boundary import boundary, reason
+from consul_ebpf.base.events import event
+from consul_ebpf.base.latest import Latest
+from consul_ebpf.base.state_file import JsonFile
+from consul_ebpf.base.threads import finish
+from consul_ebpf.kubernetes.join import Registration
+from consul_ebpf.kubernetes.volume import Volume
+from consul_ebpf.model.errors import ConsulEbpfError
+
+logger = logging.getLogger(__name__)
+
+VOLUMES_FILE = "volumes.json"
+"""In the bootstraps' directory: gone after a reboot, as the mounts are."""
+
+RECOVERY_SECONDS = 180.0
+"""Kubelet names each running pod's volumes again in that time, even if it does so only
+at every other of its usual 60 to 90 seconds."""
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A volume, and what is known of it."""
+
+    volume: Volume
+    cgroup: str
+    """The directory of its pod's cgroup."""
+    published: bool = False
+    """Whether kubelet was told that it is ready: from then on its pod may run."""
+    registration: Registration | None = None
+    """What Consul had for it last."""
+
+
+Volumes = Mapping[str, Kept]
+"""By volume id."""
+
+Change = Callable[[Kept | None], Kept | None]
+"""Makes of what is kept of a volume what to keep from now on; None: nothing."""
+
+
+class KeptVolumes:
+    """Keeps volumes; `cell` has all of them once they are read from the file.
+
+    One writer makes all changes, and writes those that wait together.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Keep the file in the bootstraps' `directory`."""
+        self._file = JsonFile(directory / VOLUMES_FILE, list[Any])
+        self.cell: Latest[Volumes] = Latest()
+        self._loading = asyncio.Lock()
+        self._whole_at = 0.0
+        """When all volumes are known, in event loop time."""
+        self._pending: list[tuple[Mapping[str, Change], asyncio.Future[None]]] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<KeptVolumes {self._file.path}>"
+
+    @property
+    def volumes(self) -> Volumes:
+        """All volumes; none before `load`."""
+        return self.cell.value or {}
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """Why there may be other volumes than these; empty: these are all."""
+        if self.cell.value is None:
+            return (f"{self._file.path} has not been read yet",)
+        if asyncio.get_running_loop().time() < self._whole_at:
+            return (f"{self._file.path} was damaged: kubelet names the volumes again",)
+        return ()
+
+    async def load(self) -> Volumes:
+        """Read the file, the first time; return the volumes."""
+        async with self._loading:
+            if self.cell.value is None:
+                volumes, whole = await finish(self._read)
+                if not whole:
+                    now = asyncio.get_running_loop().time()
+                    self._whole_at = now + RECOVERY_SECONDS
+                self.cell.set(volumes)
+        return self.volumes
+
+    async def change(self, id_: str, change: Change) -> None:
+        """Change one volume; return when that is on disk and in `cell`.
+
+        Raises:
+            ConsulEbpfError: it cannot be written; nothing was changed.
+        """
+        await self._enqueue({id_: change})
+
+    def change_soon(self, changes: Mapping[str, Change]) -> None:
+        """Make changes, by volume id, whose loss would do no harm."""
+        self._enqueue(changes).add_done_callback(_ignore)
+
+    def _enqueue(self, changes: Mapping[str, Change]) -> asyncio.Future[None]:
+        made: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending.append((changes, made))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write(), name="volumes")
+        return made
+
+    async def _write(self) -> None:
+        """Write all pending changes at once, and again until none is pending."""
+        await self.load()
+        while self._pending:
+            batch, self._pending = self._pending, []
+            volumes = dict(self.volumes)
+            for changes, _ in batch:
+                for id_, change in changes.items():
+                    kept = change(volumes.pop(id_, None))
+                    if kept is not None:
+                        volumes[id_] = kept
+            error: Exception | None = None
+            try:
+                await self._save(volumes)
+            except ConsulEbpfError as failure:
+                error = failure
+            else:
+                self.cell.set(volumes)
+            for _, made in batch:
+                if not made.done() and error is None:
+                    made.set_result(None)
+                elif not made.done() and error is not None:
+                    made.set_exception(error)
+
+    async def _save(self, volumes: Volumes) -> None:
+        with boundary(ConsulEbpfError, str(self._file.path)):
+            data = msgspec.to_builtins(list(volumes.values()))
+            saved = await finish(partial(self._file.save, data))
+        if not saved:
+            raise ConsulEbpfError(
+                f"{self._file.path} cannot be written; the log says why"
+            )
+
+    def _read(self) -> tuple[Volumes, bool]:
+        """Return the volumes, and whether none was lost."""
+        there = self._file.path.exists()
+        entries = self._file.load()
+        whole = entries is not None or not there
+        volumes = {}
+        for entry in entries or ():
+            try:
+                kept = msgspec.convert(entry, Kept)
+            except (msgspec.ValidationError, RecursionError) as error:
+                logger.warning(
+                    "%s: a volume is ignored: %s",
+                    self._file.path,
+                    reason(error),
+                    extra=event("state_ignored"),
+                )
+                whole = False
+            else:
+                volumes[kept.volume.id] = kept
+        return volumes, whole
+
+
+def _ignore(made: "asyncio.Future[None]") -> None:
+    """Look at an error, so that nobody logs that nobody did: the file's own did."""
+    if not made.cancelled():
+        made.exception()
