@@ -22,6 +22,7 @@ from consul_ebpf.base.lines import one_line
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kubernetes.answers import Answer, Changed, Skipped
 from consul_ebpf.kubernetes.inject import inject
+from consul_ebpf.kubernetes.reasons import Reason
 from consul_ebpf.kubernetes.rewrite import rewrite
 
 logger = logging.getLogger(__name__)
@@ -164,7 +165,9 @@ class Admission:
         match answer:
             case Changed(status=status):
                 self._pods[status, ""] += 1
-            case Skipped(why=why, reason=reason, patch=[_, *_]):
+            case Skipped(why=why, reason=reason) if (
+                answer.patch or reason is Reason.MALFORMED
+            ):
                 self._pods["skipped", reason.value] += 1
                 pod = f"{request.namespace}/{_name_of(request.object)}"
                 logger.info("pod %s is left as it is: %s", one_line(pod, 400), why)

@@ -11,6 +11,8 @@ MAX_CONTAINERS = 256
 MAX_WORDS = 4096
 """Words of a container's command line, and variables of it, that are looked at."""
 
+MAX_TEXT = 512 * 1024
+"""Characters of all these together."""
 
 List = Literal["containers", "initContainers"]
 
@@ -34,21 +36,33 @@ def pod_of(data: object) -> Pod:
     """Read a pod.
 
     Raises:
-        SkipError: it has not the form of one, or is larger than is looked at.
+        SkipError: it has not the form of one.
     """
     try:
-        pod = msgspec.convert(data, Pod)
+        return msgspec.convert(data, Pod)
     except (msgspec.ValidationError, RecursionError) as error:
         raise SkipError(Reason.MALFORMED, f"not the form of a pod: {error}") from None
-    everything = places(pod)
+
+
+def refuse_large(pod: Pod) -> None:
+    """Refuse a pod that takes long to look at: others wait meanwhile.
+
+    Raises:
+        SkipError: naming what there is too much of.
+    """
+    everything = [each.container for each in places(pod)]
     if len(everything) > MAX_CONTAINERS:
         raise SkipError(Reason.FULL, f"it has more than {MAX_CONTAINERS} containers")
+    size = 0
     for each in everything:
-        container = each.container
-        if max(len(container.words), len(container.env or ())) > MAX_WORDS:
-            what = f"container {container.name} has more than {MAX_WORDS} arguments"
+        words = (*(each.command or ()), *(each.args or ()))
+        if max(len(words), len(each.env or ())) > MAX_WORDS:
+            what = f"container {each.name} has more than {MAX_WORDS} arguments"
             raise SkipError(Reason.FULL, f"{what} or variables")
-    return pod
+        size += sum(map(len, words)) + sum(len(v.value or "") for v in each.env or ())
+    if size > MAX_TEXT:
+        what = f"its arguments and variables have more than {MAX_TEXT} characters"
+        raise SkipError(Reason.FULL, what)
 
 
 def places(pod: Pod) -> list[Place]:

@@ -5,7 +5,7 @@ end, a hook to wait.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from consul_ebpf.kubernetes.options import Options
 from consul_ebpf.kubernetes.pod import Container, Request
@@ -20,28 +20,30 @@ DEFAULT_PORT = "20300"
 
 
 def refuse_callers(
-    containers: Iterable[Container], proxies: Iterable[Container], options: Options
+    containers: Iterable[Container], proxies: Mapping[str, Options]
 ) -> None:
-    """Refuse a pod in which somebody names the graceful port or its paths.
+    """Refuse a pod in which somebody names a graceful port or its paths.
 
     Args:
         containers: all of the pod.
-        proxies: those of them whose own words name it.
-        options: of one of these.
+        proxies: the options of those whose own words name them, by name.
 
     Raises:
         SkipError: naming the container.
     """
-    port = options.text(PORT) or DEFAULT_PORT
-    paths = {options.text(name) or path for name, path in PATHS.items()}
-    words = "|".join(re.escape(path) for path in sorted(paths))
-    named = re.compile(rf"(?<!\d){re.escape(port)}(?!\d)|{words}")
-    own = {each.name for each in proxies}
+    ports = {options.text(PORT) or DEFAULT_PORT for options in proxies.values()}
+    paths = {
+        options.text(name) or path
+        for options in proxies.values()
+        for name, path in PATHS.items()
+    }
+    any_port, any_path = ("|".join(map(re.escape, sorted(s))) for s in (ports, paths))
+    named = re.compile(rf"(?<!\d)(?:{any_port})(?!\d)|{any_path}")
     for each in containers:
-        texts = _texts(each, with_command=each.name not in own)
-        if any(named.search(text) for text in texts):
-            what = f"container {each.name} calls consul-dataplane's graceful port"
-            raise SkipError(Reason.HOOK, f"{what} {port} or paths")
+        for text in _texts(each, with_command=each.name not in proxies):
+            if found := named.search(text):
+                what = f"container {each.name} calls consul-dataplane's graceful"
+                raise SkipError(Reason.HOOK, f"{what} port or paths ({found[0]})")
 
 
 def _texts(container: Container, *, with_command: bool) -> Iterator[str]:

@@ -7,7 +7,7 @@ upstreams, too; see docs/kubernetes-options.md.
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kubernetes.answers import Answer, Json, changed, skipped
 from consul_ebpf.kubernetes.attributes import MOUNT, Attributes, Value
-from consul_ebpf.kubernetes.containers import places, pod_of
+from consul_ebpf.kubernetes.containers import places, pod_of, refuse_large
 from consul_ebpf.kubernetes.inline import mount_of, refuse_taken, volume_of
 from consul_ebpf.kubernetes.options import Options
 from consul_ebpf.kubernetes.platforms import refuse_platform
@@ -74,6 +74,7 @@ def _refuse(pod: Pod, config: Config) -> None:
         raise SkipError(Reason.ASKED, f'{CONSUL_K8S} is "true", too')
     if not config.webhook.envoy_image:
         raise SkipError(Reason.IMAGE, "webhook.envoy_image names no image")
+    refuse_large(pod)
     refuse_platform(pod, config)
     refuse_taken(pod, VOLUME, MOUNT, ())
     for each in places(pod):

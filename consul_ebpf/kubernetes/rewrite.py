@@ -10,7 +10,7 @@ from consul_ebpf.config.kubernetes import NODE
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kubernetes.answers import Answer, changed, skipped
 from consul_ebpf.kubernetes.attributes import Attributes
-from consul_ebpf.kubernetes.containers import places, pod_of
+from consul_ebpf.kubernetes.containers import places, pod_of, refuse_large
 from consul_ebpf.kubernetes.hooks import refuse_callers
 from consul_ebpf.kubernetes.inline import mount_of, refuse_taken, volume_of
 from consul_ebpf.kubernetes.nameservers import nameservers
@@ -46,6 +46,7 @@ def rewrite(data: object, config: Config) -> Answer:
         if not proxies:
             return None
         _refuse_opted_out(pod)
+        refuse_large(pod)
         refuse_platform(pod, config)
         sidecars = sidecars_of(pod, proxies)
         if not sidecars:
@@ -69,10 +70,9 @@ def _rewritten(data: Json, pod: Pod, sidecars: list[Sidecar], config: Config) ->
         for name in ("containers", "initContainers")
     }
     volumes = list(data["spec"].get("volumes") or ())
+    refuse_callers(containers, {s.place.container.name: s.options for s in sidecars})
     for each in sidecars:
         _refuse_node(each, config)
-        own = [other.place.container for other in sidecars]
-        refuse_callers(containers, own, each.options)
         refuse_taken(pod, each.volume, each.mount, (each.place, each.init))
         volumes.append(
             volume_of(each.volume, _attributes(pod, each), config, each.secret)

@@ -5,8 +5,10 @@ import base64
 import io
 import json
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kubernetes.admission import MAX_BODY, PATH, Admission
+from consul_ebpf.kubernetes.reasons import Reason
 from tests.lab.consul_k8s import Mesh, application, injected
 from tests.lab.json_patch import applied
 
@@ -107,13 +110,21 @@ async def test_a_skipped_pod_is_said_once(caplog: pytest.LogCaptureFixture) -> N
     assert 'webhook_pods_total{reason="metrics",result="skipped"} 1.0' in said
 
 
+def test_the_reasons_are_in_the_page() -> None:
+    """All that the metric may have."""
+    page = Path(__file__).parents[3] / "docs" / "kubernetes-options.md"
+    row = next(
+        line for line in page.read_text().splitlines() if "webhook_pods_total" in line
+    )
+    named = re.findall(r"`([a-z]+)`", row.partition("is the kind of it")[2])
+    assert named == sorted(Reason)
+
+
 @pytest.mark.parametrize(
     "more",
     [
         {"operation": "UPDATE"},
         {"kind": {"kind": "Deployment"}},
-        {"object": None},
-        {"object": []},
     ],
 )
 async def test_what_is_no_new_pod(more: dict[str, Any]) -> None:
@@ -147,6 +158,15 @@ async def test_what_is_no_question(body: bytes) -> None:
         assert len((await answer.text()).splitlines()) == 1
         assert "webhook_malformed_total 1.0" in await metrics(client)
         await ask(client, question(application()))
+
+
+@pytest.mark.parametrize("odd", [None, [], {"spec": {"containers": [{}]}}])
+async def test_what_has_not_the_form_of_a_pod(odd: Any) -> None:
+    """It is left as it is, and counted."""
+    async with webhook() as client:
+        assert "patch" not in await ask(client, question(odd))
+        said = await metrics(client)
+    assert 'webhook_pods_total{reason="malformed",result="skipped"} 1.0' in said
 
 
 async def test_a_pod_that_cannot_be_read() -> None:

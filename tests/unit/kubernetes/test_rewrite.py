@@ -118,6 +118,12 @@ def test_a_pod_without_consul_dataplane() -> None:
     assert rewrite(pod, CONFIG) is None
 
 
+def test_a_large_pod_without_consul_dataplane() -> None:
+    """It is nobody's business here, however large."""
+    pod = {"spec": {"containers": [{"name": f"c{n}"} for n in range(300)]}}
+    assert rewrite(pod, CONFIG) is None
+
+
 def test_a_command_line_that_only_prints() -> None:
     """It is no proxy, so the pod is left as it is."""
     pod = injected(Mesh())
@@ -362,19 +368,22 @@ SKIPPED: list[tuple[str, Change, Reason, str]] = [
         "a Job's command",
         beside(command=[*SHELL, "work; curl -X POST 127.0.0.1:20600/x"]),
         Reason.HOOK,
-        "container web calls consul-dataplane's graceful port 20600 or paths",
+        "container web calls consul-dataplane's graceful port or paths (20600)",
     ),
     (
         "a hook",
         hook({"exec": {"command": [*SHELL, "wget localhost/graceful_startup"]}}),
         Reason.HOOK,
-        "container web calls consul-dataplane's graceful port 20600 or paths",
+        (
+            "container web calls consul-dataplane's graceful port or paths"
+            " (/graceful_startup)"
+        ),
     ),
     (
         "a hook by HTTP",
         hook({"httpGet": {"port": 20600, "path": "/"}}),
         Reason.HOOK,
-        "container web calls consul-dataplane's graceful port 20600 or paths",
+        "container web calls consul-dataplane's graceful port or paths (20600)",
     ),
     (
         "a probe of a named port",
@@ -384,8 +393,8 @@ SKIPPED: list[tuple[str, Change, Reason, str]] = [
         ),
         Reason.HOOK,
         (
-            "container consul-dataplane calls consul-dataplane's graceful port 20600 or"
-            " paths"
+            "container consul-dataplane calls consul-dataplane's graceful port or"
+            " paths (20600)"
         ),
     ),
     (
@@ -474,8 +483,16 @@ SKIPPED: list[tuple[str, Change, Reason, str]] = [
         ),
     ),
     (
+        "much text",
+        beside(args=["x" * 200_000] * 3),
+        Reason.FULL,
+        "its arguments and variables have more than 524288 characters",
+    ),
+    (
         "many containers",
-        spec(containers=[{"name": f"c{n}"} for n in range(300)]),
+        lambda pod: pod["spec"]["containers"].extend(
+            {"name": f"c{n}"} for n in range(300)
+        ),
         Reason.FULL,
         "it has more than 256 containers",
     ),
