@@ -185,7 +185,9 @@ class BootstrapFiles:
         self._holdings.keep_only(in_use)
         self._borrowed.keep_only(in_use)
         try:
-            here = {each: each.name for each in self._directory.iterdir()}
+            there = self._directory.iterdir()
+            # What begins with a dot is no proxy's, and may be empty for a moment.
+            here = {each: each.name for each in there if each.name[0] != "."}
         except (FileNotFoundError, NotADirectoryError):
             here = {}
         except OSError as error:

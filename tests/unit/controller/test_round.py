@@ -12,6 +12,7 @@ from consul_ebpf import (
     PooledServer,
     Proxy,
 )
+from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.controller.inputs import ENDED, NO_BOOTSTRAP, NO_ID, Inputs
 from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.controller.problems import ProblemFile
@@ -27,6 +28,7 @@ from tests.lab.round_inputs import (
     NEW,
     SIX,
     WEB,
+    tokens,
 )
 from tests.lab.rounds import Rounds
 
@@ -176,6 +178,23 @@ def test_fault_140_a_proxy_is_served_as_soon_as_its_id_comes(tmp_path: Path) -> 
     done = Rounds(tmp_path, backend).converge(Inputs((FOUR,), (late,)))
     assert str(done) == str(Converged(servers=1, proxies=1, refused=0))
     assert bootstrap.read_text() == written, "its Envoy goes on with it"
+
+
+def test_the_bootstrap_comes_last(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An Envoy may start as soon as it is there: what it names is there before."""
+    caplog.set_level("INFO")
+    tls = TlsMaterial(ca="CA", cert="CERT", key="KEY")
+    inputs = Inputs((FOUR,), (WEB,), tokens=tokens("one"), tls=tls)
+    assert Rounds(tmp_path, MemoryMapBackend()).converge(inputs).complete
+    wrote = [text for text in caplog.messages if text.startswith("wrote ")]
+    assert [text.rpartition("/")[2] for text in wrote] == [
+        "tls-ca.json",
+        "tls-cert.json",
+        "token.json",
+        "bootstrap.json",
+    ]
 
 
 def test_a_source_says_what_an_id_waits_for(tmp_path: Path) -> None:

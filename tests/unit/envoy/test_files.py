@@ -193,6 +193,13 @@ def test_prune(top: Path, tmp_path: Path) -> None:
     assert {"bootstrap.json"} == names(elsewhere)
 
 
+def test_what_is_hidden_is_no_proxys(top: Path) -> None:
+    """No key begins with a dot: another part may just have made the directory."""
+    (top / ".bearer").mkdir(parents=True)
+    assert BootstrapFiles(top).prune(set()) == []
+    assert (top / ".bearer").is_dir()
+
+
 def test_prune_before_anything_was_written(top: Path) -> None:
     """No directory, nothing to remove."""
     assert BootstrapFiles(top).prune(set()) == []
