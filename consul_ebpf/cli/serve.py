@@ -7,6 +7,7 @@ import os
 import signal
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,12 +26,16 @@ from consul_ebpf.kernel import capabilities, privileges
 from consul_ebpf.kernel.backend import BccMapBackend
 from consul_ebpf.kernel.closed_files import ClosedFiles
 from consul_ebpf.kernel.inotify import InotifyLimit
+from consul_ebpf.kernel.namespaces import HelperNamespaces
 from consul_ebpf.model.http_address import HttpAddress
 from consul_ebpf.wiring.consul import Parts
 from consul_ebpf.wiring.dns import open_dns
 from consul_ebpf.wiring.endpoint import Endpoint
 from consul_ebpf.wiring.files import bootstrap_files, event_counts, instances_per_envoy
 from consul_ebpf.wiring.host import build_runner, open_backend, open_namespaces
+
+if TYPE_CHECKING:
+    from consul_ebpf.wiring.kubernetes import KubernetesNode
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +106,8 @@ async def _open_and_run(
         limit.make_room(len(config.proxies))
         _give_up_privileges(config, files, opened)
         await asyncio.sleep(0)
+        consul = Parts(config, ClosedFiles(namespaces.helper))
+        node = _node(config, consul, namespaces)
         runner = build_runner(
             config,
             opened,
@@ -108,7 +115,8 @@ async def _open_and_run(
             endpoint.registered if endpoint else None,
             dns=dns,
             files=files,
-            parts=Parts(config, ClosedFiles(namespaces.helper)),
+            parts=consul,
+            pods=node.source if node else None,
         )
         cells = runner.cells
         parts: dict[str, Work] = {
@@ -117,9 +125,25 @@ async def _open_and_run(
             "inotify": lambda: limit.follow(cells.proxies),
             "event counts": lambda: counts.follow(counter),
         }
+        if node is not None:
+            parts.update(node.parts())
         if endpoint is not None:
-            parts["the local endpoint"] = endpoint.serving(runner, namespaces, counter)
+            parts["the local endpoint"] = endpoint.serving(
+                runner, namespaces, counter, node.state if node else None
+            )
         await runner.run(parts=parts)
+
+
+def _node(
+    config: Config, parts: Parts, namespaces: HelperNamespaces
+) -> "KubernetesNode | None":
+    """Make what serves this node's pods; None: this is no node of Kubernetes."""
+    if not config.kubernetes.enabled:
+        return None
+    # Memory that other hosts do not need.
+    from consul_ebpf.wiring.kubernetes import KubernetesNode  # noqa: PLC0415
+
+    return KubernetesNode(config, parts, namespaces.helper)
 
 
 async def _say_ready(outcome: Latest[Converged], cgroup: Path) -> None:

@@ -165,6 +165,11 @@ class Runner:
         """When each login's token was made, in Unix time, by proxy key."""
         return self._keeper.made if self._keeper else {}
 
+    @property
+    def logins_queued(self) -> int:
+        """How many logins wait for their turn."""
+        return self._keeper.logins_queued if self._keeper else 0
+
     async def run(
         self,
         on_converged: Callable[[Converged], None] | None = None,

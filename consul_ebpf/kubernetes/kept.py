@@ -17,11 +17,9 @@ from consul_ebpf.base.threads import finish
 from consul_ebpf.kubernetes.join import Registration
 from consul_ebpf.kubernetes.volume import Volume
 from consul_ebpf.model.errors import ConsulEbpfError
+from consul_ebpf.model.values import VOLUMES_FILE, PodVolume
 
 logger = logging.getLogger(__name__)
-
-VOLUMES_FILE = "volumes.json"
-"""In the bootstraps' directory: gone after a reboot, as the mounts are."""
 
 RECOVERY_SECONDS = 180.0
 """Kubelet names each running pod's volumes again in that time, even if it does so only
@@ -169,3 +167,20 @@ def _ignore(made: "asyncio.Future[None]") -> None:
     """Look at an error, so that nobody logs that nobody did: the file's own did."""
     if not made.cancelled():
         made.exception()
+
+
+def read_volumes(directory: Path) -> tuple[PodVolume, ...]:
+    """Return the volumes for those who only look; none if the file is damaged."""
+    try:
+        entries = JsonFile(directory / VOLUMES_FILE, list[Kept]).read() or []
+    except (ValueError, RecursionError):
+        return ()
+    return tuple(
+        PodVolume(
+            each.volume.key,
+            f"{each.volume.namespace}/{each.volume.pod}",
+            each.volume.uid,
+            each.published,
+        )
+        for each in entries
+    )

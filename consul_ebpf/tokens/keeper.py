@@ -100,6 +100,11 @@ class TokenKeeper:
         return f"<TokenKeeper of {len(self._kept)} tokens>"
 
     @property
+    def logins_queued(self) -> int:
+        """How many logins wait for their turn."""
+        return self._logins.queued
+
+    @property
     def tokens(self) -> Latest[Tokens]:
         """The secret of each key's token, or why there is none."""
         return self._collector.answers

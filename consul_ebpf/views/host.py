@@ -43,6 +43,7 @@ class Host:
         bootstrap_path: returns where a proxy's bootstrap is.
         events: returns what this controller met, by the events' names.
         tokens: returns when the logins' tokens were made, Unix time, by proxy key.
+        logins_queued: returns how many logins wait for their turn.
         plugin: returns what kubelet made of the node plugin; None: there is none.
     """
 
@@ -55,6 +56,7 @@ class Host:
         *,
         events: Callable[[], Mapping[str, int]] = dict,
         tokens: Callable[[], Mapping[str, float]] = dict,
+        logins_queued: Callable[[], int] = int,
         plugin: Callable[[], PluginState | None] = lambda: None,
     ) -> None:
         self.outcome = outcome
@@ -63,6 +65,7 @@ class Host:
         self._bootstrap_path = bootstrap_path
         self._events = events
         self._tokens = tokens
+        self._logins_queued = logins_queued
         self._plugin = plugin
         self._known = KnownProxies({})
         self._looks = Cached(
@@ -132,6 +135,7 @@ class Host:
             moved=timing.counts("moved"),
             moved_from=timing.counts("moved_from"),
             tokens=dict(self._tokens()),
+            logins_queued=self._logins_queued(),
             plugin=self._plugin(),
         )
         tables = {name: await read() for name, read in self._tables.items()}

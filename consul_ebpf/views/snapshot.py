@@ -68,6 +68,8 @@ class Inside:
     """How often one left a server, by `address:port`."""
     tokens: Mapping[str, float] = field(default_factory=dict)
     """Unix times at which the logins' tokens were made, by proxy key."""
+    logins_queued: int = 0
+    """Logins that wait for their turn."""
     plugin: PluginState | None = None
     """What kubelet made of the node plugin; None: there is none."""
 

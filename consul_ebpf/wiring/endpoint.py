@@ -74,6 +74,7 @@ class Endpoint:
             bootstrap_files(self._config).bootstrap_path,
             events=lambda: counter.counts,
             tokens=lambda: runner.tokens_made,
+            logins_queued=lambda: runner.logins_queued,
             plugin=lambda: _state(plugin) if plugin else None,
         )
         if self._config.api.listen:

@@ -2,6 +2,7 @@
 
 import os
 import ssl
+from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.names import shown
 from consul_ebpf.model.seams import BootstrapRenderer
-from consul_ebpf.model.values import Prometheus, Proxy, ProxyTelemetry
+from consul_ebpf.model.values import PodVolume, Prometheus, Proxy, ProxyTelemetry
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.servers.known import KnownServers, cluster_key
 from consul_ebpf.views.gatherer import Established, Gatherer
@@ -131,9 +132,20 @@ def gatherer(config: Config, established: Established | None = None) -> Gatherer
         config: names the directories of pins and files.
         established: finds established sockets; see `Gatherer`.
     """
+    directory = Path(config.bootstrap.directory)
     return Gatherer(
-        Path(config.kernel.bpffs), Path(config.bootstrap.directory), established
+        Path(config.kernel.bpffs),
+        directory,
+        established,
+        partial(_volumes, directory) if config.kubernetes.enabled else None,
     )
+
+
+def _volumes(directory: Path) -> tuple[PodVolume, ...]:
+    # Memory that other hosts do not need.
+    from consul_ebpf.kubernetes.kept import read_volumes  # noqa: PLC0415
+
+    return read_volumes(directory)
 
 
 def api_socket(config: Config) -> Path:

@@ -149,6 +149,11 @@ METRICS = (
         ("work",),
     ),
     Metric(
+        "consul_ebpf_logins_queued",
+        "gauge",
+        "Logins of proxies that wait for their turn.",
+    ),
+    Metric(
         "consul_ebpf_token_age_seconds",
         "gauge",
         "Seconds since a login's token was made; `proxy` is empty for the host's.",

@@ -46,6 +46,7 @@ def _all(
     for event, number in snapshot.events.items():
         yield "consul_ebpf_events", (event,), number
     yield from _works(inside.durations, now)
+    yield "consul_ebpf_logins_queued", (), inside.logins_queued
     for key, made in inside.tokens.items():
         yield "consul_ebpf_token_age_seconds", (inside.proxies.name(key),), now - made
     for proxy, written in bootstraps.items():
