@@ -16,7 +16,8 @@ class ProxyFollower:
     """Fills `proxies`.
 
     While the source does not know all proxies (`Lacks`), proxies that it named before
-    and does not name now are kept, because they may still exist.
+    and does not name now are kept, because they may still exist. A pod's is not kept:
+    kubelet itself said that it goes.
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class ProxyFollower:
         if not lacking or before is None:
             return HostProxies(named, lacking)
         keys = {each.key for each in named}
-        unnamed = (each for each in before.proxies if each.key not in keys)
+        kept = (each for each in before.proxies if not each.is_pods)
+        unnamed = (each for each in kept if each.key not in keys)
         return HostProxies((*named, *unnamed), lacking)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from consul_ebpf.controller.cells import Cells
 from consul_ebpf.controller.following import BindingFollower, ProxyFollower
 from consul_ebpf.model.answers import Missing
 from consul_ebpf.model.seams import Namespaces
-from consul_ebpf.model.values import HostProxies, Proxy
+from consul_ebpf.model.values import HostProxies, Proxy, ProxyFiles
 from consul_ebpf.testing import FakeNamespaces
 from tests.lab.serving import API, JOB, WEB, Host, Lacking
 
@@ -45,6 +46,19 @@ async def test_nothing_is_known_before_the_source_has_answered() -> None:
         await asyncio.sleep(60)
         assert cells.proxies.value is None
         assert cells.bindings.value is None
+
+
+async def test_a_pods_proxy_goes_whatever_another_source_lacks() -> None:
+    """Kubelet waits for its volume to be removed."""
+    source = Lacking()
+    pod = replace(JOB, files=ProxyFiles("/volume", exists_already=True))
+    async with following(source) as cells:
+        cells.named.set((WEB, pod))
+        await asyncio.sleep(1)
+        source.lacking = ("Consul does not answer",)
+        cells.named.set(())
+        await asyncio.sleep(1)
+        assert cells.proxies.value == HostProxies((WEB,), source.lacking)
 
 
 async def test_what_was_named_before_is_kept_while_something_is_lacking() -> None:
