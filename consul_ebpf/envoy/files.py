@@ -221,6 +221,7 @@ class BootstrapFiles:
     def _place(self, proxy: Proxy) -> Path:
         """Return the directory of a proxy's files, checked and remembered."""
         check_proxy(proxy)
+        self._places.check(proxy)
         self._places.settle([proxy])
         return self._places.of(proxy)
 

@@ -8,11 +8,12 @@ too.
 import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 from consul_ebpf.base.state_file import JsonFile
 from consul_ebpf.model.errors import InvalidProxyError
 from consul_ebpf.model.names import named, shown
-from consul_ebpf.model.values import Proxy
+from consul_ebpf.model.values import Proxy, ProxyFiles
 
 ELSEWHERE_FILE = "elsewhere.json"
 """In the bootstraps' directory. It holds the other directories, each with a key; the
@@ -48,6 +49,8 @@ class Places:
         """Proxy keys by directory; None: the file was not read yet."""
         self._now: dict[str, Path] = {}
         """By proxy key, where its files go now."""
+        self._settled: dict[str, ProxyFiles | None] = {}
+        """By proxy key, what was settled of it."""
 
     def __repr__(self) -> str:
         return f"<Places {self._top}>"
@@ -62,22 +65,32 @@ class Places:
         """Remember where these proxies' files go, before any are written there.
 
         Raises:
-            InvalidProxyError: a directory is within the bootstraps' directory.
+            InvalidProxyError: a directory is within the bootstraps' directory; those of
+                the others are remembered.
         """
-        news = {}
+        news, wrong = {}, None
         for proxy in proxies:
+            key, files = proxy.key, proxy.files
+            if key in self._settled and self._settled[key] == files:
+                continue
             directory = self.of(proxy)
-            if proxy.files is not None and directory != self._top / proxy.key:
-                self._check(proxy, directory)
-                slash = "/" if proxy.files.exists_already else ""
-                news[f"{directory}{slash}"] = proxy.key
-            self._now[proxy.key] = directory
+            if files is not None and directory != self._top / key:
+                try:
+                    self.check(proxy)
+                except InvalidProxyError as error:
+                    wrong = error
+                    continue
+                slash = "/" if files.exists_already else ""
+                news[f"{directory}{slash}"] = key
+            self._now[key], self._settled[key] = directory, files
         elsewhere = self._read()
         if news.items() - elsewhere.items():
             for each in news:
                 elsewhere.pop(_other_form(each), None)
             elsewhere.update(news)
             self._file.save(dict(elsewhere))
+        if wrong is not None:
+            raise wrong
 
     def in_use(self, keep: Collection[str]) -> set[Path]:
         """Return where the files of the proxies with these keys go now."""
@@ -109,7 +122,10 @@ class Places:
 
     def keep_only(self, keys: Collection[str]) -> None:
         """Forget where the files of all other proxies go."""
-        self._now = {key: each for key, each in self._now.items() if key in keys}
+        known: dict[str, Any]
+        for known in (self._now, self._settled):
+            for key in known.keys() - set(keys):
+                del known[key]
 
     def forget(self, removed: Iterable[Path]) -> None:
         """Forget those of the other directories whose files were removed."""
@@ -117,7 +133,7 @@ class Places:
         names = {name for each in removed for name in (str(each), f"{each}/")}
         gone = names & elsewhere.keys()
         for each in gone:
-            del elsewhere[each]
+            self._settled.pop(elsewhere.pop(each), None)
         if gone:
             self._file.save(dict(elsewhere))
 
@@ -140,8 +156,15 @@ class Places:
         except OSError:
             return 0.0
 
-    def _check(self, proxy: Proxy, directory: Path) -> None:
-        top = os.path.realpath(self._top)
+    def check(self, proxy: Proxy) -> None:
+        """Check that a proxy's directory is its own, whatever links lead to it.
+
+        Raises:
+            InvalidProxyError: it is within the bootstraps' directory.
+        """
+        directory, top = self.of(proxy), os.path.realpath(self._top)
+        if proxy.files is None or directory == self._top / proxy.key:
+            return
         if Path(os.path.realpath(directory)).is_relative_to(top):
             raise InvalidProxyError(
                 f"{named(proxy)}: files.directory {shown(str(directory))} is in {top},"

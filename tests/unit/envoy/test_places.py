@@ -83,6 +83,21 @@ def test_a_restart_removes_what_an_earlier_run_left(top: Path, pod: Proxy) -> No
     assert BootstrapFiles(top).prune([]) == []
 
 
+def test_what_was_removed_is_remembered_again(top: Path, pod: Proxy) -> None:
+    """Once more files are written there; a bad neighbour is no reason not to."""
+    files = BootstrapFiles(top)
+    bad = Proxy("bad", "n", files=ProxyFiles(str(top / "api")))
+    for _ in range(2):
+        files.settle([bad, pod])
+        volume = written(files, pod)
+        assert BootstrapFiles(top).remove("pod-1")
+        assert not volume.exists()
+        written(files, pod)
+        assert files.remove("pod-1")
+        files.settle([bad, pod])
+        assert BootstrapFiles(top).bootstrap_left_for("pod-1").parent == volume
+
+
 def test_remove(top: Path, pod: Proxy) -> None:
     """One proxy's, wherever they are."""
     volume = written(BootstrapFiles(top), pod)
