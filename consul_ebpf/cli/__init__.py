@@ -23,6 +23,7 @@ COMMAND_MODULES = {
     "run": "serve",
     "status": "show",
     "stop": "stopping",
+    "top": "top",
     "wait": "envoys",
     "webhook": "webhook",
 }

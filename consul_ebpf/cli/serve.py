@@ -32,6 +32,7 @@ from consul_ebpf.wiring.consul import Parts
 from consul_ebpf.wiring.dns import open_dns
 from consul_ebpf.wiring.endpoint import Endpoint
 from consul_ebpf.wiring.files import bootstrap_files, event_counts, instances_per_envoy
+from consul_ebpf.wiring.history import history
 from consul_ebpf.wiring.host import build_runner, open_backend, open_namespaces
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ async def _open_and_run(
             "systemd": Notifier(os.environ, cells.outcome, cells.alive).run,
             "inotify": lambda: limit.follow(cells.proxies),
             "event counts": lambda: counts.follow(counter),
+            "history": history(config, cells, counter),
         }
         if node is not None:
             parts.update(node.parts())

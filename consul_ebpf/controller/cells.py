@@ -13,7 +13,13 @@ from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.envoy.right_files import WrongFiles
 from consul_ebpf.kernel.pods import Bindings
-from consul_ebpf.model.values import HostProxies, PooledServer, Proxy, SlottedServer
+from consul_ebpf.model.values import (
+    HostProxies,
+    KernelState,
+    PooledServer,
+    Proxy,
+    SlottedServer,
+)
 from consul_ebpf.tokens.memory import Retired
 
 
@@ -52,6 +58,9 @@ class Cells:
     reconnected: Latest[Mapping[str, int]] = field(default_factory=Latest)
     """How often each proxy's Envoy connected again, by proxy key. A token that servers
     refuse may be the reason. `Reconnects` fills it."""
+    looked: Latest[KernelState] = field(default_factory=Latest)
+    """What the kernel's tables held, and had counted, at the newest look for proxies
+    that connected again. `Reconnects` fills it."""
     refused: Latest[Mapping[str, int]] = field(default_factory=Latest)
     """How often the servers refused each proxy's token, by proxy key, when they were
     asked about its bootstrap. `CentralConfig` fills it."""

@@ -28,17 +28,22 @@ LOOKED_AT_PER_SECOND = 500
 
 
 class Reconnects:
-    """Fills `reconnected` for the proxies in the kernel, and counts the moves."""
+    """Fills `reconnected` for the proxies in the kernel, and counts the moves.
+
+    What it read of the tables is in `looked`, for others who compare, too.
+    """
 
     def __init__(
         self,
         tables: Tables,
         outcome: Latest[Converged],
         reconnected: Latest[Mapping[str, int]],
+        looked: Latest[KernelState],
     ) -> None:
         self._tables = tables
         self._outcome = outcome
         self._reconnected = reconnected
+        self._looked = looked
         self._moves = Moves()
 
     def __repr__(self) -> str:
@@ -50,7 +55,9 @@ class Reconnects:
         while True:
             await asyncio.sleep(pause)
             with contextlib.suppress(KernelError):  # `Upkeep` logs it
-                again = self._moves.see(await self._tables.read())
+                read = await self._tables.read()
+                self._looked.set(read)
+                again = self._moves.see(read)
                 done = self._outcome.value
                 if again and done is not None:
                     self._note(again, done.placed)

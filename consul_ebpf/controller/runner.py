@@ -142,7 +142,9 @@ class Runner:
             "missing": gaps.run,
             "reports": Reports(cells.done, cells.missing, problems, cells.outcome).run,
             "upkeep": Upkeep(tables).run,
-            "moves": Reconnects(tables, cells.outcome, cells.reconnected).run,
+            "moves": Reconnects(
+                tables, cells.outcome, cells.reconnected, cells.looked
+            ).run,
             "cuts": Cutter(tables, cells.servers, cells.rows, cuts).run,
             "watchdog": Watchdog(progress, cells.alive).run,
         }

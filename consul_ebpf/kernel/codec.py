@@ -46,6 +46,7 @@ ASKED = struct.Struct(f"=4s2sH{MAX_CHOICES * _QUERY.size}s")  # struct asked
 _NO_IPV4, _NO_IPV6 = bytes(4), bytes(16)
 _MAPPED_PREFIX = b"\x00\x00\xff\xff"
 _COARSE_CLOCK = 6  # CLOCK_MONOTONIC_COARSE: its resolution is the length of a jiffy
+_FIRST_SECONDS = -300  # the kernel's jiffies begin so long before they overflow 32 bits
 _STATES = {ServerState.READY: 1, ServerState.FAILING: 2, ServerState.DRAINING: 3}
 _STATE_OF = {number: state for state, number in _STATES.items()}
 
@@ -78,6 +79,14 @@ def _short(port: int) -> int:
 
 def _jiffies(seconds: float) -> int:
     return round(seconds / time.clock_getres(_COARSE_CLOCK))
+
+
+def _monotonic(jiffies: int) -> float:
+    """Return a moment of `bpf_jiffies64` as `time.monotonic()`; 0 stays 0."""
+    if not jiffies:
+        return 0.0
+    since_boot = jiffies - (_jiffies(_FIRST_SECONDS) & 0xFFFFFFFF)
+    return max(since_boot, 1) * time.clock_getres(_COARSE_CLOCK)
 
 
 def defines(
@@ -204,7 +213,7 @@ def decode_binding(data: bytes) -> Binding:
 
 def decode_vip_counters(data: bytes) -> VipCounters:
     """Decode what the kernel counted for a VIP."""
-    _preference, _last, connects, _cursor, *more = VIP.unpack(data)
+    _preference, last, connects, _cursor, *more = VIP.unpack(data)
     recent = more[:RECENT]
     # Not from the cursor, which a new preference may have put back to the first choice.
     newest = recent[(connects - 1) % RECENT]
@@ -213,4 +222,5 @@ def decode_vip_counters(data: bytes) -> VipCounters:
         current=newest % SLOTS if newest else None,
         sockets=tuple(divmod(socket, SLOTS) for socket in recent if socket),
         failures=more[-1],
+        newest=_monotonic(last),
     )

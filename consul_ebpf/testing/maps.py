@@ -51,6 +51,7 @@ class _Row:
             current=self.recent[-1][1] if self.recent else None,
             sockets=tuple(self.recent),
             failures=self.failures,
+            newest=self.last or 0.0,
         )
 
 

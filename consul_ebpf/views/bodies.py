@@ -16,6 +16,7 @@ from consul_ebpf.views.metrics.text import text
 from consul_ebpf.views.proxies import ProxyView, proxy_view
 from consul_ebpf.views.snapshot import Snapshot
 from consul_ebpf.views.status import status_of
+from consul_ebpf.views.verdict import judged
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ class Bodies:
     async def _status(self) -> bytes:
         snapshot = await self._host.snapshot()
         return await asyncio.to_thread(
-            lambda: json.dumps(status_of(snapshot).to_json()).encode()
+            lambda: json.dumps(judged(status_of(snapshot)).to_json()).encode()
         )
 
     async def _proxies(self) -> bytes:

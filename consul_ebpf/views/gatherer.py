@@ -29,6 +29,7 @@ from consul_ebpf.model.values import (
 from consul_ebpf.proxies.memory import IDS_FILE, VIPS_FILE, VipMemory
 from consul_ebpf.proxies.sources.admins import ADMINS_FILE, AdminMemory
 from consul_ebpf.views.snapshot import Inside, Remembered, ServiceAccount, Snapshot
+from consul_ebpf.views.timeline import TIMELINE_FILE, TimelineFile
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +120,7 @@ class Gatherer:
             pid=self._pins[GRPC.name].holder(),
             events=dict(events),
             inside=inside,
+            monotonic=time.monotonic(),
         )
 
     def _account(self, pins: Pins, tables: KernelState) -> ServiceAccount:
@@ -170,7 +172,10 @@ class Memory:
 
     def read(self) -> Remembered:
         """Return what is in them. They are read again when one of them changes."""
-        files = (VIPS_FILE, IDS_FILE, ADMINS_FILE, PROBLEMS_FILE, VOLUMES_FILE)
+        files = (
+            *(VIPS_FILE, IDS_FILE, ADMINS_FILE),
+            *(PROBLEMS_FILE, VOLUMES_FILE, TIMELINE_FILE),
+        )
         seen = [_fingerprint(self._directory / each) for each in files]
         if seen != self._seen:
             self._value = self._decode()
@@ -195,6 +200,7 @@ class Memory:
             problems=ProblemFile(self._directory).read(),
             volumes=self._volumes() if self._volumes else None,
             ids=ids,
+            timeline=TimelineFile(self._directory).read(),
         )
 
 

@@ -19,6 +19,7 @@ from consul_ebpf.model.values import (
     VipCounters,
 )
 from consul_ebpf.views.known_proxies import KnownProxies
+from consul_ebpf.views.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class Remembered:
     """The volumes of this node's pods; None: it is no node of Kubernetes."""
     ids: Mapping[str, str] = field(default_factory=dict)
     """Consul's ids of proxies that have another key, by that key."""
+    timeline: Timeline | None = None
+    """What happened last; None: no controller wrote it down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ class Snapshot:
     """What the newest controller met since its start, by the events' names."""
     inside: Inside = field(default_factory=Inside)
     """Empty if this was taken outside of the controller."""
+    monotonic: float = 0.0
+    """`time.monotonic()` at the same moment as `at`."""
 
     @property
     def grpc(self) -> ServiceAccount:
@@ -101,6 +106,11 @@ class Snapshot:
     def dns(self) -> ServiceAccount | None:
         """The servers that DNS queries are led to, and the VIP; None: there is none."""
         return self.services.get(DNS_NAME)
+
+    @property
+    def timeline(self) -> Timeline:
+        """What happened last; empty: no controller wrote it down."""
+        return self.remembered.timeline or Timeline()
 
     def is_connected(self, row: VipCounters) -> bool:
         """Whether one of a VIP's newest connections is established."""

@@ -1,14 +1,19 @@
 """What `status` shows of a snapshot; `status --json` and /v1/status are its JSON."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from consul_ebpf.model.values import Binding, Preference, Vip
+from consul_ebpf.views.ailments import Verdict
+from consul_ebpf.views.happenings import Happening
 from consul_ebpf.views.pods import NodeStatus, node_of
 from consul_ebpf.views.snapshot import ServiceAccount, Snapshot
+from consul_ebpf.views.timeline import StateSince, Stay, since
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,8 @@ class ServerStatus:
     """Its connections through a VIP that are established now."""
     failures: int
     """Connects after which the proxy soon tried again."""
+    since: float = 0.0
+    """Unix time since which it is in this state; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,10 @@ class ProxyStatus:
     admin: str = ""
     """`address:port` of its Envoy's admin interface in its network namespace; empty:
     unknown."""
+    since: float = 0.0
+    """Unix time of its newest connect, to a second; 0: not known."""
+    moves: int = 0
+    """How often it was seen to go to another server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +141,10 @@ class Status:
     """None: DNS is off."""
     kubernetes: NodeStatus | None = None
     """None: `[kubernetes]` is off."""
+    timeline: list[Happening] = field(default_factory=list)
+    """What happened last, the oldest first."""
+    verdict: Verdict = field(default_factory=Verdict)
+    """What to make of it all; `judged` fills it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the data of `status --json`: dicts, lists, texts and numbers."""
@@ -142,7 +157,7 @@ def status_of(snapshot: Snapshot) -> Status:
     grpc = snapshot.grpc
     programs = [Program(hook, number) for hook, number in grpc.hooks.items()]
     return Status(
-        servers=servers_of(grpc, snapshot.established),
+        servers=servers_of(grpc, snapshot.established, snapshot.timeline.states),
         proxies=_proxies(snapshot),
         kernel=KernelStatus(grpc.attached, grpc.cgroup, programs, grpc.tables.capacity),
         controller=ControllerStatus(
@@ -152,6 +167,7 @@ def status_of(snapshot: Snapshot) -> Status:
         missing=snapshot.remembered.problems.missing,
         dns=_dns(snapshot.dns) if snapshot.dns else None,
         kubernetes=node_of(snapshot),
+        timeline=snapshot.timeline.happenings,
     )
 
 
@@ -178,13 +194,16 @@ def _dns(account: ServiceAccount) -> DnsStatus:
 
 
 def servers_of(
-    account: ServiceAccount, established: frozenset[int]
+    account: ServiceAccount,
+    established: frozenset[int],
+    states: Mapping[str, StateSince] = MappingProxyType({}),
 ) -> list[ServerStatus]:
     """Return the servers of one service, by slot. Pure.
 
     Args:
         account: the service's.
         established: cookies of established connections.
+        states: since when each has its state, by `address:port`.
     """
     tables = account.tables
     sockets = {each for row in tables.vips.values() for each in row.sockets}
@@ -198,6 +217,7 @@ def servers_of(
             connects=tables.servers[slot].connects,
             active=active[slot],
             failures=tables.servers[slot].failures,
+            since=since(states, row.server.endpoint, row.state.value),
         )
         for slot, row in sorted(tables.table.servers.items())
     ]
@@ -206,6 +226,8 @@ def servers_of(
 def _proxies(snapshot: Snapshot) -> list[ProxyStatus]:
     tables = snapshot.grpc.tables
     names, admins = snapshot.remembered.names, snapshot.remembered.admins
+    stays = snapshot.timeline.stays
+    booted = snapshot.at - snapshot.monotonic
     endpoints = {
         slot: row.server.endpoint for slot, row in tables.table.servers.items()
     }
@@ -213,6 +235,7 @@ def _proxies(snapshot: Snapshot) -> list[ProxyStatus]:
     def shown(vip: Vip, preference: Preference) -> ProxyStatus:
         row = tables.vips[vip]
         name, literal = names.get(vip, ("", vip))
+        stay = stays.get(name or vip.literal, Stay(0.0))
         return ProxyStatus(
             id=name,
             vip=literal.literal,
@@ -223,6 +246,8 @@ def _proxies(snapshot: Snapshot) -> list[ProxyStatus]:
             active=snapshot.is_connected(row),
             bound=_bound(tables.table.bindings.get(vip)),
             admin=admins.get(name, ""),
+            since=float(round(booted + row.newest if row.newest else stay.since)),
+            moves=stay.moves,
         )
 
     return sorted(

@@ -1,5 +1,6 @@
 """What every `MapBackend` does: the one in memory, and the one in the kernel."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -224,6 +225,17 @@ def test_counters_start_at_nothing(backend: MapBackend) -> None:
     assert {slot: c.connects for slot, c in state.servers.items()} == {0: 0, 1: 0}
     assert [state.vips[vip(n)].connects for n in range(2)] == [0, 0]
     assert [state.vips[vip(n)].current for n in range(2)] == [None, None]
+
+
+def test_when_the_newest_connect_was_is_known(opened: Opened) -> None:
+    """To a second: the kernel's jiffies begin a little later than its clock."""
+    servers = rows(READY, READY, addresses=LOCAL)
+    opened.backend.apply(Table(servers, vips(1, (0, 1))))
+    assert opened.backend.read().vips[vip(0)].newest == 0
+    before = time.monotonic()
+    went(opened)
+    newest = opened.backend.read().vips[vip(0)].newest
+    assert before - 1 <= newest <= time.monotonic() + 1
 
 
 LOCAL = "127.0.13."

@@ -66,6 +66,11 @@ class ControllerProcess(Held):
         """Where it writes `<proxy id>/bootstrap.json`."""
         return Path(self._config["bootstrap"]["directory"])
 
+    @property
+    def arguments(self) -> list[str]:
+        """What a command needs to find its configuration."""
+        return ["--config", str(self._file)]
+
     def bootstrap(self, proxy: str, timeout: float = 10.0) -> Path:
         """Wait for a proxy's bootstrap and return its path."""
         path = self.bootstraps / proxy / "bootstrap.json"

@@ -89,6 +89,9 @@ class VipCounters:
     """The newest connects as (socket cookie, slot). sock_diag finds them by cookie."""
     failures: int = 0
     """Connects that were followed by another one within the retry window."""
+    newest: float = 0.0
+    """When the newest connect was, as `time.monotonic()`, to a second; 0: that is not
+    known."""
 
 
 @dataclass(frozen=True, slots=True)

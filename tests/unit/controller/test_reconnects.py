@@ -74,7 +74,7 @@ async def test_each_reconnect_is_counted_by_the_proxys_key() -> None:
     backend = MemoryMapBackend(table=Table(ROWS, {VIP: (0, 1), OTHER: (1,)}))
     cells = Cells()
     tables = Tables(KernelTable(backend, ""), Progress(), Latest())
-    part = Reconnects(tables, cells.outcome, cells.reconnected)
+    part = Reconnects(tables, cells.outcome, cells.reconnected, cells.looked)
     task = asyncio.create_task(part.run())
     served = {
         key: Served(PlacedProxy(Proxy(f"id-of-{key}", "h", key=key), vip))

@@ -1,6 +1,7 @@
 """The bytes of the tables, and the cursor's rules."""
 
 import sys
+import time
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
@@ -118,6 +119,17 @@ def test_a_new_preference_does_not_say_where_the_newest_connect_went() -> None:
     ring = packed(*codec.VIP.unpack(data)[:4], 0, 0, 7 * 256 + 2, 0)
     assert codec.decode_vip_counters(ring).current == 2
     assert codec.decode_vip_counters(codec.encode_vip((4, 1))).current is None
+
+
+def test_the_moment_of_the_newest_connect_is_monotonic_time() -> None:
+    """The kernel's jiffies begin five minutes before their overflow."""
+    tick = time.clock_getres(6)
+    boot = 2**32 - round(300 / tick)
+    moments = [
+        codec.decode_vip_counters(packed(9, last, 1, 0, 0, 0, 0, 0))
+        for last in (0, boot + 250)
+    ]
+    assert [0.0, 250 * tick] == [each.newest for each in moments]
 
 
 def test_the_newest_sockets_are_a_ring_by_connects() -> None:

@@ -11,6 +11,7 @@ FOR_PEOPLE = {
     ("servers/known.py", "time"),  # how old a file is, in a log line
     ("base/timing.py", "time"),  # how long ago something was done, in a metric
     ("views/gatherer.py", "time"),  # the same
+    ("cli/frames.py", "localtime"),  # when something happened
 }
 
 

@@ -1,0 +1,163 @@
+"""What happened on a host between two looks at it: servers' states, proxies' moves.
+
+A line names few proxies and counts the rest, so a failover of thousands is one line.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from consul_ebpf.model.values import KernelState, SlottedServer, Vip
+
+NAMED = 8
+"""Proxies that one happening names, at most."""
+
+NAME_LENGTH = 120
+"""Characters of a proxy's name that are kept."""
+
+Kind = Literal[
+    "server_ready",
+    "server_failing",
+    "server_draining",
+    "server_gone",
+    "moved",
+    "connected",
+    "proxies_new",
+    "proxies_gone",
+    "controller_started",
+    "controller_ended",
+    "attached",
+    "detached",
+    "event",
+]
+"""Kinds of happenings; `event` is one of base/events.py."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One thing that happened."""
+
+    at: float
+    """Unix time at which it was seen."""
+    kind: str
+    """A `Kind`; another version's file may hold one that is not known here."""
+    server: str = ""
+    """`address:port` that this is about, or that the proxies left."""
+    to: str = ""
+    """`address:port` that the proxies went to."""
+    proxies: list[str] = field(default_factory=list)
+    """The names of at most `NAMED` proxies."""
+    count: int = 0
+    """How many proxies there were, or how often the event happened."""
+    event: str = ""
+    """The event's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is compared with what was there before."""
+
+    at: float
+    """Unix time."""
+    tables: KernelState
+    names: Mapping[Vip, str] = field(default_factory=dict)
+    """The proxies' names, by VIP; where one is missing, its VIP is shown."""
+    events: Mapping[str, int] = field(default_factory=dict)
+    """How often each event happened since the start of controller `pid`."""
+    pid: int | None = None
+    """The controller's; None: none runs."""
+    attached: bool = True
+    """Whether the programs are attached."""
+
+
+def compare(before: Look, now: Look) -> list[Happening]:
+    """Return what happened from one look to the next, causes first. Pure.
+
+    The servers' states are not among it: `timeline.py` knows them from earlier.
+    """
+    return [
+        *_controllers(before, now),
+        *_moves(before, now),
+        *_proxies(before, now),
+        *_events(before, now),
+    ]
+
+
+def _controllers(before: Look, now: Look) -> Iterator[Happening]:
+    if before.pid != now.pid and before.pid is not None:
+        yield Happening(now.at, "controller_ended")
+    if before.pid != now.pid and now.pid is not None:
+        yield Happening(now.at, "controller_started")
+    if before.attached != now.attached:
+        yield Happening(now.at, "attached" if now.attached else "detached")
+
+
+def _moves(before: Look, now: Look) -> list[Happening]:
+    """Return the connects: grouped by the server that was left, and the new one."""
+    if before.tables.vips is now.tables.vips:
+        return []
+    groups: dict[tuple[str, str], list[str]] = {}
+    for vip, left, to in connects(before.tables, now.tables):
+        if left != to:
+            groups.setdefault((left, to), []).append(_name(now, vip))
+    return [
+        _of_proxies(now.at, "moved" if left else "connected", names, left, to)
+        for (left, to), names in sorted(groups.items())
+    ]
+
+
+def connects(before: KernelState, now: KernelState) -> Iterator[tuple[Vip, str, str]]:
+    """Yield each VIP that connected again, with the server before and the one now.
+
+    The server before is empty at a first connect, or if it is no longer known.
+    """
+    for vip, row in now.vips.items():
+        last = before.vips.get(vip)
+        # Fewer connects: the VIP was given to another proxy meanwhile.
+        if last is None or row.connects <= last.connects:
+            continue
+        yield vip, _endpoint(before, last.current), _endpoint(now, row.current)
+
+
+def _proxies(before: Look, now: Look) -> Iterator[Happening]:
+    old, new = before.tables.vips, now.tables.vips
+    if old is new:
+        return
+    if came := [_name(now, vip) for vip in new if vip not in old]:
+        yield _of_proxies(now.at, "proxies_new", came)
+    if went := [_name(before, vip) for vip in old if vip not in new]:
+        yield _of_proxies(now.at, "proxies_gone", went)
+
+
+def _events(before: Look, now: Look) -> Iterator[Happening]:
+    """Compare the counts. Another controller's begin anew, and are on disk later."""
+    if before.pid != now.pid:
+        return
+    for name, often in now.events.items():
+        if name in SHOWN_OTHERWISE:
+            continue
+        if (more := often - before.events.get(name, 0)) > 0:
+            yield Happening(now.at, "event", event=name, count=more)
+
+
+SHOWN_OTHERWISE = frozenset({"server_failing"})
+"""Events that are happenings of their own already."""
+
+
+def _of_proxies(
+    at: float, kind: Kind, names: Iterable[str], server: str = "", to: str = ""
+) -> Happening:
+    all_ = sorted(names)
+    named = [each[:NAME_LENGTH] for each in all_[:NAMED]]
+    return Happening(at, kind, server, to, named, len(all_))
+
+
+def _endpoint(tables: KernelState, slot: int | None) -> str:
+    row: SlottedServer | None = None
+    if slot is not None:
+        row = tables.table.servers.get(slot)
+    return row.server.endpoint if row else ""
+
+
+def _name(look: Look, vip: Vip) -> str:
+    return look.names.get(vip) or vip.literal

@@ -1,0 +1,150 @@
+"""The history of a host: what happened last, and since when each server is as it is.
+
+It is a value that grows with each look: the controller keeps it in a file, `top` goes
+on with it while no controller runs.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from consul_ebpf.base.state_file import JsonFile
+from consul_ebpf.views.happenings import Happening, Look, compare, connects
+
+TIMELINE_FILE = "timeline.json"
+"""The file's name in the bootstraps' directory."""
+
+KEPT = 100
+"""The newest happenings that are kept."""
+
+STAYS = 4096
+"""Proxies of which it is kept where they are: those that connected last."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateSince:
+    """A server's state, and since when it has it."""
+
+    state: str
+    since: float
+    """Unix time at which it was seen first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """A proxy's stay at a server."""
+
+    since: float
+    """Unix time at which its newest connect was seen."""
+    moves: int = 0
+    """How often it was seen to go to another server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """What is remembered of a host's past."""
+
+    happenings: list[Happening] = field(default_factory=list)
+    """The oldest first."""
+    states: dict[str, StateSince] = field(default_factory=dict)
+    """By the server's `address:port`."""
+    stays: dict[str, Stay] = field(default_factory=dict)
+    """By the proxy's name, the newest connect last. What connected before anybody
+    looked is not there."""
+
+
+def since(states: Mapping[str, StateSince], server: str, state: str) -> float:
+    """Return since when a server has this state, in Unix time; 0: not known."""
+    known = states.get(server)
+    return known.since if known and known.state == state else 0.0
+
+
+def follow(timeline: Timeline, before: Look, now: Look) -> Timeline:
+    """Return the timeline with what happened from one look to the next. Pure.
+
+    What the servers' states were is known from the timeline, not from the look before:
+    a server may have died while nobody looked.
+    """
+    states = _states(timeline, now)
+    servers = _of_servers(timeline, states, now.at)
+    news = [*servers, *compare(before, now)]
+    stays = _stays(timeline.stays, before, now)
+    if not news and stays == timeline.stays:
+        return timeline
+    return Timeline(together(timeline.happenings, news, KEPT), states, stays)
+
+
+def _states(timeline: Timeline, now: Look) -> dict[str, StateSince]:
+    """Return the servers' states; one that did not change has the time it had."""
+    servers = now.tables.table.servers.values()
+    found = {row.server.endpoint: row.state.value for row in servers}
+    return {
+        server: StateSince(state, since(timeline.states, server, state) or now.at)
+        for server, state in found.items()
+    }
+
+
+def _of_servers(
+    timeline: Timeline, states: dict[str, StateSince], at: float
+) -> Iterable[Happening]:
+    for server, now in states.items():
+        if timeline.states.get(server) != now:
+            yield Happening(at, f"server_{now.state}", server=server)
+    for server in timeline.states:
+        if server not in states:
+            yield Happening(at, "server_gone", server=server)
+
+
+def _stays(stays: dict[str, Stay], before: Look, now: Look) -> dict[str, Stay]:
+    known = dict(stays)
+    for vip, left, to in connects(before.tables, now.tables):
+        name = now.names.get(vip) or vip.literal
+        last = known.pop(name, Stay(0.0))  # the newest connect goes to the end
+        known[name] = Stay(now.at, last.moves + (left not in {"", to}))
+    return dict(list(known.items())[-STAYS:])
+
+
+def together(
+    happenings: Iterable[Happening], more: Iterable[Happening], limit: int
+) -> list[Happening]:
+    """Append happenings; an event that repeats becomes one with a count. Pure.
+
+    Args:
+        happenings: the oldest first.
+        more: what came after them.
+        limit: how many of the newest are kept.
+    """
+    all_ = list(happenings)
+    for each in more:
+        last = all_[-1] if all_ else None
+        if last and each.event and each.event == last.event:
+            all_[-1] = replace(each, count=last.count + each.count)
+        else:
+            all_.append(each)
+    return all_[-limit:]
+
+
+class TimelineFile:
+    """`timeline.json`: so `status` and `top` need no controller to show it."""
+
+    def __init__(self, directory: Path) -> None:
+        """Keep the file in the bootstraps' directory."""
+        self._file = JsonFile(directory / TIMELINE_FILE, Timeline)
+
+    def __repr__(self) -> str:
+        return f"<TimelineFile {self._file.path}>"
+
+    def read(self) -> Timeline | None:
+        """Return what is in it; None: it is missing or damaged."""
+        try:
+            return self._file.read()
+        except (ValueError, RecursionError):
+            return None
+
+    def load(self) -> Timeline:
+        """Return what is in it; a damaged file is set aside and logged."""
+        return self._file.load() or Timeline()
+
+    def save(self, timeline: Timeline) -> None:
+        """Write it if it changed; a standing failure is logged once."""
+        self._file.save(timeline)

@@ -1,0 +1,163 @@
+"""Judges a host by its status: is it well, what is wrong, and what is to be done."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from consul_ebpf.model.values import host_port
+from consul_ebpf.views.ailments import Ailment, Level, Verdict
+from consul_ebpf.views.status import DnsStatus, ProxyStatus, Status
+
+NAMED = 5
+"""Proxies that one line names, at most."""
+
+NEARLY_FULL = 0.9
+"""Part of the table of VIPs from which on it is said."""
+
+LOOK_AT_LOG = "look at its log: journalctl -u consul-ebpf"
+
+
+def judged(status: Status) -> Status:
+    """Return a status with the verdict on it. Pure."""
+    return replace(status, verdict=judge(status))
+
+
+def judge(status: Status) -> Verdict:
+    """Return what to make of a status. Pure."""
+    found = [
+        *_attached(status),
+        *_servers(status),
+        *_controller(status),
+        *_missing(status),
+        *_problems(status),
+        *_connections(status),
+        *_room(status),
+        *(_dns(status.dns) if status.dns else ()),
+    ]
+    worst_first = sorted(found, key=lambda each: each.level is not Level.FAILING)
+    level = worst_first[0].level if worst_first else Level.OK
+    return Verdict(level, _summary(status), worst_first)
+
+
+def _summary(status: Status) -> str:
+    servers, proxies = status.servers, status.proxies
+    ready = sum(each.state == "ready" for each in servers)
+    connected = sum(each.active for each in proxies)
+    controller = status.controller
+    runs = f"controller pid {controller.pid}" if controller.running else "no controller"
+    return (
+        f"{ready} of {len(servers)} servers ready,"
+        f" {connected} of {len(proxies)} proxies connected, {runs}"
+    )
+
+
+def _attached(status: Status) -> Iterator[Ailment]:
+    if status.kernel.attached:
+        return
+    what = "the programs are not attached: no Envoy can connect to its VIP"
+    do = "start the controller: systemctl start consul-ebpf"
+    if status.controller.running:
+        do = f"the controller attaches them again within 5 s; if not, {LOOK_AT_LOG}"
+    yield Ailment(Level.FAILING, what, do)
+
+
+def _servers(status: Status) -> Iterator[Ailment]:
+    servers = status.servers
+    if not servers:
+        what = "no Consul server is known: no Envoy can connect"
+        do = "consul-ebpf doctor says whether Consul answers from here"
+        yield Ailment(Level.FAILING, what, do)
+        return
+    ready = [each for each in servers if each.state == "ready"]
+    if not ready:
+        what = "no Consul server is ready: connects of Envoys are refused"
+        do = "consul-ebpf doctor says what each server answers"
+        yield Ailment(Level.FAILING, what, do)
+    for each in servers:
+        if each.state != "failing":
+            continue
+        where = host_port(each.address, each.port)
+        what = f"server {where} does not answer"
+        if ready and not each.active:
+            what += "; no proxy is on it, they use the others"
+        elif ready:
+            what += f"; connections to it are still open: {each.active}"
+        do = (
+            f"look at Consul on {each.address}: does it run, does it know a leader, can"
+            f" this host reach port {each.port}? (consul-ebpf doctor)"
+        )
+        yield Ailment(Level.DEGRADED, what, do, each.since)
+
+
+def _controller(status: Status) -> Iterator[Ailment]:
+    if not status.controller.running:
+        what = (
+            "no controller runs: the kernel goes on, but new servers, proxies and"
+            " tokens wait for it"
+        )
+        do = "systemctl start consul-ebpf; journalctl -u consul-ebpf says why it ended"
+        yield Ailment(Level.DEGRADED, what, do)
+
+
+def _missing(status: Status) -> Iterator[Ailment]:
+    for line in status.missing:
+        yield Ailment(Level.DEGRADED, line, LOOK_AT_LOG)
+
+
+def _problems(status: Status) -> Iterator[Ailment]:
+    """Name each problem once, with all the proxies that have it."""
+    served = {each.id for each in status.proxies}
+    by_line: dict[str, list[str]] = {}
+    for proxy, lines in status.problems.items():
+        for line in lines:
+            by_line.setdefault(line, []).append(proxy)
+    for line, proxies in by_line.items():
+        unserved = [each for each in proxies if each not in served]
+        level = Level.FAILING if unserved else Level.DEGRADED
+        yield Ailment(level, f"{_listed(proxies)}: {line}", LOOK_AT_LOG)
+
+
+def _connections(status: Status) -> Iterator[Ailment]:
+    """Name the proxies that were connected once, and are not now."""
+    lost = [each for each in status.proxies if each.connects and not each.active]
+    if not lost:
+        return
+    level = Level.FAILING if len(lost) == len(status.proxies) else Level.DEGRADED
+    what = f"{_listed(map(_name, lost))}: not connected to any server"
+    do = "look whether the Envoy runs, and at its log"
+    yield Ailment(level, what, do)
+
+
+def _room(status: Status) -> Iterator[Ailment]:
+    capacity = status.kernel.capacity
+    if capacity and len(status.proxies) >= NEARLY_FULL * capacity:
+        what = f"{len(status.proxies)} of {capacity} VIPs are given"
+        yield Ailment(Level.DEGRADED, what, "raise kernel.max_proxies, and restart")
+
+
+def _dns(dns: DnsStatus) -> Iterator[Ailment]:
+    if not dns.attached:
+        what = "DNS: its programs are not attached"
+        yield Ailment(Level.FAILING, what, LOOK_AT_LOG)
+    ready = [each for each in dns.servers if each.state == "ready"]
+    if not ready:
+        what = f"DNS: no server answers; queries to {dns.vip} are refused"
+        yield Ailment(Level.FAILING, what, "consul-ebpf doctor asks each server")
+    for each in dns.servers:
+        if each.state == "failing" and ready:
+            where = host_port(each.address, each.port)
+            what = f"DNS: server {where} does not answer; queries go to the others"
+            do = f"look at ports.dns of Consul on {each.address}"
+            yield Ailment(Level.DEGRADED, what, do)
+
+
+def _name(proxy: ProxyStatus) -> str:
+    return proxy.id or proxy.vip
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return `proxy a`, `proxies a, b` or `12 proxies (a, b, c, d, e, …)`."""
+    all_ = list(names)
+    listed = ", ".join(all_[:NAMED])
+    if len(all_) > NAMED:
+        return f"{len(all_)} proxies ({listed}, …)"
+    return f"proxy {listed}" if len(all_) == 1 else f"proxies {listed}"

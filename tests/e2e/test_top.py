@@ -1,0 +1,50 @@
+"""`top` on real parts: on a terminal, and without one."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.consul import ConsulCluster
+from tests.lab.controller import COMMAND
+from tests.lab.mesh import Mesh
+from tests.lab.terminal import Terminal
+
+pytestmark = [pytest.mark.kernel, pytest.mark.consul, pytest.mark.envoy]
+
+
+@pytest.fixture
+def mesh(consul_bin: Path, envoy_bin: Path) -> Iterator[Mesh]:
+    with (
+        ConsulCluster(consul_bin) as cluster,
+        Mesh(cluster, envoy_bin, proxies=3) as mesh,
+    ):
+        mesh.start_envoys(20)
+        yield mesh
+
+
+def test_a_dead_server_is_seen_with_the_controller_alive_and_dead(mesh: Mesh) -> None:
+    """What is wrong, who moved where, and each key does what the last line says."""
+    command = [*COMMAND, "top", *mesh.controller.arguments, "--interval", "0.2"]
+    with Terminal(command) as screen:
+        screen.wait_for("OK: 3 of 3 servers ready, 3 of 3 proxies connected")
+        (proxy, *_) = mesh.on_server(0)
+        dead = mesh.cluster.grpc_endpoints[0]
+        mesh.kill_server(0)
+        screen.wait_for(f"server {dead} does not answer")
+        screen.wait_for(f"moved from {dead} to ")
+        screen.wait_for(f"server {dead} is failing")
+        mesh.controller.kill()
+        screen.wait_for("no controller runs")
+        screen.wait_for("the controller ended; the kernel goes on without it")
+        screen.press(f"/{proxy}\r")
+        screen.wait_for(f"1 with /{proxy}")
+        screen.press("\x1b")
+        screen.press("q")
+        assert screen.end() == 0
+    plain = [*COMMAND, "top", *mesh.controller.arguments, "--interval", "0.1"]
+    done = subprocess.run(plain, capture_output=True, text=True, check=True, timeout=30)
+    assert "\x1b" not in done.stdout
+    assert f"moved from {dead} to " in done.stdout
+    assert "no controller runs" in done.stdout

@@ -1,0 +1,122 @@
+"""What is made of a host."""
+
+from dataclasses import replace
+
+import pytest
+
+from consul_ebpf.views.ailments import Level
+from consul_ebpf.views.snapshot import Snapshot
+from consul_ebpf.views.status import DnsServerStatus, DnsStatus, Status, status_of
+from consul_ebpf.views.timeline import StateSince, Timeline
+from consul_ebpf.views.verdict import judge, judged
+from tests.lab.looks import FAILING, READY, server, snapshot, tables
+
+WELL = snapshot(9.0, tables({0: READY, 1: READY}, {0: (1, 0), 1: (1, 1)}))
+
+
+def told(host: Snapshot | Status) -> list[str]:
+    """Return what is wrong, the worst first."""
+    status = status_of(host) if isinstance(host, Snapshot) else host
+    return [each.what for each in judge(status).ailments]
+
+
+def test_a_host_that_is_well() -> None:
+    """Nothing is wrong, and one line says how it is."""
+    verdict = judged(status_of(WELL)).verdict
+    assert (Level.OK, []) == (verdict.level, verdict.ailments)
+    expected = "2 of 2 servers ready, 2 of 2 proxies connected, controller pid 7"
+    assert expected == verdict.summary
+
+
+def test_a_dead_server_is_named_with_what_to_do() -> None:
+    """Its proxies are elsewhere: degraded, since when it is known."""
+    timeline = Timeline(states={server(0): StateSince("failing", 5.0)})
+    held = tables({0: FAILING, 1: READY}, {0: (2, 1)})
+    verdict = judge(status_of(snapshot(9.0, held, timeline=timeline)))
+    assert verdict.level is Level.DEGRADED
+    (ailment,) = verdict.ailments
+    assert ailment.what.startswith(f"server {server(0)} does not answer; no proxy is")
+    assert "look at Consul on 10.0.0.0" in ailment.do
+    assert ailment.since == 5.0
+
+
+def test_connections_still_open_to_a_dead_server_are_counted() -> None:
+    """They are not on the others yet."""
+    held = tables({0: FAILING, 1: READY}, {0: (1, 0)})
+    assert "still open: 1" in told(snapshot(9.0, held))[0]
+
+
+def test_no_server_is_worse_than_a_dead_one() -> None:
+    """Then Envoys are refused."""
+    held = tables({0: FAILING}, {0: (1, 0)})
+    verdict = judge(status_of(snapshot(9.0, held)))
+    assert verdict.level is Level.FAILING
+    assert "no Consul server is ready" in verdict.ailments[0].what
+    assert "no Consul server is known" in told(snapshot(9.0, tables({}, {})))[0]
+
+
+def test_programs_that_are_not_attached() -> None:
+    """Who puts them back depends on whether a controller runs."""
+    alone = judge(status_of(detached(pid=None)))
+    assert alone.level is Level.FAILING
+    assert "start the controller" in alone.ailments[0].do
+    (ailment,) = judge(status_of(detached(pid=7))).ailments
+    assert "attaches them again" in ailment.do
+
+
+def detached(pid: int | None) -> Snapshot:
+    held = tables({0: READY}, {0: (1, 0)})
+    return snapshot(9.0, held, pid=pid, attached=False)
+
+
+def test_a_dead_controller_is_degraded() -> None:
+    """The kernel goes on; what is new waits."""
+    (ailment,) = judge(status_of(replace(WELL, pid=None))).ailments
+    assert ailment.level is Level.DEGRADED
+    assert ailment.what.startswith("no controller runs: the kernel goes on")
+
+
+def test_proxies_that_lost_their_connection_are_named() -> None:
+    """Not those that never had one: their Envoys were not started."""
+    held = tables({0: READY}, {0: (1, 0), 1: (1, 0), 2: (0, None)})
+    host = snapshot(9.0, held, closed=frozenset({1}))
+    assert told(host) == ["proxy web-1: not connected to any server"]
+    everyone = snapshot(9.0, tables({0: READY}, {0: (1, 0)}), closed=frozenset({0}))
+    assert judge(status_of(everyone)).level is Level.FAILING
+
+
+def test_a_problem_that_many_proxies_have_is_one_line() -> None:
+    """It is worse if a proxy has no VIP for it."""
+    problems = {f"web-{n}": ["no token"] for n in range(7)}
+    status = replace(status_of(WELL), problems=problems, missing=["Consul"])
+    worst, missing = judge(status).ailments
+    assert worst.what == "7 proxies (web-0, web-1, web-2, web-3, web-4, …): no token"
+    assert (Level.FAILING, Level.DEGRADED) == (worst.level, missing.level)
+    served = replace(status, problems={"web-0": ["no token"]})
+    assert told(served) == ["Consul", "proxy web-0: no token"]
+
+
+def test_a_table_that_is_nearly_full() -> None:
+    """Before the next proxy is refused."""
+    held = tables({0: READY}, dict.fromkeys(range(90), (1, 0)))
+    assert told(snapshot(9.0, held)) == ["90 of 100 VIPs are given"]
+
+
+@pytest.mark.parametrize(
+    ("states", "attached", "level", "words"),
+    [
+        (["ready", "failing"], True, Level.DEGRADED, "queries go to the others"),
+        (["failing"], True, Level.FAILING, "no server answers"),
+        (["ready"], False, Level.FAILING, "not attached"),
+    ],
+)
+def test_dns(states: list[str], attached: bool, level: Level, words: str) -> None:
+    """Its servers have states of their own."""
+    servers = [
+        DnsServerStatus("10.0.0.1", 8600, slot, state, 0, 0)
+        for slot, state in enumerate(states)
+    ]
+    dns = DnsStatus("127.64.0.53:53", attached, 0, 0, servers)
+    verdict = judge(replace(status_of(WELL), dns=dns))
+    assert verdict.level is level
+    assert words in verdict.ailments[0].what
