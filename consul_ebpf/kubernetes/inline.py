@@ -3,14 +3,29 @@
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kubernetes.attributes import Attributes, InvalidAttributeError
 from consul_ebpf.kubernetes.containers import Place
 from consul_ebpf.kubernetes.pod import Pod
+from consul_ebpf.kubernetes.proxy import Node, check
 from consul_ebpf.kubernetes.reasons import Reason, SkipError
+from consul_ebpf.kubernetes.volume import Volume
 from consul_ebpf.model.names import shown
 
 Json = dict[str, Any]
+
+_NODE = Node(catalog_node="node-virtual")
+_ANY = Volume(
+    id="csi-0",
+    target="/",
+    namespace="default",
+    pod="pod",
+    uid="0",
+    service_account="default",
+)
+"""What nobody knows before the pod is there; the attributes are what is checked."""
 
 
 def volume_of(
@@ -29,9 +44,9 @@ def volume_of(
     """
     wire = attributes.written()
     try:
-        Attributes.read(wire)
+        check(msgspec.structs.replace(_ANY, attributes=Attributes.read(wire)), _NODE)
     except InvalidAttributeError as error:
-        raise SkipError(Reason.FULL, str(error)) from None
+        raise SkipError(Reason.OPTION, str(error)) from None
     csi: Json = {
         "driver": config.kubernetes.driver,
         "readOnly": True,

@@ -120,7 +120,7 @@ REFUSED: list[tuple[str, Callable[[Pod], None], Reason]] = [
         lambda pod: pod["metadata"]["annotations"].update(
             {"consul-ebpf.io/service": "x" * 1000}
         ),
-        Reason.FULL,
+        Reason.OPTION,
     ),
 ]
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from consul_ebpf.config.dataplane import FLAGS
 from consul_ebpf.kubernetes.containers import pod_of
 from consul_ebpf.kubernetes.options import Options, holds_id_path, options_of
+from consul_ebpf.kubernetes.proxy import OPTIONS
 from consul_ebpf.kubernetes.reasons import SkipError
 from consul_ebpf.kubernetes.variables import expanded, known
 from tests.lab.consul_k8s import field, value
@@ -66,6 +67,12 @@ def test_its_fate(name: str, way: type) -> None:
         assert (ours == expected) == (name == "envoy-executable-path")
     else:
         assert ours == expected
+
+
+def test_the_node_plugin_knows_what_it_is_told() -> None:
+    """All of it, and nothing else."""
+    told = {name for name, flag in FLAGS.items() if flag.pod == "volume"}
+    assert told == OPTIONS
 
 
 @pytest.mark.parametrize(

@@ -450,14 +450,26 @@ SKIPPED: list[tuple[str, Change, Reason, str]] = [
     (
         "a large environment",
         variable("LARGE", value="x" * 5000),
-        Reason.FULL,
+        Reason.OPTION,
         "attribute env is 5204 bytes long; at most 4096 are allowed",
     ),
     (
         "a large option",
         words(f"-login-auth-method={'x' * 513}"),
-        Reason.FULL,
+        Reason.OPTION,
         "attribute options is 513 bytes long; at most 512 are allowed",
+    ),
+    (
+        "an address that is none",
+        words("-envoy-admin-bind-address=localhost"),
+        Reason.OPTION,
+        "option envoy-admin-bind-address is 'localhost'; it must be an IP",
+    ),
+    (
+        "a login at no method",
+        words("-credential-type=login"),
+        Reason.OPTION,
+        "option login-auth-method is missing",
     ),
     (
         "many words",
