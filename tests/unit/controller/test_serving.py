@@ -197,6 +197,46 @@ async def test_a_proxy_whose_id_comes_late_is_served_then(tmp_path: Path) -> Non
         await host.until(lambda: not volume.exists())
 
 
+async def test_fault_k_a_pod_lives_and_ends_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Registered late; then its registration, token and volume go, and it last."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    late = Proxy(
+        id="",
+        node="n1-virtual",
+        key="default.web.1",
+        credentials=Credentials(login=Login("k8s", bearer_token_file="/run/web.jwt")),
+        files=ProxyFiles(str(volume), "/consul-ebpf", exists_already=True),
+        awaits="Consul has no registration of pod default/web yet",
+    )
+    host = Host(tmp_path / "run", late, WEB)
+    async with host.serving():
+        await host.until((volume / "token.json").exists)
+        assert host.told[-1].refusals == {late.key: f"{NO_BOOTSTRAP}: {late.awaits}"}
+        known = replace(late, id="web-web-sidecar-proxy", awaits="")
+        host.workloads.set([known, WEB])
+        await host.until((volume / "bootstrap.json").exists)
+        assert not host.told[-1].refusals
+
+        host.workloads.set([replace(known, ended=True), WEB])
+        host.acl.valid.clear()
+        await asyncio.sleep(300)
+        assert (len(host.acl.logins), len(host.table.vips)) == (1, 2)
+        assert (volume / "bootstrap.json").exists()
+        for each in volume.iterdir():
+            each.unlink()
+        volume.rmdir()
+        await asyncio.sleep(300)
+        assert not volume.exists()
+        host.workloads.set([WEB])
+        await host.until(lambda: len(host.table.vips) == 1)
+        await asyncio.sleep(5)
+        assert not TokenMemory(tmp_path / "run").load()[0]
+    assert not [each for each in caplog.records if each.levelno > logging.INFO]
+
+
 async def test_an_old_token_outlives_a_start_that_serves_nobody_yet(
     tmp_path: Path,
 ) -> None:
