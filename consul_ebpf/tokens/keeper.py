@@ -131,11 +131,6 @@ class TokenKeeper:
         """When each login's token was made: Unix time by key."""
         return {key: session.made for key, session in self._sessions.current.items()}
 
-    @property
-    def queued_logins(self) -> int:
-        """How many logins wait for their turn."""
-        return self._logins.queued
-
     async def run(self) -> None:
         """Keep the tokens, until cancelled. What is logged in then stays logged in."""
         try:
