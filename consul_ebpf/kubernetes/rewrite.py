@@ -154,10 +154,11 @@ def _grace(pod: Pod) -> int:
 
 def _waiting(raw: Json, sidecar: Sidecar) -> Json:
     """Return the init container as one that also waits for the bootstrap."""
-    *shell, script = raw["command"]
+    where = "args" if raw.get("args") else "command"
+    *shell, script = raw[where]
     return {
         **raw,
-        "command": [*shell, followed_by(script, sidecar.mount)],
+        where: [*shell, followed_by(script, sidecar.mount)],
         "volumeMounts": [
             *(raw.get("volumeMounts") or ()),
             mount_of(sidecar.volume, sidecar.mount),

@@ -23,6 +23,7 @@ done
 """
 
 _SHELLS = {"sh", "ash", "bash", "dash"}
+_is_flag = re.compile(r"-[a-z]+").fullmatch
 _RUNS_SCRIPT = re.compile(r"-[a-z]*c")
 _LEADING_EXEC = re.compile(r"\A\s*exec\s+")
 _ENDS = re.compile(r"(?<![\w-])(exec|exit)(?![\w-])")
@@ -45,12 +46,15 @@ def loop(mount: str) -> str:
 
 
 def script_of(container: Container) -> str | None:
-    """Return the script that a container runs by a shell; None: it does not."""
-    match container.command, container.args:
-        case (program, flag, script), None | ():
-            plain = _RUNS_SCRIPT.fullmatch(flag)
-            if plain and program.rpartition("/")[2] in _SHELLS:
-                return script
+    """Return the script that a container runs by a shell; None: it does not.
+
+    It is the last word of all.
+    """
+    match (*(container.command or ()), *(container.args or ())):
+        case (program, *flags, flag, script) if container.command:
+            shell = program.rpartition("/")[2] in _SHELLS
+            if shell and _RUNS_SCRIPT.fullmatch(flag) and all(map(_is_flag, flags)):
+                return str(script)
     return None
 
 

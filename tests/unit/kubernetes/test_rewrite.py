@@ -585,6 +585,16 @@ def test_a_script_that_ends_early_still_waits() -> None:
     assert made[2].count("bootstrap.json") == 1
 
 
+def test_a_script_among_the_arguments() -> None:
+    """It is where it was, and waits."""
+    pod = injected(Mesh())
+    (init,) = pod["spec"]["initContainers"]
+    init["args"] = [init["command"].pop()]
+    (made,) = after(pod)["spec"]["initContainers"]
+    assert made["command"] == ["/bin/sh", "-ec"]
+    assert "bootstrap.json" in made["args"][0]
+
+
 def test_a_pod_that_runs_as_a_user() -> None:
     """Where the container does not say, the pod's own user is meant."""
     pod = injected(Mesh())
