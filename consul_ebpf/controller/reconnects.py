@@ -94,6 +94,8 @@ class Moves:
         """Return the VIPs whose proxies connected again since the last look.
 
         The value is the server that the proxy left; empty: it did not change servers.
+        An Envoy's first connect is none again: a hundred pods that start together are
+        no reason to check a hundred tokens.
         """
         last, self._last = self._last, state
         if state.vips is last.vips:
@@ -101,7 +103,7 @@ class Moves:
         again = {}
         for vip, now in state.vips.items():
             before = last.vips.get(vip, now)
-            if now.connects > before.connects:
+            if now.connects > max(before.connects, 1):
                 left = _server(last, before)
                 again[vip] = "" if left == _server(state, now) else left
         return again

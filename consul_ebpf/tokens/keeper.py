@@ -26,7 +26,7 @@ from consul_ebpf.model.values import Credentials, HostProxies
 from consul_ebpf.tokens.login import Shared
 from consul_ebpf.tokens.logins import Logins
 from consul_ebpf.tokens.memory import Retired, Session, TokenMemory, same_login
-from consul_ebpf.tokens.pace import Pace, check_seconds
+from consul_ebpf.tokens.pace import ARRIVAL_TURN_SECONDS, Pace, check_seconds
 from consul_ebpf.tokens.renewal import Renewal
 from consul_ebpf.tokens.sessions import Sessions
 
@@ -82,6 +82,7 @@ class TokenKeeper:
             self._sessions,
             self._logins,
             Pace(),
+            Pace(ARRIVAL_TURN_SECONDS),
             lambda: check_seconds(len(self._renewals)),
             clock,
         )

@@ -27,7 +27,10 @@ class Shared:
     acl: Acl
     sessions: Sessions
     logins: Logins
-    pace: Pace
+    checks: Pace
+    """Of questions about tokens that are in use."""
+    arrivals: Pace
+    """Of questions about new tokens, which no others keep waiting."""
     check_seconds: Callable[[], float]
     """Returns the seconds between two checks of one token."""
     clock: Callable[[], float]

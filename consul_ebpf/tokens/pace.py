@@ -5,6 +5,9 @@ import asyncio
 TURN_SECONDS = 1.0
 """From one check to the next, on average."""
 
+ARRIVAL_TURN_SECONDS = 0.2
+"""The same for questions about new tokens: as often as an auth method makes some."""
+
 AT_ONCE = 3
 """Checks that may follow each other at once when there was none for a while."""
 
@@ -14,19 +17,21 @@ on a host with many tokens."""
 
 
 class Pace:
-    """Lets one check through at a time; all keys of a host share it."""
+    """Lets one question through at a time; all keys of a host share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, turn: float = TURN_SECONDS) -> None:
+        """Let one through every `turn` seconds, on average."""
+        self._turn = turn
         self._next = float("-inf")
 
     def __repr__(self) -> str:
-        return f"<Pace {TURN_SECONDS} s>"
+        return f"<Pace {self._turn} s>"
 
     async def wait_for_turn(self) -> None:
         """Return when the caller may ask."""
         now = asyncio.get_running_loop().time()
-        self._next = max(self._next, now - (AT_ONCE - 1) * TURN_SECONDS)
-        begins, self._next = self._next, self._next + TURN_SECONDS
+        self._next = max(self._next, now - (AT_ONCE - 1) * self._turn)
+        begins, self._next = self._next, self._next + self._turn
         await asyncio.sleep(max(0.0, begins - now))
 
 

@@ -151,7 +151,7 @@ class Renewal:
                 await self._check_soon.wait()
         except TimeoutError:
             pass
-        await self._shared.pace.wait_for_turn()
+        await self._shared.checks.wait_for_turn()
         self._check_twice = self._check_soon.is_set()
         self._check_soon.clear()
 
@@ -184,7 +184,7 @@ class Renewal:
                 if not await arrives(
                     acl,
                     secret,
-                    self._shared.pace,
+                    self._shared.arrivals,
                     old_good_until=old_good_until,
                     given_up=given_up,
                     say=self._say_waiting,

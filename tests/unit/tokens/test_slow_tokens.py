@@ -7,6 +7,7 @@ import pytest
 
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.lifetime import FOREVER, Lifetime
+from consul_ebpf.model.values import Login, Proxy
 from consul_ebpf.testing import FakeAcl
 from tests.lab.keeping import WEB, clock, keeping
 
@@ -77,6 +78,36 @@ async def test_a_lifetime_told_later_is_taken(tmp_path: Path) -> None:
         begun = clock()
         await host.secret("web", but=first)
         assert 290 < clock() - begun < 370
+
+
+async def test_a_new_token_waits_for_no_look_at_others(tmp_path: Path) -> None:
+    """However many of those are due: its pod could not start meanwhile."""
+
+    class LaggingAcl(FakeAcl):
+        async def accepted(self, secret: str) -> bool:
+            self.lagging = secret in fresh and clock() < fresh[secret]
+            return await super().accepted(secret)
+
+        async def login(self, how: Login) -> str:
+            secret = await super().login(how)
+            fresh[secret] = clock() + 0.5  # the third question is the first one late
+            return secret
+
+    fresh: dict[str, float] = {}
+    acl = LaggingAcl(FOREVER)
+    old = [Proxy(f"old-{n}", "h", credentials=WEB.credentials) for n in range(150)]
+    async with keeping(acl, tmp_path) as host:
+        host.want(old)
+        await asyncio.sleep(300)
+        for proxy in old:
+            host.doubt(proxy.key)
+        await asyncio.sleep(5)
+        begun = clock()
+        new = [Proxy(f"new-{n}", "h", credentials=WEB.credentials) for n in range(20)]
+        host.want([*old, *new])
+        for proxy in new:
+            await host.secret(proxy.key)
+        assert clock() - begun < 10
 
 
 async def test_a_login_that_took_long_makes_a_new_token(tmp_path: Path) -> None:
