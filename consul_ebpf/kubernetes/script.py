@@ -16,7 +16,7 @@ trap 'exit 143' TERM
 said=
 until [ -s "{{mount}}/{BOOTSTRAP}" ]; do
   now=`cat "{{mount}}/{WAITING}" 2>/dev/null || true`
-  if [ "$now" != "$said" ]; then echo "consul-ebpf: $now"; fi
+  if [ -n "$now" ] && [ "$now" != "$said" ]; then echo "consul-ebpf: $now"; fi
   said="$now"
   sleep 0.2 || sleep 1
 done
