@@ -21,9 +21,9 @@ from consul_ebpf.kubernetes.server_tls import (
 from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.views.connections import Connections, Patience
-from consul_ebpf.views.endpoint import serve_application
 from consul_ebpf.views.listeners import open_tcp
 from consul_ebpf.views.room import Limits, Room
+from consul_ebpf.views.serving import serve_application
 
 PATIENCE = Patience(unread=MAX_BODY + 64 * 1024)
 

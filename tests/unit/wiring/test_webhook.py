@@ -148,3 +148,14 @@ def test_the_command(tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=30)
     assert said == f"ready: the webhook listens at {named['listen']}\n"
     assert (process.returncode, errors) == (0, "")
+
+
+def test_the_command_needs_nothing_of_the_kernel() -> None:
+    """Nor what only the controller, or certificates of its own, need."""
+    code = "import consul_ebpf.cli.webhook, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    foreign = {"consul_ebpf.kernel", "consul_ebpf.controller", "grpc", "cryptography"}
+    assert loaded & foreign == set()
