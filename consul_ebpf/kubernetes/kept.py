@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,16 @@ Change = Callable[[Kept | None], Kept | None]
 """Makes of what is kept of a volume what to keep from now on; None: nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """Changes to make; `made` gets their end."""
+
+    changes: Mapping[str, Change]
+    made: asyncio.Future[None]
+    durable: bool
+    """Whether they are not made if they cannot be written."""
+
+
 class KeptVolumes:
     """Keeps volumes; `cell` has all of them once they are read from the file.
 
@@ -58,7 +69,7 @@ class KeptVolumes:
         self._loading = asyncio.Lock()
         self._whole_at = 0.0
         """When all volumes are known, in event loop time."""
-        self._pending: list[tuple[Mapping[str, Change], asyncio.Future[None]]] = []
+        self._pending: list[_Pending] = []
         self._writer: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -89,48 +100,54 @@ class KeptVolumes:
                 self.cell.set(volumes)
         return self.volumes
 
-    async def change(self, id_: str, change: Change) -> None:
-        """Change one volume; return when that is on disk and in `cell`.
+    async def keep(self, kept: Kept) -> None:
+        """Keep a volume, or what it is now; return when that is on disk and in `cell`.
 
         Raises:
-            ConsulEbpfError: it cannot be written; nothing was changed.
+            ConsulEbpfError: it cannot be written, and is not kept.
         """
-        await self._enqueue({id_: change})
+        await self._enqueue({kept.volume.id: lambda _: kept}, durable=True)
+
+    async def remove(self, id_: str) -> None:
+        """Remove a volume; return when it is not in `cell`, nor on disk if possible.
+
+        If the file cannot be written, a restart will find that the pod is gone.
+        """
+        await self._enqueue({id_: lambda _: None})
 
     def change_soon(self, changes: Mapping[str, Change]) -> None:
-        """Make changes, by volume id, whose loss would do no harm."""
-        self._enqueue(changes).add_done_callback(_ignore)
+        """Make changes, by volume id, that a restart may forget."""
+        self._enqueue(changes)
 
-    def _enqueue(self, changes: Mapping[str, Change]) -> asyncio.Future[None]:
+    def _enqueue(
+        self, changes: Mapping[str, Change], *, durable: bool = False
+    ) -> asyncio.Future[None]:
         made: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pending.append((changes, made))
+        self._pending.append(_Pending(changes, made, durable=durable))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write(), name="volumes")
         return made
 
     async def _write(self) -> None:
-        """Write all pending changes at once, and again until none is pending."""
+        """Make all pending changes at once, and again until none is pending."""
         await self.load()
         while self._pending:
             batch, self._pending = self._pending, []
-            volumes = dict(self.volumes)
-            for changes, _ in batch:
-                for id_, change in changes.items():
-                    kept = change(volumes.pop(id_, None))
-                    if kept is not None:
-                        volumes[id_] = kept
-            error: Exception | None = None
+            volumes, error = _changed(self.volumes, batch), None
             try:
                 await self._save(volumes)
             except ConsulEbpfError as failure:
                 error = failure
-            else:
-                self.cell.set(volumes)
-            for _, made in batch:
-                if not made.done() and error is None:
-                    made.set_result(None)
-                elif not made.done() and error is not None:
-                    made.set_exception(error)
+                lasting = [each for each in batch if not each.durable]
+                volumes = _changed(self.volumes, lasting)
+            self.cell.set(volumes)
+            for each in batch:
+                if each.made.done():  # whoever asked for it was cancelled
+                    continue
+                if error is not None and each.durable:
+                    each.made.set_exception(error)
+                else:
+                    each.made.set_result(None)
 
     async def _save(self, volumes: Volumes) -> None:
         with boundary(ConsulEbpfError, str(self._file.path)):
@@ -163,10 +180,15 @@ class KeptVolumes:
         return volumes, whole
 
 
-def _ignore(made: "asyncio.Future[None]") -> None:
-    """Look at an error, so that nobody logs that nobody did: the file's own did."""
-    if not made.cancelled():
-        made.exception()
+def _changed(volumes: Volumes, batch: Iterable[_Pending]) -> Volumes:
+    """Return the volumes after these changes."""
+    now = dict(volumes)
+    for each in batch:
+        for id_, change in each.changes.items():
+            kept = change(now.pop(id_, None))
+            if kept is not None:
+                now[id_] = kept
+    return now
 
 
 def read_volumes(directory: Path) -> tuple[PodVolume, ...]:

@@ -154,7 +154,7 @@ class PodVolumes:
         if kept != known:
             self._named[volume.id] = self._programmed.version
             self._seen[volume.id] = now
-            await self._kept.change(volume.id, lambda _: kept)
+            await self._kept.keep(kept)
         since, wait = self._named.get(volume.id, 0), self._settings.wait
         if why := await self._programmed.why_not(volume.key, since, wait):
             raise PublishError("UNAVAILABLE", why)
@@ -201,7 +201,7 @@ class PodVolumes:
 
     async def _forget(self, kept: Kept) -> None:
         since, key = self._programmed.version, kept.volume.key
-        await self._kept.change(kept.volume.id, lambda _: None)
+        await self._kept.remove(kept.volume.id)
         await self._programmed.is_gone(key, since, REMOVAL_SECONDS)
         await finish(partial(self._places.forget, kept.volume))
 

@@ -390,6 +390,7 @@ async def test_fault_k_a_pod_ends(node: PodNode) -> None:
         await asyncio.sleep(300)
         assert 1 == node.vips
         assert (pod.target() / "bootstrap.json").exists()
+        assert 1 == len(node.host.acl.logins)
         await node.unpublish(pod)
         assert 0 == node.vips
 
@@ -422,6 +423,30 @@ async def test_fault_k_volumes_json_is_damaged(node: PodNode) -> None:
         await asyncio.sleep(300)
         assert before.keys() == node.host.table.vips.keys()
         assert () == node.workloads.lacking
+
+
+async def test_fault_k_consul_is_away_and_servers_are_known(node: PodNode) -> None:
+    """A publish is a success; the volume says that nobody has told of the pod."""
+    pod = node.kubelet.pod()
+    async with node.serving():
+        await node.publish(pod.publish())
+        await node.until_line(pod, "Consul has not told yet which pods are registered")
+        assert 1 == node.vips
+
+
+async def test_fault_k_the_disk_is_full(node: PodNode) -> None:
+    """A new volume waits, and one that goes is not held up."""
+    old, new = node.kubelet.pod("old"), node.kubelet.pod("new")
+    async with node.serving():
+        await node.publish(old.publish())
+        # A directory in the file's place: not even root can write the file.
+        (node.state / VOLUMES_FILE).unlink()
+        (node.state / VOLUMES_FILE / "x").mkdir(parents=True)
+        error = await refused(node, new.publish())
+        assert "UNAVAILABLE" == error.code
+        assert "volumes.json cannot be written" in str(error)
+        await node.unpublish(old)
+        assert 0 == node.vips
 
 
 async def test_250_publishes_at_once(node: PodNode) -> None:
