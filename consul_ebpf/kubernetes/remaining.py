@@ -10,8 +10,7 @@ from pathlib import Path
 
 PROGRAM = "consul-dataplane"
 
-LONGEST_NAME = 15
-"""Bytes of a process's name that the kernel keeps."""
+_NAMES = frozenset({PROGRAM.encode(), f"privileged-{PROGRAM}".encode()})
 
 _UID = re.compile(
     r"pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})"
@@ -23,11 +22,9 @@ def find_remaining(proc: Path = Path("/proc")) -> Counter[str]:
     found: Counter[str] = Counter()
     for directory in proc.glob("[0-9]*"):
         try:
-            name = (directory / "comm").read_text("utf-8", "replace").rstrip("\n")
-            if name != PROGRAM[:LONGEST_NAME]:
-                continue
-            first = (directory / "cmdline").read_bytes().partition(b"\0")[0]
-            if first.rpartition(b"/")[2] != PROGRAM.encode():
+            # The second one: an init process of the container or a shell comes first.
+            arguments = (directory / "cmdline").read_bytes().split(b"\0", 2)[:2]
+            if _NAMES.isdisjoint(each.rpartition(b"/")[2] for each in arguments):
                 continue
             if uid := pod_of((directory / "cgroup").read_text("utf-8", "replace")):
                 found[uid] += 1

@@ -7,11 +7,10 @@ from consul_ebpf.kubernetes.remaining import find_remaining, pod_of
 UID = "0a8c4a3e-5f6b-4a52-9a1f-3f0d7d1a2b3c"
 
 
-def process(proc: Path, pid: int, name: str, argument: str, cgroup: str) -> None:
+def process(proc: Path, pid: int, command: str, cgroup: str) -> None:
     directory = proc / str(pid)
     directory.mkdir()
-    (directory / "comm").write_text(f"{name}\n")
-    (directory / "cmdline").write_bytes(f"{argument}\0-x\0".encode())
+    (directory / "cmdline").write_bytes(command.replace(" ", "\0").encode() + b"\0")
     (directory / "cgroup").write_text(cgroup)
 
 
@@ -20,12 +19,12 @@ def test_processes_are_counted_by_their_pods(tmp_path: Path) -> None:
     other = UID.replace("0a8c", "ffff")
     ours = f"0::/kubepods/burstable/pod{UID}/c1"
     systemd = f"0::/kubepods.slice/kubepods-pod{other.replace('-', '_')}.slice/x.scope"
-    process(tmp_path, 1, "consul-dataplan", "/usr/local/bin/consul-dataplane", ours)
-    process(tmp_path, 2, "consul-dataplan", "consul-dataplane", f"1:cpu:/\n{ours}")
-    process(tmp_path, 3, "consul-dataplan", "consul-dataplane", systemd)
-    process(tmp_path, 4, "consul-dataplan", "consul-dataplant", ours)
-    process(tmp_path, 5, "envoy", "consul-dataplane", ours)
-    process(tmp_path, 6, "consul-dataplan", "consul-dataplane", "0::/system.slice")
+    process(tmp_path, 1, "/usr/local/bin/consul-dataplane -x", ours)
+    process(tmp_path, 2, "consul-dataplane", f"1:cpu:/\n{ours}")
+    process(tmp_path, 3, "/bin/sh /usr/local/bin/privileged-consul-dataplane", systemd)
+    process(tmp_path, 4, "consul-dataplanes", ours)
+    process(tmp_path, 5, "envoy -c consul-dataplane", ours)
+    process(tmp_path, 6, "consul-dataplane", "0::/system.slice")
     (tmp_path / "7").mkdir()
     (tmp_path / "self").mkdir()
     assert {UID: 2, other: 1} == find_remaining(tmp_path)
