@@ -19,6 +19,7 @@ from consul_ebpf.proxies.sources.registered import RegisteredWorkloads, not_ours
 from consul_ebpf.views.answers import refusal
 from consul_ebpf.views.bodies import Bodies, view
 from consul_ebpf.views.host import Host
+from consul_ebpf.views.live import Live
 from consul_ebpf.views.peers import peer_uid
 from consul_ebpf.views.proxies import Condition, ProxyView
 
@@ -54,6 +55,7 @@ class Handlers:
         self._writers = writers
         self._lacking = lacking
         self._bodies = Bodies(host)
+        self._live = Live(host)
 
     def __repr__(self) -> str:
         return f"<Handlers {self._host!r}>"
@@ -69,6 +71,7 @@ class Handlers:
             web.put("/v1/proxies/{id}", self.put),
             web.delete("/v1/proxies/{id}", self.delete),
             web.get("/metrics", self.metrics),
+            *self._live.routes(),
         ]
 
     async def health(self, _: web.Request) -> web.Response:

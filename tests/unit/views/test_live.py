@@ -1,0 +1,99 @@
+"""The page's routes, over real sockets, of a host that is made up."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+from consul_ebpf.views.live import MOST_CLIENTS
+from tests.unit.views.test_endpoint import SERVED, World, serving
+
+
+@asynccontextmanager
+async def followed(world: World) -> AsyncIterator[aiohttp.ClientResponse]:
+    connector = aiohttp.UnixConnector(str(world.socket))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.get("http://localhost/live") as answer,
+    ):
+        yield answer
+
+
+async def picture(answer: aiohttp.ClientResponse) -> str:
+    """Return the next picture."""
+    async with asyncio.timeout(5):
+        line = await answer.content.readline()
+        assert await answer.content.readline() == b"\n"
+    assert line.startswith(b"data: ")
+    return str(json.loads(line.removeprefix(b"data: ")))
+
+
+async def test_the_page_is_whole_and_locked_up(tmp_path: Path) -> None:
+    """HTML with its policy, and never from a cache."""
+    async with serving(tmp_path) as world:
+        world.converged(SERVED)
+        connector = aiohttp.UnixConnector(str(world.socket))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get("http://localhost/") as answer,
+        ):
+            text = await answer.text()
+            assert answer.content_type == "text/html"
+            assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+            assert answer.headers["Cache-Control"] == "no-store"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "10.0.0.1:8502" in text
+        assert text.endswith("</html>\n")
+        status, _ = await world.ask("GET", "/", Host="evil.example")
+        assert status == 403
+
+
+async def test_followers_get_each_new_picture_and_share_the_looks(
+    tmp_path: Path,
+) -> None:
+    """At once when they come, then when something has changed."""
+    async with serving(tmp_path) as world:
+        world.converged(SERVED)
+        async with followed(world) as one, followed(world) as other:
+            assert one.content_type == "text/event-stream"
+            first = await picture(one)
+            assert first == await picture(other)
+            assert "Never connected yet" in first
+            world.connects, world.cookies = 1, frozenset({7})
+            assert "Never connected yet" not in await picture(one)
+            assert "Never connected yet" not in await picture(other)
+            await asyncio.sleep(1.5)
+        assert world.looks <= 5
+        await asyncio.sleep(1.5)  # until it is seen that they have gone
+        before = world.looks
+        await asyncio.sleep(1.5)
+        assert world.looks == before
+
+
+async def test_so_many_can_follow_and_no_more(tmp_path: Path) -> None:
+    """One that leaves makes room for another."""
+    async with serving(tmp_path) as world:
+        world.converged(SERVED)
+        open_ = [followed(world) for _ in range(MOST_CLIENTS)]
+        answers = [await each.__aenter__() for each in open_]
+        assert {200} == {each.status for each in answers}
+        status, answer = await world.ask("GET", "/live")
+        assert (503, "16 clients follow") == (status, answer["error"][:17])
+        for each in open_:
+            await each.__aexit__(None, None, None)
+        async with asyncio.timeout(5):
+            while True:
+                async with followed(world) as again:
+                    if again.status == 200:
+                        break
+                await asyncio.sleep(0.05)
+        assert "main" in await world_page(world)
+
+
+async def world_page(world: World) -> str:
+    status, text = await world.ask("GET", "/")
+    assert status == 200
+    return str(text)
