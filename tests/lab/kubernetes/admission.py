@@ -1,4 +1,4 @@
-"""Webhooks in this process: a stand-in for consul-k8s's, and what ours does."""
+"""A stand-in for consul-k8s's webhook, in this process."""
 
 import base64
 import json
@@ -10,34 +10,26 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from consul_ebpf.config.schema import Config
-from consul_ebpf.kubernetes.rewrite import rewrite
 from tests.lab.certificates import Authority
 from tests.lab.held import Held
 from tests.lab.kubernetes.cluster import Cluster
-from tests.lab.kubernetes.injected import Object, Settings, wanted
-from tests.lab.kubernetes.injected import patch as injected_patch
+from tests.lab.kubernetes.injected import Settings, patch, wanted
 from tests.lab.scratch import scratch_directory
 
 NAME = "consul-connect-injector"
 
 
-Operations = list[dict[str, Any]]
+class Injector(Held):
+    """Does what consul-k8s's does for pods that are made, and has its name."""
 
-
-class Admission(Held):
-    """Answers the API server for pods that are made."""
-
-    reinvocation = "Never"
-
-    def __init__(self, cluster: Cluster, name: str) -> None:
+    def __init__(
+        self, cluster: Cluster, settings: Settings | None = None, name: str = NAME
+    ) -> None:
         """Prepare; `name` says where in the order of webhooks it comes."""
         self._cluster = cluster
         self._name = name
-
-    def patch(self, pod: Object) -> Operations:
-        """Return what is to be changed of a pod."""
-        raise NotImplementedError
+        self.settings = settings or Settings()
+        """May be replaced; what is made afterwards has it."""
 
     def hold(self, stack: ExitStack) -> None:
         """Serve, and have the API server ask."""
@@ -60,8 +52,9 @@ class Admission(Held):
         review = json.loads(body)
         request = review["request"]
         response: dict[str, Any] = {"uid": request["uid"], "allowed": True}
-        if operations := self.patch(request["object"]):
-            encoded = json.dumps(operations).encode()
+        pod = request["object"]
+        if wanted(pod):
+            encoded = json.dumps(patch(pod, self.settings)).encode()
             response["patchType"] = "JSONPatch"
             response["patch"] = base64.b64encode(encoded).decode()
         return {
@@ -90,7 +83,6 @@ class Admission(Held):
             "rules": [rule],
             "admissionReviewVersions": ["v1beta1", "v1"],
             "failurePolicy": "Fail",
-            "reinvocationPolicy": self.reinvocation,
             "sideEffects": "None",
             "namespaceSelector": {"matchExpressions": [expression]},
         }
@@ -107,39 +99,11 @@ class Admission(Held):
         )
 
 
-class Injector(Admission):
-    """Does what consul-k8s's does, and has its name."""
-
-    def __init__(
-        self, cluster: Cluster, settings: Settings | None = None, name: str = NAME
-    ) -> None:
-        super().__init__(cluster, name)
-        self.settings = settings or Settings()
-        """May be replaced; what is made afterwards has it."""
-
-    def patch(self, pod: Object) -> Operations:
-        return injected_patch(pod, self.settings) if wanted(pod) else []
-
-
-class Rewriter(Admission):
-    """Rewrites what is injected, without the process that does it in life."""
-
-    reinvocation = "IfNeeded"
-
-    def __init__(self, cluster: Cluster, name: str = "zz-consul-ebpf") -> None:
-        super().__init__(cluster, name)
-        self._config = Config()
-
-    def patch(self, pod: Object) -> Operations:
-        answer = rewrite(pod, self._config)
-        return [*answer.patch] if answer else []
-
-
-def _server(admission: Admission, certificate: Path) -> ThreadingHTTPServer:
+def _server(injector: Injector, certificate: Path) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:  # the standard library's name
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            answer = json.dumps(admission.review(body)).encode()
+            answer = json.dumps(injector.review(body)).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(answer)))

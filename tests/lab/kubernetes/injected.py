@@ -66,7 +66,15 @@ def patch(pod: Mapping[str, Any], settings: Settings) -> list[Object]:
             for kind in _LISTS
         ),
         *(_add(f"/metadata/{kind}", value) for kind, value in marks.items()),
+        *_dns(theirs["spec"]),
     ]
+
+
+def _dns(spec: Mapping[str, Any]) -> list[Object]:
+    """Return what a pod's DNS becomes, where the fixture has that."""
+    if "dnsConfig" not in spec:
+        return []
+    return [_add(f"/spec/{name}", spec[name]) for name in ("dnsPolicy", "dnsConfig")]
 
 
 _LISTS = ("volumes", "initContainers", "containers")

@@ -1,11 +1,11 @@
-"""A mesh whose pods the controller serves: its DaemonSet, and what rewrites pods."""
+"""A mesh whose pods the controller serves: its DaemonSet, and its webhook."""
 
 from contextlib import ExitStack
 
 from tests.lab.held import Held
-from tests.lab.kubernetes.admission import Rewriter
 from tests.lab.kubernetes.daemonset import ControllerDaemonSet
 from tests.lab.kubernetes.mesh import PodsMesh
+from tests.lab.kubernetes.webhook import Webhook
 
 
 class ServedPods(Held):
@@ -19,7 +19,7 @@ class ServedPods(Held):
     def hold(self, stack: ExitStack) -> None:
         """The DaemonSet first: a rewritten pod waits for it."""
         stack.enter_context(self.controller)
-        stack.enter_context(Rewriter(self.mesh.cluster))
+        stack.enter_context(Webhook(self.mesh.cluster))
 
     def tokens(self, service: str) -> list[str]:
         """Return the descriptions of a service's tokens: each has its login's meta."""

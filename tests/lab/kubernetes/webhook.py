@@ -11,6 +11,7 @@ from consul_ebpf.kubernetes.admission import PATH
 from tests.lab.certificates import Authority
 from tests.lab.held import Held
 from tests.lab.kubernetes.cluster import Cluster
+from tests.lab.kubernetes.images import DATAPLANE
 from tests.lab.processes import Child, wait_until
 from tests.lab.scratch import scratch_directory
 
@@ -53,7 +54,7 @@ class Webhook(Held):
             f"{self._settings}\n"
             f'[webhook]\nlisten = "127.0.0.1:{port}"\ncertificates = "files"\n'
             f'cert = "{directory}/cert.pem"\nkey = "{directory}/key.pem"\n'
-            'envoy_image = "envoyproxy/envoy:v1.38-latest"\n'
+            f'envoy_image = "{DATAPLANE}"\n'
         )
         command = [sys.executable, "-m", "consul_ebpf", "webhook"]
         argv = [*command, "--config", str(config)]
