@@ -135,10 +135,11 @@ class ConsulCluster(Held):
         """Let a frozen server go on."""
         self.servers[i].thaw()
 
-    def restart(self, i: int) -> None:
-        """Start a dead server again on its data; return once the cluster is ready."""
-        self.servers[i].kill()
-        self.servers[i] = self._start(i)
+    def restart(self, *servers: int) -> None:
+        """Start dead servers again on their data; return once the cluster is ready."""
+        for i in servers:
+            self.servers[i].kill()
+            self.servers[i] = self._start(i)
         self.wait_ready()
 
     def leave(self, i: int) -> None:

@@ -51,7 +51,8 @@ class ControllerDaemonSet(Held):
         """
         self._mesh = mesh
         self._cluster = mesh.cluster
-        self._config = {**_config(mesh), **(config or {})}
+        self.config = {**_config(mesh), **(config or {})}
+        """The tables of its configuration."""
         self._manifests = manifests or default_manifests()
 
     def hold(self, stack: ExitStack) -> None:
@@ -67,7 +68,7 @@ class ControllerDaemonSet(Held):
 
     def configure(self, **tables: Any) -> None:
         """Change tables of its configuration; a new pod has them."""
-        self._config = {**self._config, **tables}
+        self.config = {**self.config, **tables}
         self._cluster.apply(self._settings())
 
     def pod(self) -> Object:
@@ -142,7 +143,7 @@ class ControllerDaemonSet(Held):
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": NAME, "namespace": NAMESPACE},
-            "data": {"config.toml": toml(self._config)},
+            "data": {"config.toml": toml(self.config)},
         }
 
     def _remove(self) -> None:

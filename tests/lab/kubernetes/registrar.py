@@ -90,12 +90,17 @@ class Registrar(Held):
         ended = status.get("phase") in {"Succeeded", "Failed"}
         if "deletionTimestamp" in metadata or ended:
             self._take_out(uid)
-        elif status.get("podIP") and uid not in self._registered:
+        elif status.get("podIP") and self._differs(pod):
             for entry in _entries(pod):
                 self._consul.call("PUT", "/v1/catalog/register", entry)
             self._registered[uid] = pod
             name = f"{metadata['namespace']}/{metadata['name']}"
             self.registrations[name] = time.monotonic()
+
+    def _differs(self, pod: Object) -> bool:
+        """Say whether it is not registered with its address, as after a reboot."""
+        known = self._registered.get(pod["metadata"]["uid"])
+        return known is None or known["status"]["podIP"] != pod["status"]["podIP"]
 
     def _take_out(self, uid: str) -> None:
         self._open.wait()
