@@ -27,6 +27,10 @@ RECOVERY_SECONDS = 180.0
 at every other of its usual 60 to 90 seconds."""
 
 
+TOGETHER_SECONDS = 0.05
+"""How long a change waits for others: each time all proxies are looked through."""
+
+
 class Kept(msgspec.Struct, frozen=True):
     """A volume, and what is known of it."""
 
@@ -132,6 +136,7 @@ class KeptVolumes:
         """Make all pending changes at once, and again until none is pending."""
         await self.load()
         while self._pending:
+            await asyncio.sleep(TOGETHER_SECONDS)
             batch, self._pending = self._pending, []
             volumes, error = _changed(self.volumes, batch), None
             try:

@@ -6,9 +6,11 @@ without one. So a publish waits for the kernel's tables alone. The rest follows.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -35,8 +37,13 @@ from consul_ebpf.model.errors import ConsulEbpfError
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 REMOVAL_SECONDS = 5.0
 """How long an unpublish waits until a proxy's VIP and files are gone."""
+
+AT_ONCE = 3
+"""Threads for mounts and files. A mount takes a process of the helper's."""
 
 LOOK_SECONDS = 60.0
 """Between two looks for volumes whose pods are gone; each pod gets so long, too."""
@@ -85,6 +92,7 @@ class PodVolumes:
         """Which round came before each volume was known, by id."""
         self._seen: dict[str, float] = {}
         """When kubelet named each volume last, in event loop time."""
+        self._working = asyncio.Semaphore(AT_ONCE)
         self._loading = asyncio.Lock()
         self._loaded = False
         self._said: dict[str, str] = {}
@@ -149,7 +157,9 @@ class PodVolumes:
     async def _make(self, volume: Volume, token: str, known: Kept | None) -> None:
         now = asyncio.get_running_loop().time()
         new = known is None
-        cgroup = await finish(partial(self._places.make, volume, token, now, new=new))
+        cgroup = await self._work(
+            partial(self._places.make, volume, token, now, new=new)
+        )
         kept = Kept(volume, cgroup, registration=known.registration if known else None)
         if kept != known:
             self._named[volume.id] = self._programmed.version
@@ -165,11 +175,16 @@ class PodVolumes:
         """Take the newest token, and mount again what is mounted no more."""
         try:
             token = token_of(publish)
-            await finish(partial(self._places.renew, kept.volume, token))
+            await self._work(partial(self._places.renew, kept.volume, token))
         except ConsulEbpfError as error:
             self._say(kept.volume.id, f"{kept.volume.owner}: its volume: {error}")
         else:
             self._said.pop(kept.volume.id, None)
+
+    async def _work(self, work: Callable[[], T]) -> T:
+        """Do blocking work in one of few threads: the rounds need some, too."""
+        async with self._working:
+            return await finish(work)
 
     def _say(self, id_: str, line: str) -> None:
         """Log what is wrong with a volume that is in use, once."""
@@ -195,7 +210,7 @@ class PodVolumes:
                     await self._forget(kept)
                     target = kept.volume.target
                 if kept is not None or self._is_ours(target):
-                    await finish(partial(self._places.remove, target))
+                    await self._work(partial(self._places.remove, target))
             except ConsulEbpfError as error:
                 raise PublishError("UNAVAILABLE", str(error)) from error
 
@@ -203,7 +218,7 @@ class PodVolumes:
         since, key = self._programmed.version, kept.volume.key
         await self._kept.remove(kept.volume.id)
         await self._programmed.is_gone(key, since, REMOVAL_SECONDS)
-        await finish(partial(self._places.forget, kept.volume))
+        await self._work(partial(self._places.forget, kept.volume))
 
     def _is_ours(self, target: str) -> bool:
         try:

@@ -72,8 +72,8 @@ class Waiting:
             del self._written[gone]
         failures = []
         for target, line in lines.items():
-            if self._written.get(target) == line:
-                continue
+            if self._written.get(target) == line or not self._mounts.is_mounted(target):
+                continue  # what is not there waits for kubelet, or ends
             try:
                 self._write(target, line)
             except ConsulEbpfError as error:
@@ -88,8 +88,6 @@ class Waiting:
             if not line:
                 path.unlink(missing_ok=True)
                 return
-            if not self._mounts.is_mounted(target):
-                raise ConsulEbpfError(f"the volume {one_line(target)} is not mounted")
             data = f"{line}\n".encode()
             # The controller before this one may have written it.
             if not path.exists() or path.read_bytes() != data:

@@ -9,9 +9,10 @@ import msgspec
 from consul_ebpf.base.latest import Changes, Latest
 from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.kubernetes.attributes import InvalidAttributeError
-from consul_ebpf.kubernetes.join import Registration, join
+from consul_ebpf.kubernetes.join import Joined, Registration, join
 from consul_ebpf.kubernetes.kept import Change, Kept, KeptVolumes
 from consul_ebpf.kubernetes.proxy import Node, proxy_of
+from consul_ebpf.kubernetes.volume import Volume
 from consul_ebpf.model.values import Proxy
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ class VolumeWorkloads:
         self._registrations = registrations
         self._node = node
         self._refused = Reasons(logger, "proxy_refused")
+        self._made: dict[str, tuple[Volume, str, Joined, Proxy]] = {}
+        """By volume id the proxy made last, and what of: most stay as they are."""
 
     def __repr__(self) -> str:
         return f"<VolumeWorkloads of {len(self._kept.volumes)} volumes>"
@@ -62,13 +65,17 @@ class VolumeWorkloads:
             {id_: each for id_, each in before.items() if each is not None},
             self._node.catalog_node,
         )
-        proxies: list[Proxy] = []
+        before_this, self._made = self._made, {}
         news: dict[str, Change] = {}
         refused = []
         for id_, each in volumes.items():
             found = joined[id_]
+            basis = each.volume, each.cgroup, found
+            made = before_this.get(id_)
             try:
-                proxies.append(proxy_of(each.volume, found, each.cgroup, self._node))
+                if made is None or made[:3] != basis:
+                    made = *basis, proxy_of(each.volume, found, each.cgroup, self._node)
+                self._made[id_] = made
             except InvalidAttributeError as error:  # a later version has taken it
                 refused.append(f"{each.volume.owner}: {error}")
             if found.registration != each.registration:
@@ -76,7 +83,7 @@ class VolumeWorkloads:
         self._refused.report(refused)
         if news:
             self._kept.change_soon(news)
-        return tuple(proxies)
+        return tuple(proxy for *_, proxy in self._made.values())
 
 
 def _with_registration(found: Registration | None, kept: Kept | None) -> Kept | None:

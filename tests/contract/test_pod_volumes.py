@@ -345,7 +345,7 @@ async def test_fault_k_a_pod_is_deleted_while_the_controller_is_down(
         await node.unpublish(told)
         assert 1 == node.vips
         assert "eyJ.pod" == node.bearer(untold)
-        await asyncio.sleep(2 * LOOK_SECONDS)
+        await asyncio.sleep(3 * LOOK_SECONDS)
         assert 0 == node.vips
         assert "" == node.bearer(untold)
 
