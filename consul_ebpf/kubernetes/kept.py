@@ -190,9 +190,10 @@ def _changed(volumes: Volumes, batch: Iterable[_Pending]) -> Volumes:
     now = dict(volumes)
     for each in batch:
         for id_, change in each.changes.items():
-            kept = change(now.pop(id_, None))
-            if kept is not None:
+            if (kept := change(now.get(id_))) is not None:
                 now[id_] = kept
+            else:
+                now.pop(id_, None)
     return now
 
 

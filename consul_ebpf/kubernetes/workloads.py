@@ -52,9 +52,12 @@ class VolumeWorkloads:
         """Yield the proxies of all volumes at once and after each change, for ever."""
         await self._kept.load()
         changes = Changes(self._kept.cell, self._registrations)
+        last: tuple[Proxy, ...] | None = None
         while True:
             await changes.wait()
-            yield self._proxies()
+            if (now := self._proxies()) != last:
+                last = now
+                yield now
 
     def _proxies(self) -> tuple[Proxy, ...]:
         volumes = self._kept.volumes

@@ -4,13 +4,20 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from consul_ebpf.base.latest import Latest
 from consul_ebpf.config.schema import ProxyEntry
+from consul_ebpf.kubernetes.join import Registration
+from consul_ebpf.kubernetes.kept import Change, Kept, KeptVolumes
+from consul_ebpf.kubernetes.proxy import Node
+from consul_ebpf.kubernetes.volume import Volume
+from consul_ebpf.kubernetes.workloads import VolumeWorkloads
 from consul_ebpf.model.seams import WorkloadSource
 from consul_ebpf.model.values import Proxy
 from consul_ebpf.proxies.sources.catalog import CatalogNodes
@@ -74,6 +81,35 @@ async def _register(path: Path) -> None:
     await source.put(ProxyEntry(id="b"))
 
 
+def volumes(path: Path) -> Made:
+    kept = KeptVolumes(path)
+    asyncio.run(_keep(KeptVolumes(path)))
+
+    def change(ids: Sequence[str]) -> None:
+        changes: dict[str, Change] = dict.fromkeys(kept.volumes, lambda _: None)
+        changes |= {id_: partial(_kept, id_) for id_ in ids}
+        kept.change_soon(changes)
+
+    return VolumeWorkloads(kept, Latest(), Node("n1-virtual")), change
+
+
+async def _keep(volumes: KeptVolumes) -> None:
+    for id_ in ("a", "b"):
+        await volumes.keep(_kept(id_))
+
+
+def _kept(id_: str, _: Kept | None = None) -> Kept:
+    volume = Volume(
+        id=id_,
+        target=f"/{id_}",
+        namespace="default",
+        pod=id_,
+        uid=id_,
+        service_account="default",
+    )
+    return Kept(volume, "/cgroup", registration=Registration(id=id_))
+
+
 CHANGES: list[asyncio.Future[None]] = []
 """Under way; kept here, for the loop keeps no task."""
 
@@ -128,6 +164,7 @@ def register(cluster: ConsulCluster, how: str, body: dict[str, Any]) -> None:
         directory,
         merged,
         registered,
+        volumes,
         pytest.param(catalog, marks=pytest.mark.consul),
     ]
 )
