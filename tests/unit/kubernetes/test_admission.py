@@ -150,7 +150,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("body", BAD.values(), ids=BAD.keys())
-async def test_what_is_no_question(body: bytes) -> None:
+async def test_fault_k_what_is_no_question(body: bytes) -> None:
     """400, in one line; it is counted, and the next one is answered."""
     async with webhook() as client:
         answer = await client.post(PATH, data=io.BytesIO(body))
@@ -179,7 +179,7 @@ async def test_a_pod_that_cannot_be_read() -> None:
     assert response["warnings"][0].startswith("consul-ebpf: not a pod:")
 
 
-async def test_a_large_question() -> None:
+async def test_fault_k_a_large_question() -> None:
     """Refused, not read to its end."""
     async with webhook() as client:
         answer = await client.post(PATH, data=io.BytesIO(b" " * (MAX_BODY + 1)))
@@ -188,7 +188,7 @@ async def test_a_large_question() -> None:
 
 
 @pytest.mark.looptime
-async def test_a_question_that_does_not_arrive() -> None:
+async def test_fault_k_a_question_that_does_not_arrive() -> None:
     """It is given up after some seconds."""
 
     class Slow:

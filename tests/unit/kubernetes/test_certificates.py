@@ -171,7 +171,7 @@ async def test_a_conflict_is_no_trouble(caplog: pytest.LogCaptureFixture) -> Non
 
 @looptime
 @pytest.mark.parametrize("damage", [b"", b"-----BEGIN nonsense", b"another CA"])
-async def test_a_bundle_that_was_changed_is_mended_within_a_minute(
+async def test_fault_k_a_bundle_that_was_changed_is_mended_within_a_minute(
     damage: bytes,
 ) -> None:
     """Blanked, or replaced by something else; also those of further webhooks."""
@@ -203,7 +203,7 @@ async def test_a_configuration_that_is_installed_later() -> None:
 
 
 @looptime
-async def test_a_secret_that_was_emptied_gets_back_what_is_served() -> None:
+async def test_fault_k_a_secret_that_was_emptied_gets_back_what_is_served() -> None:
     """So no replica is untrusted meanwhile; a damaged one likewise."""
     cluster = installed()
     parts = [replica(cluster), replica(cluster)]
@@ -220,7 +220,7 @@ async def test_a_secret_that_was_emptied_gets_back_what_is_served() -> None:
 
 
 @looptime
-async def test_a_new_certificate_is_served_by_every_replica() -> None:
+async def test_fault_k_a_new_certificate_is_served_by_every_replica() -> None:
     """A minute after it is due, without a restart, and the CA stays."""
     cluster = installed()
     parts = [replica(cluster, later=-60 * DAY + 90) for _ in range(2)]
@@ -263,7 +263,7 @@ async def test_a_new_authority_leaves_no_moment_untrusted() -> None:
 
 
 @looptime
-async def test_while_the_api_server_is_away_the_old_one_is_served(
+async def test_fault_k_while_the_api_server_is_away_the_old_one_is_served(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It is said once, and mended when it is back."""

@@ -516,7 +516,9 @@ SKIPPED: list[tuple[str, Change, Reason, str]] = [
     [each[1:] for each in SKIPPED],
     ids=[each[0] for each in SKIPPED],
 )
-def test_what_is_skipped(change: Change, reason: Reason, said: str) -> None:
+def test_fault_k_a_pod_that_is_not_understood(
+    change: Change, reason: Reason, said: str
+) -> None:
     """With a reason, in the pod's annotation; secrets are not repeated."""
     pod = injected(Mesh())
     change(pod)
@@ -528,7 +530,7 @@ def test_what_is_skipped(change: Change, reason: Reason, said: str) -> None:
     assert pod == before
 
 
-def test_all_or_none() -> None:
+def test_fault_k_one_proxy_of_two_is_not_understood() -> None:
     """One proxy that must be skipped leaves all as they were."""
     pod = injected(Mesh(tproxy=False, services=("web", "web-admin")))
     proxy(pod, 1)["args"].insert(0, "-static-token=x")
@@ -615,7 +617,9 @@ JSON = st.recursive(
 
 
 @given(data=st.data(), name=st.sampled_from(sorted(PODS)), odd=JSON)
-def test_no_shape_of_a_pod_raises(data: st.DataObject, name: str, odd: Any) -> None:
+def test_fault_k_no_shape_of_a_pod_raises(
+    data: st.DataObject, name: str, odd: Any
+) -> None:
     """Whatever stands in the place of any part of a pod."""
     pod = copy.deepcopy(PODS[name])
     at: Any = {"": pod}

@@ -92,7 +92,7 @@ async def test_a_question_by_tls(tmp_path: Path) -> None:
         assert await webhook.rewrites()
 
 
-async def test_nobody_waits_for_another_ones_handshake(tmp_path: Path) -> None:
+async def test_fault_k_nobody_waits_for_another_ones_handshake(tmp_path: Path) -> None:
     """Those who connect and say nothing, or no TLS, hold up nobody."""
     async with served(tmp_path) as webhook:
         with contextlib.ExitStack() as stack:
@@ -104,7 +104,7 @@ async def test_nobody_waits_for_another_ones_handshake(tmp_path: Path) -> None:
             assert await webhook.rewrites()
 
 
-async def test_there_is_room_for_the_api_server(tmp_path: Path) -> None:
+async def test_fault_k_there_is_room_for_the_api_server(tmp_path: Path) -> None:
     """However many idle connections others hold: the oldest make way."""
     async with served(tmp_path) as webhook:
         with contextlib.ExitStack() as stack:
