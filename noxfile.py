@@ -40,7 +40,7 @@ REAL = "(kernel or consul or envoy) and not kubernetes"
 # file is one worker's: its cluster is started once.
 BESIDE = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
 
-REQUIRED = "kernel,consul,envoy,coredns,resolvers,helm,kubernetes"
+REQUIRED = "kernel,consul,envoy,coredns,resolvers,helm,kubernetes,promtool"
 IN_CI = os.environ.get("CI") == "true"
 
 
@@ -214,9 +214,10 @@ def build_consul(session: nox.Session, *, needed: bool = True) -> None:
 
 
 def get_resolvers(session: nox.Session, *, needed: bool = True) -> None:
-    """Unpack Debian's resolvers into the cache and build CoreDNS there."""
+    """Unpack Debian's resolvers and promtool into the cache, build CoreDNS there."""
     codes = [0] if needed else [0, 1]
     session.run("python", "-m", "tests.lab.debian", success_codes=codes)
+    session.run("python", "-m", "tests.lab.promtool", success_codes=codes)
     build(session, "coredns", needed=needed)
 
 

@@ -13,7 +13,7 @@ from types import FrameType
 import hypothesis
 import pytest
 
-from tests.lab import debian
+from tests.lab import debian, promtool
 from tests.lab.kubernetes import cluster
 from tests.lab.leftovers import Traces, adopt_orphans, sweep
 from tests.lab.long import LONG
@@ -71,6 +71,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "kubernetes": _missing_kubernetes,
     "resolvers": debian.missing,
     "helm": _missing_helm,
+    "promtool": promtool.missing,
 }
 """Marker -> why it cannot be had here; empty: it can."""
 

@@ -89,6 +89,10 @@ def _text(text: object) -> str:
     return html.escape(one_line(text, LONGEST_TEXT))
 
 
+def _number(proxies: int) -> str:
+    return "1 proxy" if proxies == 1 else f"{proxies} proxies"
+
+
 def _time(at: float) -> str:
     """Return a moment; empty: it is 0, so not known."""
     if not at:
@@ -122,7 +126,7 @@ def _server(
         f'<section class="server {state}"><h3>{_text(endpoint)}</h3>'
         f'<p><span class="badge">{state}</span> <span class="dim">{since}</span></p>'
         f'<meter min="0" max="{total}" value="{server.active}"></meter>'
-        f'<div class="dim">{server.active} proxies, {server.connects} connects,'
+        f'<div class="dim">{_number(server.active)}, {server.connects} connects,'
         f" {server.failures} failures</div>{_chips(status, here)}</section>"
     )
 
@@ -137,7 +141,7 @@ def _elsewhere(status: Status, proxies: Iterable[ProxyStatus]) -> Iterator[str]:
     for kind, (title, found) in columns.items():
         if found:
             yield f'<section class="server {kind}"><h3>{title}</h3>'
-            yield f'<div class="dim">{len(found)} proxies</div>'
+            yield f'<div class="dim">{_number(len(found))}</div>'
             yield f"{_chips(status, found)}</section>"
 
 

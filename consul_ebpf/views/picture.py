@@ -63,7 +63,8 @@ class Pictures:
             self._timeline = follow(self._timeline, before, now)
         self._before = now
         remembered = replace(snapshot.remembered, timeline=self._timeline)
-        status = judged(status_of(replace(snapshot, remembered=remembered)))
+        status = status_of(replace(snapshot, remembered=remembered))
+        status = judged(status, snapshot.at)
         return Picture(snapshot.at, status, self._rates(snapshot.monotonic, status))
 
     def _rates(self, at: float, status: Status) -> dict[str, float]:

@@ -5,10 +5,14 @@ from dataclasses import replace
 
 from consul_ebpf.model.values import host_port
 from consul_ebpf.views.ailments import Ailment, Level, Verdict
+from consul_ebpf.views.happenings import Happening
 from consul_ebpf.views.status import DnsStatus, ProxyStatus, Status
 
 NAMED = 5
 """Proxies that one line names, at most."""
+
+LOST_SECONDS = 3600.0
+"""For which a server that died and is listed no more is named."""
 
 NEARLY_FULL = 0.9
 """Part of the table of VIPs from which on it is said."""
@@ -16,16 +20,22 @@ NEARLY_FULL = 0.9
 LOOK_AT_LOG = "look at its log: journalctl -u consul-ebpf"
 
 
-def judged(status: Status) -> Status:
+def judged(status: Status, at: float) -> Status:
     """Return a status with the verdict on it. Pure."""
-    return replace(status, verdict=judge(status))
+    return replace(status, verdict=judge(status, at))
 
 
-def judge(status: Status) -> Verdict:
-    """Return what to make of a status. Pure."""
+def judge(status: Status, at: float) -> Verdict:
+    """Return what to make of a status. Pure.
+
+    Args:
+        status: what is shown.
+        at: when that was, in Unix time.
+    """
     found = [
         *_attached(status),
         *_servers(status),
+        *_lost_servers(status, at),
         *_controller(status),
         *_missing(status),
         *_problems(status),
@@ -86,6 +96,26 @@ def _servers(status: Status) -> Iterator[Ailment]:
             f" this host reach port {each.port}? (consul-ebpf doctor)"
         )
         yield Ailment(Level.DEGRADED, what, do, each.since)
+
+
+def _lost_servers(status: Status, at: float) -> Iterator[Ailment]:
+    """Name the servers that failed, and that Consul took off its list since.
+
+    Without this a host whose server died would seem well as soon as Consul has
+    forgotten the server.
+    """
+    newest: dict[str, list[Happening]] = {}
+    for each in status.timeline:
+        if each.kind.startswith("server_"):
+            newest.setdefault(each.server, []).append(each)
+    for server, told in newest.items():
+        if [each.kind for each in told[-2:]] != ["server_failing", "server_gone"]:
+            continue
+        died = told[-2].at
+        if at - died < LOST_SECONDS:
+            what = f"server {server} died, and Consul lists it no more"
+            do = "if it is to be there, start Consul on it again; else nothing"
+            yield Ailment(Level.DEGRADED, what, do, died)
 
 
 def _controller(status: Status) -> Iterator[Ailment]:

@@ -17,6 +17,12 @@ class Metric:
 METRICS = (
     Metric("consul_ebpf_info", "gauge", "1; the version is a label.", ("version",)),
     Metric("consul_ebpf_attached", "gauge", "Whether the programs are attached: 1, 0."),
+    Metric(
+        "consul_ebpf_ailments",
+        "gauge",
+        "What `status` says is wrong, by how bad it is: degraded, failing.",
+        ("level",),
+    ),
     Metric("consul_ebpf_servers", "gauge", "Consul servers, by state.", ("state",)),
     Metric(
         "consul_ebpf_server_ready",
@@ -50,6 +56,11 @@ METRICS = (
     ),
     Metric("consul_ebpf_proxies", "gauge", "Proxies that are programmed."),
     Metric("consul_ebpf_proxies_capacity", "gauge", "Proxies that can be."),
+    Metric(
+        "consul_ebpf_proxies_with_problems",
+        "gauge",
+        "Proxies that are not, or not wholly, what they should be; `status` says why.",
+    ),
     Metric(
         "consul_ebpf_proxy_connects",
         "counter",

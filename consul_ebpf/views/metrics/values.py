@@ -6,9 +6,11 @@ from dataclasses import replace
 
 from consul_ebpf.base.timing import Duration, Work
 from consul_ebpf.model.values import ServerState, host_port
+from consul_ebpf.views.ailments import Level
 from consul_ebpf.views.pods import NodeStatus, Reason, waiting
 from consul_ebpf.views.snapshot import Snapshot
 from consul_ebpf.views.status import DnsStatus, Status, status_of
+from consul_ebpf.views.verdict import judge
 
 Labels = tuple[str, ...]
 """Values of a metric's labels, in their order."""
@@ -37,6 +39,9 @@ def _all(
     shown, inside, now = status_of(snapshot), snapshot.inside, snapshot.at
     yield "consul_ebpf_info", (inside.version,), 1
     yield "consul_ebpf_attached", (), float(shown.kernel.attached)
+    found = Counter(each.level for each in judge(shown, now).ailments)
+    for level in (Level.DEGRADED, Level.FAILING):
+        yield "consul_ebpf_ailments", (level.value,), found[level]
     yield from _servers(shown, inside.moved_from)
     yield from _proxies(shown, inside.moved)
     if shown.dns is not None:
@@ -123,6 +128,7 @@ def _proxies(
 ) -> Iterator[tuple[str, Labels, float]]:
     yield "consul_ebpf_proxies", (), len(shown.proxies)
     yield "consul_ebpf_proxies_capacity", (), shown.kernel.capacity
+    yield "consul_ebpf_proxies_with_problems", (), len(shown.problems)
     for each in shown.proxies:
         proxy = (each.id or each.vip,)
         yield "consul_ebpf_proxy_connects", proxy, each.connects

@@ -34,7 +34,7 @@ def status() -> Status:
     )
     held = tables({0: FAILING, 1: READY}, {0: (2, 1), 1: (1, 1), 2: (1, 0)})
     host = snapshot(9.0, held, timeline=timeline, closed=frozenset({2}))
-    return judged(status_of(host))
+    return judged(status_of(host), 9.0)
 
 
 def parsed(status: Status, host: str = "host1") -> ET.Element:

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from consul_ebpf.views.ailments import Level
+from consul_ebpf.views.happenings import Happening
 from consul_ebpf.views.snapshot import Snapshot
 from consul_ebpf.views.status import DnsServerStatus, DnsStatus, Status, status_of
 from consul_ebpf.views.timeline import StateSince, Timeline
-from consul_ebpf.views.verdict import judge, judged
+from consul_ebpf.views.verdict import LOST_SECONDS, judge, judged
 from tests.lab.looks import FAILING, READY, server, snapshot, tables
 
 WELL = snapshot(9.0, tables({0: READY, 1: READY}, {0: (1, 0), 1: (1, 1)}))
@@ -17,12 +18,12 @@ WELL = snapshot(9.0, tables({0: READY, 1: READY}, {0: (1, 0), 1: (1, 1)}))
 def told(host: Snapshot | Status) -> list[str]:
     """Return what is wrong, the worst first."""
     status = status_of(host) if isinstance(host, Snapshot) else host
-    return [each.what for each in judge(status).ailments]
+    return [each.what for each in judge(status, 9.0).ailments]
 
 
 def test_a_host_that_is_well() -> None:
     """Nothing is wrong, and one line says how it is."""
-    verdict = judged(status_of(WELL)).verdict
+    verdict = judged(status_of(WELL), 9.0).verdict
     assert (Level.OK, []) == (verdict.level, verdict.ailments)
     expected = "2 of 2 servers ready, 2 of 2 proxies connected, controller pid 7"
     assert expected == verdict.summary
@@ -32,7 +33,7 @@ def test_a_dead_server_is_named_with_what_to_do() -> None:
     """Its proxies are elsewhere: degraded, since when it is known."""
     timeline = Timeline(states={server(0): StateSince("failing", 5.0)})
     held = tables({0: FAILING, 1: READY}, {0: (2, 1)})
-    verdict = judge(status_of(snapshot(9.0, held, timeline=timeline)))
+    verdict = judge(status_of(snapshot(9.0, held, timeline=timeline)), 9.0)
     assert verdict.level is Level.DEGRADED
     (ailment,) = verdict.ailments
     assert ailment.what.startswith(f"server {server(0)} does not answer; no proxy is")
@@ -46,10 +47,26 @@ def test_connections_still_open_to_a_dead_server_are_counted() -> None:
     assert "still open: 1" in told(snapshot(9.0, held))[0]
 
 
+def test_a_dead_server_that_consul_forgot_is_named_for_an_hour() -> None:
+    """Not one that was taken off while it was well, nor one that is back."""
+    lost = [
+        Happening(10.0, "server_failing", "10.0.0.8:8502"),
+        Happening(20.0, "server_gone", "10.0.0.8:8502"),
+        Happening(20.0, "server_gone", "10.0.0.9:8502"),
+    ]
+    status = replace(status_of(WELL), timeline=lost)
+    (ailment,) = judge(status, 30.0).ailments
+    assert ailment.what == "server 10.0.0.8:8502 died, and Consul lists it no more"
+    assert ailment.since == 10.0
+    assert judge(status, 10.0 + LOST_SECONDS).ailments == []
+    back = [*lost, Happening(25.0, "server_ready", "10.0.0.8:8502")]
+    assert judge(replace(status, timeline=back), 30.0).ailments == []
+
+
 def test_no_server_is_worse_than_a_dead_one() -> None:
     """Then Envoys are refused."""
     held = tables({0: FAILING}, {0: (1, 0)})
-    verdict = judge(status_of(snapshot(9.0, held)))
+    verdict = judge(status_of(snapshot(9.0, held)), 9.0)
     assert verdict.level is Level.FAILING
     assert "no Consul server is ready" in verdict.ailments[0].what
     assert "no Consul server is known" in told(snapshot(9.0, tables({}, {})))[0]
@@ -57,10 +74,10 @@ def test_no_server_is_worse_than_a_dead_one() -> None:
 
 def test_programs_that_are_not_attached() -> None:
     """Who puts them back depends on whether a controller runs."""
-    alone = judge(status_of(detached(pid=None)))
+    alone = judge(status_of(detached(pid=None)), 9.0)
     assert alone.level is Level.FAILING
     assert "start the controller" in alone.ailments[0].do
-    (ailment,) = judge(status_of(detached(pid=7))).ailments
+    (ailment,) = judge(status_of(detached(pid=7)), 9.0).ailments
     assert "attaches them again" in ailment.do
 
 
@@ -71,7 +88,7 @@ def detached(pid: int | None) -> Snapshot:
 
 def test_a_dead_controller_is_degraded() -> None:
     """The kernel goes on; what is new waits."""
-    (ailment,) = judge(status_of(replace(WELL, pid=None))).ailments
+    (ailment,) = judge(status_of(replace(WELL, pid=None)), 9.0).ailments
     assert ailment.level is Level.DEGRADED
     assert ailment.what.startswith("no controller runs: the kernel goes on")
 
@@ -82,14 +99,14 @@ def test_proxies_that_lost_their_connection_are_named() -> None:
     host = snapshot(9.0, held, closed=frozenset({1}))
     assert told(host) == ["proxy web-1: not connected to any server"]
     everyone = snapshot(9.0, tables({0: READY}, {0: (1, 0)}), closed=frozenset({0}))
-    assert judge(status_of(everyone)).level is Level.FAILING
+    assert judge(status_of(everyone), 9.0).level is Level.FAILING
 
 
 def test_a_problem_that_many_proxies_have_is_one_line() -> None:
     """It is worse if a proxy has no VIP for it."""
     problems = {f"web-{n}": ["no token"] for n in range(7)}
     status = replace(status_of(WELL), problems=problems, missing=["Consul"])
-    worst, missing = judge(status).ailments
+    worst, missing = judge(status, 9.0).ailments
     assert worst.what == "7 proxies (web-0, web-1, web-2, web-3, web-4, …): no token"
     assert (Level.FAILING, Level.DEGRADED) == (worst.level, missing.level)
     served = replace(status, problems={"web-0": ["no token"]})
@@ -117,6 +134,6 @@ def test_dns(states: list[str], attached: bool, level: Level, words: str) -> Non
         for slot, state in enumerate(states)
     ]
     dns = DnsStatus("127.64.0.53:53", attached, 0, 0, servers)
-    verdict = judge(replace(status_of(WELL), dns=dns))
+    verdict = judge(replace(status_of(WELL), dns=dns), 9.0)
     assert verdict.level is level
     assert words in verdict.ailments[0].what
