@@ -100,11 +100,12 @@ def _refuse_node(sidecar: Sidecar, config: Config) -> None:
 
 
 def _attributes(pod: Pod, sidecar: Sidecar) -> Attributes:
+    gateway = sidecar.is_gateway or GATEWAY_KIND in pod.annotations
     own = sidecar.place.container.security_context or Security()
     pods = pod.spec.security_context or Security()
     return Attributes(
         service=sidecar.service,
-        kind="gateway" if GATEWAY_KIND in pod.annotations else "sidecar",
+        kind="gateway" if gateway else "sidecar",
         options=sidecar.options.for_volume(),
         env={
             name: value

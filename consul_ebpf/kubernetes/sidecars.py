@@ -58,6 +58,14 @@ class Sidecar:
         return f"{MOUNT}/{self.service}" if self.service else MOUNT
 
     @property
+    def is_gateway(self) -> bool:
+        """Whether the init container waits for a gateway's registration."""
+        init = self.init.container
+        return any(
+            "-gateway-kind" in word for word in (*init.words, *(init.args or ()))
+        )
+
+    @property
     def envoy(self) -> str:
         """The Envoy to run."""
         own = PROGRAMS[self.place.container.program]

@@ -473,31 +473,42 @@ def api() -> Json:
 
 def collector() -> Json:
     """Return the telemetry collector's pod: an application and a proxy by hand."""
-    pod = component("consul-telemetry-collector", "consul-telemetry-collector", ())
+    name = "consul-telemetry-collector"
+    text = json.dumps(component(name, name, ()))
+    text = text.replace("/consul/service/proxy-id", f"{DIRECTORY}/proxyid")
+    text = text.replace("/consul/service", DIRECTORY).replace("consul-service", DATA)
+    pod: Json = json.loads(text.replace("k8s-component-auth", "k8s-auth"))
     spec = pod["spec"]
     pod["metadata"]["annotations"] = {
         "consul.hashicorp.com/connect-inject": "false",
         "consul.hashicorp.com/connect-inject-status": "injected",
     }
+    spec["serviceAccountName"] = name
+    (init,) = spec["initContainers"]
+    init["name"] = "consul-connect-init"
+    init["command"][2] = (
+        "exec consul-k8s-control-plane connect-init \\\n"
+        "  -log-json=false \\\n  -log-level=info \\\n"
+        "  -pod-name=${POD_NAME} \\\n  -pod-namespace=${POD_NAMESPACE} \\\n"
+        f'  -proxy-id-file="{DIRECTORY}/proxyid" \\\n'
+        f'  -service-account-name="{name}" \\\n  -service-name=""'
+    )
     application = {
-        "name": "consul-telemetry-collector",
-        "image": "hashicorp/consul-telemetry-collector:0.0.2",
-        "command": [
-            "/bin/sh",
-            "-ec",
-            "exec consul-telemetry-collector agent \\\n",
-        ],
+        "name": name,
+        "image": f"hashicorp/{name}:0.0.2",
+        "command": ["/bin/sh", "-ec", f"exec {name} agent \\\n"],
     }
     (proxy,) = spec["containers"]
+    del proxy["livenessProbe"]
     proxy["name"] = "consul-dataplane"
     proxy["env"].append(value("TMPDIR", DIRECTORY))
+    proxy["readinessProbe"] = {"tcpSocket": {"port": 20000}, "initialDelaySeconds": 1}
     proxy["securityContext"] = {
         "readOnlyRootFilesystem": True,
         "runAsGroup": 5995,
         "runAsNonRoot": True,
         "runAsUser": 5995,
     }
-    spec["serviceAccountName"] = "consul-telemetry-collector"
     spec["containers"] = [application, proxy]
     return pod
 

@@ -587,6 +587,14 @@ def test_a_script_that_ends_early_still_waits() -> None:
     assert made[2].count("bootstrap.json") == 1
 
 
+def test_a_gateway_without_its_annotation() -> None:
+    """Its init container says that it waits for one."""
+    pod = copy.deepcopy(PODS["mesh-gateway"])
+    del pod["metadata"]["annotations"]
+    (volume,) = [v for v in after(pod)["spec"]["volumes"] if "csi" in v]
+    assert volume["csi"]["volumeAttributes"]["kind"] == "gateway"
+
+
 def test_a_script_among_the_arguments() -> None:
     """It is where it was, and waits."""
     pod = injected(Mesh())
