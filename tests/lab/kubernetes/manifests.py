@@ -7,6 +7,7 @@ NAME = "consul-ebpf"
 DRIVER = "csi.consul-ebpf.io"
 CA_DIRECTORY = "/consul/tls/ca"
 LISTEN = "127.0.0.1:9802"
+CONFIG = "/etc/consul-ebpf/config.toml"
 
 
 def default_manifests() -> list[Object]:
@@ -55,8 +56,9 @@ def _pod() -> Object:
     container = {
         "name": NAME,
         "image": "consul-ebpf",
-        "args": ["run", "--config", "/etc/consul-ebpf/config.toml"],
+        "args": ["run", "--config", CONFIG],
         "env": [
+            {"name": "CONSUL_EBPF_CONFIG", "value": CONFIG},
             {"name": "NODE_NAME", "valueFrom": _field("spec.nodeName")},
             {"name": "HOST_IP", "valueFrom": _field("status.hostIP")},
         ],
