@@ -91,6 +91,16 @@ def demo(session: nox.Session) -> None:
     session.run("python", "-m", "examples.demo", *session.posargs)
 
 
+@nox.session(name="demo-kubernetes", python=PYTHON, venv_params=VENV)
+def demo_kubernetes(session: nox.Session) -> None:
+    """Show it in Kubernetes: pods without consul-dataplane. Builds a cluster once."""
+    require_debian(session)
+    install(session, "tests")
+    build_consul(session)
+    build_kubernetes(session)
+    session.run("python", "-m", "examples.kubernetes.demo", *session.posargs)
+
+
 @nox.session(python=PYTHON, venv_params=VENV)
 def lint(session: nox.Session) -> None:
     """Style, imports between the parts, spelling."""

@@ -4,49 +4,22 @@
 """
 
 import os
-import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import FrameType
-
-from rich.console import Console
-from rich.table import Table
 
 from tests.lab.consul import ConsulCluster
-from tests.lab.go_build import PartMissingError
-from tests.lab.leftovers import Traces, adopt_orphans, sweep
 from tests.lab.mesh import Mesh
 from tests.lab.parts import ensure_consul, find_envoy
 from tests.lab.processes import LabError, wait_until
-
-console = Console(highlight=False)
+from tests.lab.telling import act, play, say, show, since
 
 
 def main() -> int:
-    """Tell the story and clean up; 0 if all of it happened."""
-    _end_in_order_when_told()
-    adopt_orphans()
-    sweep()
-    before = Traces.now()
-    code = 1
-    try:
-        tell(*_parts())
-        code = 0
-    except (LabError, PartMissingError, OSError) as error:
-        say(f"[bold red]This did not happen:[/] {error}")
-    except KeyboardInterrupt:
-        say("[yellow]Stopped.[/]")
-        code = 130
-    if left := before.left_since():
-        say(f"[bold red]Left behind:[/] {'; '.join(left)}")
-        return code or 1
-    say("Everything was removed again.")
-    if code == 0:
-        say("[bold green]All of it happened.[/]")
-    return code
+    """Tell the story; 0 if all of it happened."""
+    return play(lambda: tell(*_parts()))
 
 
 def tell(consul: Path, envoy: Path) -> None:
@@ -162,41 +135,6 @@ def _parts() -> tuple[Path, Path]:
     if envoy is None:
         raise LabError("no Envoy: run it with nox, or set ENVOY_BIN")
     return ensure_consul(say), envoy
-
-
-def _end_in_order_when_told() -> None:
-    """Make SIGINT and SIGTERM end the story once; the clean-up is left alone."""
-
-    def stop(_: int, __: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-
-
-def act(title: str) -> None:
-    """Begin a new part of the story."""
-    console.print(f"\n[bold cyan]{title}[/]")
-
-
-def say(text: str) -> None:
-    """Tell one thing."""
-    console.print(text, soft_wrap=True)
-
-
-def show(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Show a small table."""
-    table = Table(*columns, box=None, padding=(0, 3, 0, 0), header_style="dim")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-
-
-def since(started: float) -> str:
-    """Say how long ago that was."""
-    return f"{time.monotonic() - started:.1f} s"
 
 
 if __name__ == "__main__":

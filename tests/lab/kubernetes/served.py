@@ -21,13 +21,13 @@ class ServedPods(Held):
         stack.enter_context(self.controller)
         stack.enter_context(Webhook(self.mesh.cluster))
 
-    def tokens(self, service: str) -> list[str]:
-        """Return the descriptions of a service's tokens: each has its login's meta."""
+    def tokens(self, *services: str) -> list[str]:
+        """Return the descriptions of services' tokens: each has its login's meta."""
         return [
             each["Description"]
             for each in self.mesh.consul.tokens()
             if any(
-                identity["ServiceName"] == service
+                identity["ServiceName"] in services
                 for identity in each.get("ServiceIdentities") or ()
             )
         ]
