@@ -34,7 +34,7 @@ UNIT = [
     "not kernel and not consul and not envoy and not kubernetes",
     "--ignore=tests/hunt",
 ]
-REAL = "(kernel or consul or envoy) and not kubernetes"
+REAL = "kernel or consul or envoy"
 
 # Tests on real parts mostly wait for them, so some run side by side on each core. Each
 # file is one worker's: its cluster is started once.
@@ -188,7 +188,7 @@ def run_real(
     env: Mapping[str, str] | None = None,
 ) -> None:
     """Run what needs real parts: side by side, then what measures, alone."""
-    where = (*paths, "--ignore=tests/hunt")
+    where = (*paths, "--ignore=tests/hunt", "--ignore=tests/kubernetes")
     run_pytest(session, *where, "-m", f"({only}) and not alone", *BESIDE, env=env)
     run_pytest(session, *where, "-m", f"({only}) and alone", env=env)
 

@@ -20,7 +20,7 @@ from tests.lab.kubernetes.processes import all_named
 from tests.lab.kubernetes.served import ServedPods
 from tests.lab.parts import ensure_consul, find_envoy
 from tests.lab.processes import LabError, wait_until
-from tests.lab.telling import act, console, play, say, show, since
+from tests.lab.telling import act, play, say, show, since
 
 PODS = ("web", "api", "orders")
 
@@ -103,7 +103,11 @@ def replace_controller(served: ServedPods, envoys: list[PodEnvoy]) -> None:
     if {each.name: each.opened for each in envoys} != opened:
         raise LabError("every Envoy kept its connection")
     say("Every Envoy kept the connection it had.")
-    console.print(served.controller.run("status"), soft_wrap=True, markup=False)
+    proxies = served.controller.status()["proxies"]
+    show(
+        ("proxy", "its VIP", "is bound to its pod by"),
+        ((each["id"], each["vip"], ", ".join(each["bound"])) for each in proxies),
+    )
 
 
 def _left(envoy: PodEnvoy, server: str) -> bool:

@@ -1,6 +1,7 @@
 """`python -m tests.lab.kubernetes up`: a cluster that stays until Ctrl-C.
 
-`up mesh` starts Consul as well, and what stands in for consul-k8s.
+`up mesh` starts Consul as well, and what stands in for consul-k8s; `up served` the
+controller on top of that, and what rewrites pods.
 """
 
 import signal
@@ -13,22 +14,23 @@ from tests.lab.kubernetes import binaries
 from tests.lab.kubernetes.cluster import Cluster
 from tests.lab.kubernetes.images import consul
 from tests.lab.kubernetes.mesh import PodsMesh
+from tests.lab.kubernetes.served import ServedPods
 from tests.lab.parts import ensure_consul, find_envoy
 from tests.lab.processes import LabError
 
-USAGE = "python -m tests.lab.kubernetes up [mesh]"
+USAGE = "python -m tests.lab.kubernetes up [mesh | served]"
 
 
 def main() -> None:
     """Start what is asked for and say how it is reached."""
-    if sys.argv[1:] not in (["up"], ["up", "mesh"]):
+    if sys.argv[1:] not in (["up"], ["up", "mesh"], ["up", "served"]):
         sys.exit(USAGE)
     envoy = find_envoy()
     over = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: over.set())
     signal.signal(signal.SIGINT, lambda *_: over.set())
     with ExitStack() as stack:
-        if "mesh" in sys.argv:
+        if sys.argv[2:]:
             if envoy is None:
                 raise PartMissingError("no Envoy: set ENVOY_BIN")
             mesh = stack.enter_context(PodsMesh(ensure_consul(), envoy))
@@ -36,6 +38,8 @@ def main() -> None:
             servers = mesh.consul.servers
             print(f"export CONSUL_HTTP_ADDR={servers.http_addresses[0]}")
             print(f"export CONSUL_HTTP_TOKEN={servers.management_token}")
+            if "served" in sys.argv:
+                stack.enter_context(ServedPods(mesh))
         else:
             cluster = Cluster(consul(envoy) if envoy else ())
             stack.enter_context(cluster)

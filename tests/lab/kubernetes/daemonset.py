@@ -16,7 +16,6 @@ from tests.lab.kubernetes.consul import (
     GRPC_PORT,
     METHOD,
     NAMESPACE,
-    service_account,
 )
 from tests.lab.kubernetes.files import CONSUL_ADDRESSES
 from tests.lab.kubernetes.local import COMMAND, fit, places
@@ -25,7 +24,7 @@ from tests.lab.kubernetes.manifests import (
     DRIVER,
     LISTEN,
     NAME,
-    default_manifests,
+    manifests,
 )
 from tests.lab.kubernetes.mesh import PodsMesh
 from tests.lab.processes import LabError, wait_until
@@ -40,20 +39,21 @@ class ControllerDaemonSet(Held):
         self,
         mesh: PodsMesh,
         config: Mapping[str, Any] | None = None,
-        manifests: Sequence[Mapping[str, Any]] = (),
+        objects: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """Prepare.
 
         Args:
             mesh: runs already.
             config: tables of its configuration to put in place of ours.
-            manifests: what is applied, but for the ConfigMap; empty: our own.
+            objects: what is applied; empty: the project's manifests. A ConfigMap is
+                replaced by one with this configuration.
         """
         self._mesh = mesh
         self._cluster = mesh.cluster
         self.config = {**_config(mesh), **(config or {})}
         """The tables of its configuration."""
-        self._manifests = manifests or default_manifests()
+        self._objects = objects
 
     def hold(self, stack: ExitStack) -> None:
         """Apply it and wait until its pod is ready."""
@@ -61,8 +61,12 @@ class ControllerDaemonSet(Held):
             place.mkdir(exist_ok=True)
         bpffs = places(self._cluster)["/sys/fs/bpf"]
         subprocess.run(["mount", "-t", "bpf", "bpf", bpffs], check=True)
-        made = [fit(self._cluster, each) for each in self._manifests]
-        self._cluster.apply(service_account(NAME, NAMESPACE), self._settings(), *made)
+        subprocess.run(["mount", "--make-shared", bpffs], check=True)
+        objects = self._objects or manifests(self._cluster)
+        made = [
+            fit(self._cluster, each) for each in objects if each["kind"] != "ConfigMap"
+        ]
+        self._cluster.apply(self._settings(), *made)
         stack.callback(self._remove)
         self.wait_ready()
 
@@ -97,7 +101,8 @@ class ControllerDaemonSet(Held):
         try:
             pod = wait_until(look, "the controller's pod ready", timeout)
         except LabError as error:
-            error.add_note(self.log())
+            told = self._cluster.kubectl("get", "events", "-n", NAMESPACE)
+            error.add_note(f"{self.log()}\n{told}")
             raise
         assert pod is not None
         return pod
