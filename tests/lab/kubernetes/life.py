@@ -68,15 +68,19 @@ class Life:
             self.pods.delete(name)
         for name in names:
             self.pods.wait_gone(name)
-            wait_until(partial(self._is_forgotten, name), f"the end of {name}'s traces")
+        if names:
+            wait_until(partial(self._forgets, names), f"the end of {names}'s traces")
 
     def end_all(self) -> None:
         """Delete all pods of the namespace."""
         found = self.cluster.api.list("/api/v1/namespaces/default/pods")
         self.end(*(each["metadata"]["name"] for each in found))
 
-    def _is_forgotten(self, name: str) -> bool:
-        return not (self.tokens(name) or self.proxy(name) or self.files_of(name))
+    def _forgets(self, names: Sequence[str]) -> bool:
+        if any(self.tokens(name) or self.files_of(name) for name in names):
+            return False
+        proxies = self.controller.status()["proxies"]
+        return not any(_is_of(each, name) for each in proxies for name in names)
 
     def tokens(self, name: str) -> list[str]:
         """Return the accessors of a pod's tokens."""
@@ -88,11 +92,8 @@ class Life:
 
     def proxy(self, name: str) -> Object | None:
         """Return what the controller's status says of a pod; None: nothing."""
-        known = f"{name}-{name}-sidecar-proxy"
-        for each in self.controller.status()["proxies"]:
-            if each["id"] == known or each["id"].startswith(f"default.{name}."):
-                return dict(each)
-        return None
+        proxies = self.controller.status()["proxies"]
+        return next((each for each in proxies if _is_of(each, name)), None)
 
     def files_of(self, name: str) -> list[str]:
         """Return the controller's own files of a pod on the host."""
@@ -260,3 +261,9 @@ class Life:
         """Return where volumes of ours are mounted on the node."""
         found = (line.split() for line in mounts())
         return [where for what, where, *_ in found if what == "consul-ebpf"]
+
+
+def _is_of(proxy: Object, name: str) -> bool:
+    """Say whether a proxy is a pod's, which may have no id yet."""
+    known = proxy["id"] == f"{name}-{name}-sidecar-proxy"
+    return known or proxy["id"].startswith(f"default.{name}.")
