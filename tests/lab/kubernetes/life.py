@@ -265,5 +265,5 @@ class Life:
 
 def _is_of(proxy: Object, name: str) -> bool:
     """Say whether a proxy is a pod's, which may have no id yet."""
-    known = proxy["id"] == f"{name}-{name}-sidecar-proxy"
-    return known or proxy["id"].startswith(f"default.{name}.")
+    id_ = str(proxy["id"])
+    return id_ == f"{name}-{name}-sidecar-proxy" or id_.startswith(f"default.{name}.")

@@ -19,6 +19,7 @@ from tests.lab.kubernetes.consul import METHOD
 from tests.lab.kubernetes.injected import STATUS, Object, services_of
 
 PODS = "/api/v1/pods"
+TRANSPARENT = "consul.hashicorp.com/transparent-proxy-status"
 RETRY_SECONDS = 0.2
 _LOGIN = "token created via login: "
 
@@ -152,11 +153,12 @@ def _entries(pod: Object) -> list[Any]:
             "Port": 8080 + at,
             "Meta": _registration_meta(pod, service),
         }
-        made += [instance, _proxy(instance, 20000 + at)]
+        made += [instance, _proxy(pod, instance, 20000 + at)]
     return [{**host, "Service": entry} for entry in made]
 
 
-def _proxy(instance: Object, port: int) -> Object:
+def _proxy(pod: Object, instance: Object, port: int) -> Object:
+    transparent = pod["metadata"]["annotations"].get(TRANSPARENT) == "enabled"
     return {
         **instance,
         "Kind": "connect-proxy",
@@ -168,6 +170,7 @@ def _proxy(instance: Object, port: int) -> Object:
             "DestinationServiceID": instance["ID"],
             "LocalServiceAddress": "127.0.0.1",
             "LocalServicePort": instance["Port"],
+            "Mode": "transparent" if transparent else "",
         },
     }
 
