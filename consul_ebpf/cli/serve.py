@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import signal
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from consul_ebpf.cli.options import configured, consul_dataplanes
 from consul_ebpf.cli.output import say
 from consul_ebpf.cli.taking_over import when_free
 from consul_ebpf.config.schema import Config
+from consul_ebpf.controller.cells import Cells
 from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.kernel import capabilities, privileges
@@ -27,6 +29,7 @@ from consul_ebpf.kernel.backend import BccMapBackend
 from consul_ebpf.kernel.closed_files import ClosedFiles
 from consul_ebpf.kernel.inotify import InotifyLimit
 from consul_ebpf.kernel.namespaces import HelperNamespaces
+from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.http_address import HttpAddress
 from consul_ebpf.wiring.consul import Parts
 from consul_ebpf.wiring.dns import open_dns
@@ -120,6 +123,8 @@ async def _open_and_run(
             pods=node.source if node else None,
         )
         cells = runner.cells
+        if node is not None and not detach_on_exit:
+            stack.callback(_detach_unused, node, cells, backends)
         parts: dict[str, Work] = {
             "the ready line": lambda: _say_ready(cells.outcome, opened.cgroup),
             "systemd": Notifier(os.environ, cells.outcome, cells.alive).run,
@@ -146,6 +151,26 @@ def _node(
     from consul_ebpf.wiring.kubernetes import KubernetesNode  # noqa: PLC0415
 
     return KubernetesNode(config, parts, namespaces.helper)
+
+
+def _detach_unused(
+    node: "KubernetesNode", cells: Cells, backends: Iterable[BccMapBackend]
+) -> None:
+    """Leave nothing in the kernel of a node where nobody is served.
+
+    Nobody runs a command on each node when the DaemonSet is deleted; its pods are to be
+    gone before. After an upgrade the program is attached again.
+    """
+    done = cells.outcome.value
+    if done is None or done.proxies or not node.is_unused:
+        return
+    try:
+        for each in backends:
+            each.detach()
+    except ConsulEbpfError as error:
+        logger.warning("left in the kernel, for `detach`: %s", error)
+    else:
+        logger.info("no pod is served: nothing is left in the kernel")
 
 
 async def _say_ready(outcome: Latest[Converged], cgroup: Path) -> None:

@@ -56,7 +56,7 @@ class KubernetesNode:
             bearers=bearers.directory,
             has_credentials=bool(config.consul.credentials.type),
         )
-        kept = KeptVolumes(directory)
+        kept = self._kept = KeptVolumes(directory)
         mounts = _mounts(config, helper)
         cgroups = PodCgroups(host.find_cgroup("auto"), kubernetes.cgroup_root)
         self._registrations: Latest[tuple[Registration, ...]] = Latest()
@@ -77,6 +77,11 @@ class KubernetesNode:
 
     def __repr__(self) -> str:
         return f"<KubernetesNode {self._config.kubernetes.node_name}>"
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether it is certain that no pod of this node has a volume."""
+        return not (self._kept.volumes or self._kept.lacking)
 
     def parts(self) -> Mapping[str, Work]:
         """Return the parts that run beside the runner's own, by name."""

@@ -7,6 +7,7 @@ import pytest
 
 from tests.lab.kubernetes.api import restarts
 from tests.lab.kubernetes.life import DRIVER_AWAY, Life
+from tests.lab.kubernetes.processes import all_named
 from tests.lab.kubernetes.served import ServedPods
 from tests.lab.processes import wait_until
 
@@ -135,3 +136,21 @@ def test_fault_k_node_reboot(life: Life) -> None:
     assert again["metadata"]["uid"] == pod["metadata"]["uid"]
     life.envoy(again)
     life.start("booted")
+
+
+def test_fault_k_uninstall(life: Life) -> None:
+    """With the last pod gone, the end of the DaemonSet leaves nothing; while one runs,
+    it leaves all that the pod needs."""
+    (pod,) = life.start("last")
+    with life.down():
+        assert "consul-ebpf" in life.pinned()
+        assert life.envoy(pod).connected_state
+    life.end("last")
+    attached = life.attached()
+    with life.down():
+        assert life.pinned() == []
+        assert life.attached() < attached
+        assert life.mounted() == []
+        assert life.sockets() == []
+        assert all_named("consul_ebpf run") == []
+    life.start("anew")

@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from consul_ebpf.kernel import objects
+from consul_ebpf.kernel.program import CONNECT
 from tests.lab.kubernetes.api import MERGE_PATCH, Object
 from tests.lab.kubernetes.consul import NAMESPACE, service_account
 from tests.lab.kubernetes.envoy import PodEnvoy
@@ -22,7 +24,7 @@ from tests.lab.kubernetes.manifests import DRIVER, NAME
 from tests.lab.kubernetes.processes import pids
 from tests.lab.kubernetes.served import ServedPods
 from tests.lab.processes import LabError, wait_until
-from tests.lab.scratch import mounts
+from tests.lab.scratch import cgroup2_mount, mounts
 
 VOLUME = "consul-ebpf"
 CSIDRIVERS = "/apis/storage.k8s.io/v1/csidrivers"
@@ -256,6 +258,25 @@ class Life:
             if (place / name).exists():
                 return (place / name).read_text()
         raise LabError(f"no {name}")
+
+    def pinned(self) -> list[str]:
+        """Return the names of what is ours in the node's bpffs."""
+        bpffs = places(self.cluster)["/sys/fs/bpf"]
+        return [each.name for each in bpffs.glob("consul-ebpf*")]
+
+    def attached(self) -> int:
+        """Count the programs that see a connect() anywhere on the node."""
+        directory = os.open(cgroup2_mount() or "/", os.O_RDONLY)
+        try:
+            return len(objects.programs_at(directory, CONNECT.hooks["connect4"])[0])
+        finally:
+            os.close(directory)
+
+    def sockets(self) -> list[str]:
+        """Return the sockets of drivers below kubelet's directory."""
+        kubelet = self.cluster.kubelet_directory
+        found = [*kubelet.glob("plugins/*/*"), *kubelet.glob("plugins_registry/*")]
+        return [str(each) for each in found if each.is_socket()]
 
     def mounted(self) -> Sequence[str]:
         """Return where volumes of ours are mounted on the node."""
