@@ -78,6 +78,6 @@ def test_what_a_killed_run_left_is_gone_after_the_next_look() -> None:
         os.kill(up.pid, signal.SIGKILL)
         up.wait()
         up.stdout.close()
-    wait_until(lambda: links.BRIDGE in " ".join(host.traces()), "what it left")
+    wait_until(lambda: links.BRIDGE in " ".join(host.traces() or ()), "what it left")
     sweep()
     assert before.left_since() == []

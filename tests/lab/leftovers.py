@@ -59,11 +59,15 @@ class Traces:
     """What there is of the kinds we make: children, and things named after us."""
 
     found: frozenset[str]
+    of_clusters: frozenset[str] | None
+    """What a cluster of Kubernetes could leave; None: that cannot be told."""
 
     @classmethod
     def now(cls) -> Self:
         """Look around."""
-        return cls(frozenset(_look()))
+        found = frozenset([*_children(), *_mounts(), *_cgroups(), *_entries()])
+        clusters = host.traces()
+        return cls(found, None if clusters is None else frozenset(clusters))
 
     def left_since(self, patience: float = 3.0) -> list[str]:
         """Return what is new, but for what another lab that still runs made.
@@ -72,15 +76,14 @@ class Traces:
         """
         deadline = time.monotonic() + patience
         while True:
-            new = sorted(self.now().found - self.found)
+            now = self.now()
+            new = sorted(now.found - self.found)
+            if now.of_clusters is not None and self.of_clusters is not None:
+                new += sorted(now.of_clusters - self.of_clusters)
             left = [trace for trace in new if not _someone_elses(trace)]
             if not left or time.monotonic() > deadline:
                 return left
             time.sleep(0.1)
-
-
-def _look() -> list[str]:
-    return [*_children(), *_mounts(), *_cgroups(), *_entries(), *host.traces()]
 
 
 def _children() -> list[str]:

@@ -113,16 +113,16 @@ def switch_off(root: Path) -> None:
     links.remove_cables()
 
 
-def traces() -> list[str]:
+def traces() -> list[str] | None:
     """List what a cluster could leave, apart from what is below its root.
 
-    While a cluster of another process runs, none of it can be told from that one's.
+    None: a cluster of another process runs, and nothing can be told from that one's.
     """
     try:
         with only_one(patience=0):
             return _traces()
     except LabError:
-        return []
+        return None
 
 
 def _traces() -> list[str]:
