@@ -45,7 +45,7 @@ def test_a_container_has_mounts_or_processes_of_its_own(
         (WITH_OWN, [], False),
     ],
 )
-def test_the_hosts_is_told_by_its_device(
+def test_fault_k_a_bpffs_that_ends_with_the_container(
     ours: list[Mount], init: list[Mount], expected: bool
 ) -> None:
     """Another one that is mounted at the same path is no use."""
