@@ -198,6 +198,9 @@ class ApiServer:
                 refused = error.certificate_error
                 why = getattr(refused, "verify_message", "") or "not accepted"
                 raise self._error(f"its certificate: {one_line(why, SHOWN)}") from error
+            except aiohttp.ClientConnectorError as error:
+                why = reason(error.os_error)  # its own text names an object in memory
+                raise self._error(f"cannot connect: {one_line(why, SHOWN)}") from error
             except (aiohttp.ClientError, OSError) as error:
                 raise self._error(one_line(reason(error), SHOWN)) from error
             except (ConfigError, ConsulError) as error:  # a file: it may be mended

@@ -119,7 +119,7 @@ async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     held = Objects()
     async with api_server(held.answer, tmp_path) as cluster:
         pass
-    with pytest.raises(ClusterError, match=r"Connect call failed|Connection refused"):
+    with pytest.raises(ClusterError, match="cannot connect: "):
         await cluster.get_secret("ours")
     (tmp_path / "token").unlink()
     (tmp_path / "ca.crt").unlink()
