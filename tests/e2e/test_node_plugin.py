@@ -6,7 +6,10 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,7 @@ class Served:
     kubelet: FakeKubelet
     sockets: Kubernetes
     cluster: ConsulCluster
+    config: dict[str, Any]
 
     def call(self, publish: Publish) -> None:
         asyncio.run(self._publish(publish))
@@ -142,7 +146,9 @@ def node(cluster: ConsulCluster, request: pytest.FixtureRequest) -> Iterator[Ser
         }
         try:
             with ControllerProcess(config) as controller:
-                yield Served(controller, kubelet, Kubernetes(**kubernetes), cluster)
+                yield Served(
+                    controller, kubelet, Kubernetes(**kubernetes), cluster, config
+                )
         finally:
             for target in kubelet.directory.glob("pods/*/volumes/*/*/mount"):
                 subprocess.run(["umount", "-l", target], check=False)
@@ -211,3 +217,31 @@ def test_a_pod_is_served_from_its_publish_to_its_end(
     assert 0 == node.controller.terminate()
     for path in (csi_socket(node.sockets), registration_socket(node.sockets)):
         assert not Path(path).exists()
+
+
+@pytest.mark.parametrize("node", ["directory"], indirect=True)
+def test_fault_k_a_second_controller_waits_for_the_first(node: Served) -> None:
+    """As the next pod of a DaemonSet does; it serves what the first one served."""
+    pod = node.kubelet.pod("web-1", "shop")
+    publish = pod.publish({"version": "1", "mount": str(pod.target())})
+    node.call(publish)
+    (before,) = node.controller.status()["proxies"]
+    directory = {"directory": str(node.controller.bootstraps)}
+    second = ControllerProcess({**node.config, "bootstrap": directory})
+    with ThreadPoolExecutor(1) as threads, ExitStack() as stack:
+        stack.callback(node.controller.kill)
+        entered = threads.submit(stack.enter_context, second)
+        told = partial(_said_to_wait, second)
+        wait_until(told, "the second one waits", 20)
+        assert not entered.done()
+        assert before == node.controller.status()["proxies"][0]
+        assert 0 == node.controller.terminate()
+        entered.result(timeout=30)
+        wait_until(lambda: node.ask("/v1/ready")[0] == 200, "ready", 10)
+        node.call(publish)
+        (after,) = node.controller.status()["proxies"]
+        assert before["vip"] == after["vip"]
+
+
+def _said_to_wait(controller: ControllerProcess) -> bool:
+    return hasattr(controller, "child") and "waiting up to 30 s" in controller.log()
