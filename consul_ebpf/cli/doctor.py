@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from consul_ebpf.cli.dns_way import try_dns
-from consul_ebpf.cli.findings import Finding
+from consul_ebpf.cli.findings import Finding, told
 from consul_ebpf.cli.granted import find_capabilities
 from consul_ebpf.cli.kubernetes_node import find_node
 from consul_ebpf.cli.limits import find_limit
@@ -60,8 +60,8 @@ def doctor(config: Config) -> None:
         *_token_files(config.consul.credentials),
         *asyncio.run(_consul(config)),
     ]
-    for finding in findings:
-        say(str(finding))
+    for line in told(findings):
+        say(line)
     codes = [each.error.exit_code for each in findings if each.error is not None]
     sys.exit(max(codes, default=0))
 

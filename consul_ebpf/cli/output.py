@@ -20,9 +20,9 @@ def say(text: str, *, err: bool = False) -> None:
     click.echo(printable(text), err=err)
 
 
-def say_json(value: Any) -> None:
-    """Print a value as indented JSON in ASCII."""
-    click.echo(json.dumps(value, indent=2))
+def say_json(value: Any, *, indented: bool = True) -> None:
+    """Print a value as JSON in ASCII; not indented it is one line."""
+    click.echo(json.dumps(value, indent=2 if indented else None))
 
 
 def say_json_text(text: str) -> None:

@@ -1,5 +1,7 @@
 """`status`: shows servers, proxies and the controller; changes nothing."""
 
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, TypeVar
 
@@ -9,10 +11,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from consul_ebpf.base.lines import printable
+from consul_ebpf.cli.frames import happening_line
 from consul_ebpf.cli.options import configured
 from consul_ebpf.cli.output import say, say_json
+from consul_ebpf.cli.verdicts import ailment_lines, headline
 from consul_ebpf.config.schema import Config
 from consul_ebpf.model.values import host_port
+from consul_ebpf.views.ailments import Level
 from consul_ebpf.views.pods import VolumeStatus
 from consul_ebpf.views.status import (
     ControllerStatus,
@@ -23,21 +28,64 @@ from consul_ebpf.views.status import (
     Status,
     status_of,
 )
+from consul_ebpf.views.verdict import judged
 from consul_ebpf.wiring.files import gatherer
 
 T = TypeVar("T")
 
 
+LEVEL_CODES: Mapping[Level, int] = {
+    Level.OK: 0,
+    Level.DEGRADED: 5,
+    Level.FAILING: 6,
+}
+"""Exit codes of `--exit-code`; other than those of errors."""
+
+WATCH_SECONDS = 2.0
+
+LAST = 5
+"""Happenings that are shown."""
+
+
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.option(
+    "--watch",
+    type=click.FloatRange(0.1, 3600),
+    is_flag=False,
+    flag_value=WATCH_SECONDS,
+    metavar="[SECONDS]",
+    help=f"Show it again and again, every {WATCH_SECONDS:g} seconds or as often as you"
+    " say; with --json one line each time.",
+)
+@click.option(
+    "--exit-code",
+    is_flag=True,
+    help="End with 5 if the host is degraded, with 6 if it is failing.",
+)
 @configured(serving=False)
-def status(config: Config, *, as_json: bool) -> None:
-    """Show what the kernel holds and counted, with or without a controller."""
-    shown = status_of(gatherer(config).take())
-    if as_json:
-        say_json(shown.to_json())
-    else:
-        _print(shown)
+def status(
+    config: Config, *, as_json: bool, watch: float | None, exit_code: bool
+) -> None:
+    """Show how this host is, what the kernel holds and counted.
+
+    With or without a controller. The first lines say what is wrong and what to do.
+    """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows ASCII alone
+    looks = gatherer(config)
+    while True:
+        snapshot = looks.take()
+        shown = judged(status_of(snapshot), snapshot.at)
+        if as_json:
+            say_json(shown.to_json(), indented=watch is None)
+        else:
+            show(shown, snapshot.at, anew=watch is not None)
+        if watch is None:
+            break
+        time.sleep(watch)
+    if exit_code:
+        sys.exit(LEVEL_CODES[shown.verdict.level])
 
 
 SERVER_COLUMNS: Mapping[str, Callable[[ServerStatus], str]] = {
@@ -81,10 +129,21 @@ VOLUME_COLUMNS: Mapping[str, Callable[[VolumeStatus], str]] = {
 """The columns of the table of pods' volumes."""
 
 
-def _print(shown: Status) -> None:
-    """Print the tables, then a line each on the kernel, DNS and the controller."""
+def show(shown: Status, at: float, *, anew: bool) -> None:
+    """Print the verdict, the tables, and a line each on kernel, DNS and controller.
+
+    Args:
+        shown: what is shown.
+        at: when that was, in Unix time.
+        anew: on a terminal, clear the screen before.
+    """
     kernel, controller = shown.kernel, shown.controller
-    console = Console()
+    console = Console(highlight=False)
+    if anew and console.is_terminal:
+        console.clear()
+    console.print(headline(shown.verdict), soft_wrap=True)
+    for ailment in ailment_lines(shown.verdict.ailments, at):
+        console.print(ailment, soft_wrap=True)
     console.print(_table("Consul servers", SERVER_COLUMNS, shown.servers, "right"))
     console.print(_table("Proxies", PROXY_COLUMNS, shown.proxies, "left"))
     if shown.dns is not None:
@@ -102,6 +161,10 @@ def _print(shown: Status) -> None:
     say(f"controller: {running}{_happened(controller)}")
     for line in _wrong(shown):
         say(line)
+    if shown.timeline:
+        say("what happened last (all of it: --json, or consul-ebpf top):")
+    for happening in shown.timeline[-LAST:]:
+        console.print(happening_line(happening), soft_wrap=True)
 
 
 def _table(

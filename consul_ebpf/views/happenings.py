@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from consul_ebpf.model.values import KernelState, SlottedServer, Vip
+from consul_ebpf.model.values import KernelState, SlottedServer, Vip, VipCounters
 
 NAMED = 8
 """Proxies that one happening names, at most."""
@@ -112,11 +112,10 @@ def connects(before: KernelState, now: KernelState) -> Iterator[tuple[Vip, str, 
     The server before is empty at a first connect, or if it is no longer known.
     """
     for vip, row in now.vips.items():
-        last = before.vips.get(vip)
+        last = before.vips.get(vip, VipCounters())
         # Fewer connects: the VIP was given to another proxy meanwhile.
-        if last is None or row.connects <= last.connects:
-            continue
-        yield vip, _endpoint(before, last.current), _endpoint(now, row.current)
+        if row.connects > last.connects:
+            yield vip, _endpoint(before, last.current), _endpoint(now, row.current)
 
 
 def _proxies(before: Look, now: Look) -> Iterator[Happening]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from consul_ebpf.model.values import host_port
 from consul_ebpf.views.ailments import Ailment, Level, Verdict
 from consul_ebpf.views.happenings import Happening
+from consul_ebpf.views.pods import NodeStatus
 from consul_ebpf.views.status import DnsStatus, ProxyStatus, Status
 
 NAMED = 5
@@ -42,6 +43,7 @@ def judge(status: Status, at: float) -> Verdict:
         *_connections(status),
         *_room(status),
         *(_dns(status.dns) if status.dns else ()),
+        *(_node(status.kubernetes) if status.kubernetes else ()),
     ]
     worst_first = sorted(found, key=lambda each: each.level is not Level.FAILING)
     level = worst_first[0].level if worst_first else Level.OK
@@ -178,6 +180,15 @@ def _dns(dns: DnsStatus) -> Iterator[Ailment]:
             what = f"DNS: server {where} does not answer; queries go to the others"
             do = f"look at ports.dns of Consul on {each.address}"
             yield Ailment(Level.DEGRADED, what, do)
+
+
+def _node(node: NodeStatus) -> Iterator[Ailment]:
+    if node.serving is False:
+        what = "kubelet cannot call the node plugin: no pod with a volume of it starts"
+        yield Ailment(Level.FAILING, what, LOOK_AT_LOG)
+    if node.registered is False:
+        what = f"kubelet refused the node plugin: {node.error}"
+        yield Ailment(Level.FAILING, what, "docs/kubernetes.md; consul-ebpf doctor")
 
 
 def _name(proxy: ProxyStatus) -> str:

@@ -53,6 +53,12 @@ def test_proxies_that_come_and_go_are_told() -> None:
     assert told == ["proxy new added", "proxy old removed"]
 
 
+def test_a_proxy_that_is_new_and_connected_already_is_told_as_both() -> None:
+    """It came and connected between two looks."""
+    told = compare(Look(1.0, tables(STATES, {})), after({0: (1, 1)}))
+    assert ["connected", "proxies_new"] == [each.kind for each in told]
+
+
 def test_events_are_told_by_how_often_they_happened_meanwhile() -> None:
     """Of one controller; one that is told as a server's state is not told twice."""
     before = replace(BEFORE, pid=7, events={"cut": 2, "mended": 1})

@@ -1,0 +1,79 @@
+"""A host with a dead server, looked at by status, the page and the metrics."""
+
+import http.client
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.consul import ConsulCluster
+from tests.lab.controller import COMMAND
+from tests.lab.mesh import Mesh
+from tests.lab.processes import wait_until
+
+pytestmark = [pytest.mark.kernel, pytest.mark.consul, pytest.mark.envoy]
+
+LISTEN = "127.0.0.1:20393"
+
+
+@pytest.fixture
+def mesh(consul_bin: Path, envoy_bin: Path) -> Iterator[Mesh]:
+    config = {"api": {"listen": LISTEN}}
+    with (
+        ConsulCluster(consul_bin) as cluster,
+        Mesh(cluster, envoy_bin, proxies=3, config=config) as mesh,
+    ):
+        mesh.start_envoys(20)
+        yield mesh
+
+
+def fetched(path: str) -> str:
+    connection = http.client.HTTPConnection(LISTEN, timeout=20)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        return str(answer.read().decode())
+    finally:
+        connection.close()
+
+
+def status(mesh: Mesh, *more: str) -> tuple[int, str]:
+    command = [*COMMAND, "status", *mesh.controller.arguments, *more]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=30
+    )
+    return done.returncode, done.stdout
+
+
+def seen(mesh: Mesh) -> dict[str, Any]:
+    """Return what is known of each proxy, by id."""
+    told = json.loads(status(mesh, "--json")[1])
+    return {each["id"]: each for each in told["proxies"]}
+
+
+def test_whoever_looks_is_told_which_server_died_and_who_moved(mesh: Mesh) -> None:
+    """With exit codes for scripts; also when the controller has died, too."""
+    assert status(mesh, "--exit-code")[0] == 0
+    wait_until(lambda: "is ready" in status(mesh)[1], "the first look")
+    time.sleep(2.5)  # one more: where all proxies are is known
+    dead, moved = mesh.cluster.grpc_endpoints[0], mesh.on_server(0)
+    mesh.kill_server(0)
+    what = f"server {dead} does not answer"
+    wait_until(lambda: what in fetched("/"), "the page says it")
+    assert 'class="server failing"' in fetched("/")
+    assert 'consul_ebpf_ailments{level="degraded"} 1.0' in fetched("/metrics")
+    code, said = status(mesh, "--exit-code")
+    assert (5, "DEGRADED: 2 of 3 servers ready") == (code, said.partition(",")[0])
+    assert what in said.splitlines()[1]
+    wait_until(lambda: all(seen(mesh)[each]["moves"] for each in moved), "the moves")
+    mesh.controller.kill()
+    code, said = status(mesh, "--json", "--exit-code")
+    told = json.loads(said)
+    assert (5, "degraded") == (code, told["verdict"]["level"])
+    assert all(each["since"] for each in told["servers"] + told["proxies"])
+    assert {"moved", "server_failing"} <= {each["kind"] for each in told["timeline"]}
