@@ -12,11 +12,14 @@ from typing import Any
 
 from tests.lab.certificates import Authority
 from tests.lab.held import Held
+from tests.lab.kubernetes.api import Object
 from tests.lab.kubernetes.cluster import Cluster
 from tests.lab.kubernetes.injected import Settings, patch, wanted
 from tests.lab.scratch import scratch_directory
 
 NAME = "consul-connect-injector"
+
+Operations = list[dict[str, Any]]
 
 
 class Injector(Held):
@@ -47,14 +50,17 @@ class Injector(Held):
         self._cluster.apply(self._configuration(url, authority.pem))
         stack.callback(self._remove)
 
+    def operations(self, pod: Object) -> Operations:
+        """Return what is to be changed of a pod."""
+        return patch(pod, self.settings) if wanted(pod) else []
+
     def review(self, body: bytes) -> dict[str, Any]:
         """Answer an AdmissionReview."""
         review = json.loads(body)
         request = review["request"]
         response: dict[str, Any] = {"uid": request["uid"], "allowed": True}
-        pod = request["object"]
-        if wanted(pod):
-            encoded = json.dumps(patch(pod, self.settings)).encode()
+        if operations := self.operations(request["object"]):
+            encoded = json.dumps(operations).encode()
             response["patchType"] = "JSONPatch"
             response["patch"] = base64.b64encode(encoded).decode()
         return {
