@@ -11,6 +11,7 @@ import os
 import shutil
 import ssl
 import subprocess
+import tempfile
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -36,7 +37,7 @@ from tests.lab.kubernetes.images import Image
 from tests.lab.kubernetes.links import add_bridge
 from tests.lab.leftovers import sweep_clusters
 from tests.lab.processes import Child, wait_until
-from tests.lab.scratch import scratch_directory
+from tests.lab.scratch import PREFIX
 
 PACKAGES = ("runc", "containernetworking-plugins", "busybox-static")
 """Debian's."""
@@ -80,9 +81,9 @@ class Cluster(Held):
         self._binaries = binaries.ensure()
         stack.enter_context(host.only_one())
         sweep_clusters()
-        self.root = stack.enter_context(scratch_directory())
+        self.root = Path(tempfile.mkdtemp(prefix=PREFIX))
+        stack.callback(host.remove, self.root)
         host.record(self.root)
-        stack.callback(host.restore, self.root)
         add_bridge((GATEWAY, NODE_ADDRESS, *CONSUL_ADDRESSES))
         self.credentials = write_credentials(self.root)
         self.ports = Ports.free()

@@ -7,6 +7,7 @@ host was, so that a later run can undo what one that was killed left.
 import ctypes
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -99,6 +100,16 @@ def restore(root: Path) -> None:
     for place in set(PLACES) - set(before.places):
         _remove_tree(Path(place))
     (root / RECORD).unlink()
+
+
+def remove(root: Path) -> None:
+    """Undo what a cluster did, and remove its directory, unless something is stuck.
+
+    Raises:
+        LabError: something does not go away; the directory stays for the next look.
+    """
+    restore(root)
+    shutil.rmtree(root)
 
 
 def switch_off(root: Path) -> None:
