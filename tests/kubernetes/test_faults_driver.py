@@ -19,8 +19,9 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def life(served: ServedPods) -> Iterator[Life]:
+    """Pods stay until the last test, unless one wants a node without any."""
     life = Life(served)
     yield life
     life.end_all()
@@ -124,6 +125,7 @@ def test_fault_k_envoy_killed(life: Life) -> None:
 def test_fault_k_node_reboot(life: Life) -> None:
     """Nothing of /run, no mount and no table is left; the pods come back by themselves,
     and the servers are those of the file on the disk, for Consul comes back later."""
+    life.end_all()
     (pod,) = life.start("reboots")
     life.envoy(pod)
     life.power_off()
@@ -141,6 +143,7 @@ def test_fault_k_node_reboot(life: Life) -> None:
 def test_fault_k_uninstall(life: Life) -> None:
     """With the last pod gone, the end of the DaemonSet leaves nothing; while one runs,
     it leaves all that the pod needs."""
+    life.end_all()
     (pod,) = life.start("last")
     with life.down():
         assert "consul-ebpf" in life.pinned()
