@@ -79,6 +79,10 @@ def scale(session: nox.Session) -> None:
     """What a change costs with 250, 5,000, 20,000 and 65,536 proxies: docs/scale.md."""
     require_debian(session)
     install(session, "tests")
+    if session.posargs == ["pods"]:
+        build_consul(session)
+        session.run("python", "-m", "tests.scale.pods")
+        return
     session.run("python", "-m", "tests.scale.measure", *session.posargs)
 
 

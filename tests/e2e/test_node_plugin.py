@@ -3,113 +3,23 @@
 import asyncio
 import json
 import os
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from consul_ebpf.config.kubernetes import csi_socket, registration_socket
-from consul_ebpf.config.schema import Kubernetes
-from consul_ebpf.kubernetes.volume import Publish
-from consul_ebpf.testing import FakeKubelet, FakePod
 from tests.lab import endpoint
 from tests.lab.consul import ConsulCluster
 from tests.lab.controller import ControllerProcess
 from tests.lab.envoy import EnvoyProcess
-from tests.lab.kubelet_calls import Kubelet
+from tests.lab.node_plugin import Served, served_node
 from tests.lab.processes import wait_until
-from tests.lab.scratch import (
-    cgroup2_mount,
-    remove_cgroup,
-    scratch_bpffs,
-    scratch_cgroup,
-)
 
 pytestmark = [pytest.mark.kernel, pytest.mark.consul, pytest.mark.envoy]
-
-NODE = "n1"
-
-
-@dataclass
-class Served:
-    """A node with its controller."""
-
-    controller: ControllerProcess
-    kubelet: FakeKubelet
-    sockets: Kubernetes
-    cluster: ConsulCluster
-    config: dict[str, Any]
-
-    def call(self, publish: Publish) -> None:
-        asyncio.run(self._publish(publish))
-
-    async def _publish(self, publish: Publish) -> None:
-        async with Kubelet(Path(csi_socket(self.sockets))) as kubelet:
-            await kubelet.publish(
-                publish.volume_id,
-                publish.target_path,
-                publish.context,
-                publish.secrets,
-            )
-
-    def unpublish(self, pod: FakePod) -> None:
-        async def call() -> None:
-            async with Kubelet(Path(csi_socket(self.sockets))) as kubelet:
-                await kubelet.unpublish(pod.volume_id(), str(pod.target()))
-
-        asyncio.run(call())
-
-    def notify(self, *, registered: bool) -> None:
-        async def call() -> None:
-            async with Kubelet(Path(registration_socket(self.sockets))) as kubelet:
-                await kubelet.notify(registered=registered)
-
-        asyncio.run(call())
-
-    def register(self, pod: FakePod) -> str:
-        proxy = f"{pod.name}-web-sidecar-proxy"
-        meta = {
-            "pod-name": pod.name,
-            "k8s-namespace": pod.namespace,
-            "pod-uid": pod.uid,
-        }
-        for service in (
-            {"ID": f"{pod.name}-web", "Service": "web", "Port": 9090},
-            {
-                "Kind": "connect-proxy",
-                "ID": proxy,
-                "Service": "web-sidecar-proxy",
-                "Port": 21999,
-                "Proxy": {
-                    "DestinationServiceName": "web",
-                    "DestinationServiceID": f"{pod.name}-web",
-                    "Config": {"bind_address": self.cluster.addresses[0]},
-                },
-                "Meta": meta,
-            },
-        ):
-            body = {
-                "Node": f"{NODE}-virtual",
-                "Address": self.cluster.addresses[0],
-                "Service": service,
-            }
-            self.cluster.call("PUT", "/v1/catalog/register", body)
-        return proxy
-
-    def ask(self, path: str) -> tuple[int, Any]:
-        return endpoint.ask(self.controller.bootstraps / "api.sock", "GET", path, None)
-
-    def volume(self) -> dict[str, Any]:
-        (volume,) = self.controller.status()["kubernetes"]["volumes"]
-        assert isinstance(volume, dict)
-        return volume
 
 
 @pytest.fixture(scope="module")
@@ -120,41 +30,8 @@ def cluster(consul_bin: Path) -> Iterator[ConsulCluster]:
 
 @pytest.fixture(params=["tmpfs", "directory"])
 def node(cluster: ConsulCluster, request: pytest.FixtureRequest) -> Iterator[Served]:
-    top = cgroup2_mount()
-    assert top is not None
-    with (
-        scratch_bpffs() as bpffs,
-        scratch_cgroup() as cgroup,
-        tempfile.TemporaryDirectory(prefix="k", dir="/tmp") as directory,
-    ):
-        kubelet = FakeKubelet(Path(directory) / "k", cgroup)
-        kubernetes = {
-            "enabled": True,
-            "node_name": NODE,
-            "kubelet_directory": str(kubelet.directory),
-            "cgroup_root": str(cgroup.relative_to(top)),
-            "volumes": request.param,
-            "driver": "csi.test",
-        }
-        config = {
-            "consul": {
-                "http_addresses": cluster.http_addresses,
-                "tls": {"disabled": True},
-            },
-            "kernel": {"cgroup": str(cgroup), "bpffs": str(bpffs)},
-            "kubernetes": kubernetes,
-        }
-        try:
-            with ControllerProcess(config) as controller:
-                yield Served(
-                    controller, kubelet, Kubernetes(**kubernetes), cluster, config
-                )
-        finally:
-            for target in kubelet.directory.glob("pods/*/volumes/*/*/mount"):
-                subprocess.run(["umount", "-l", target], check=False)
-            for path in sorted(cgroup.rglob("*/"), reverse=True):
-                if path.is_dir():
-                    remove_cgroup(path)
+    with served_node(cluster, request.param) as served:
+        yield served
 
 
 def test_a_pod_is_served_from_its_publish_to_its_end(
@@ -245,3 +122,16 @@ def test_fault_k_a_second_controller_waits_for_the_first(node: Served) -> None:
 
 def _said_to_wait(controller: ControllerProcess) -> bool:
     return hasattr(controller, "child") and "waiting up to 30 s" in controller.log()
+
+
+@pytest.mark.parametrize("node", ["tmpfs"], indirect=True)
+def test_many_pods_at_once_leave_nothing(node: Served) -> None:
+    """Each has a VIP of its own meanwhile."""
+    pods = [node.kubelet.pod(f"many-{n}") for n in range(50)]
+    asyncio.run(node.publish_all(pods))
+    shown = node.controller.status()["proxies"]
+    assert len({each["vip"] for each in shown}) == len(pods)
+    asyncio.run(node.unpublish_all(pods))
+    assert not [pod for pod in pods if pod.target().exists()]
+    wait_until(lambda: not node.controller.status()["proxies"], "no VIP", 10)
+    assert [] == node.controller.status()["kubernetes"]["volumes"]

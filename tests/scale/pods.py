@@ -1,0 +1,70 @@
+"""What 250 pods on one node cost: `nox -s scale -- pods`, as root.
+
+A real controller and kernel and a real Consul without ACLs; a client makes kubelet's
+calls, all at once, for pods that are a directory and a cgroup each.
+"""
+
+import asyncio
+import os
+import re
+import statistics
+import time
+from pathlib import Path
+
+from tests.lab.consul import ConsulCluster
+from tests.lab.node_plugin import Served, served_node
+from tests.lab.parts import ensure_consul
+from tests.lab.processes import wait_until
+
+PODS = 250
+IDLE_SECONDS = 10.0
+
+
+def measure(node: Served, volumes: str) -> None:
+    """Publish all, idle, unpublish all; print the figures."""
+    pods = [node.kubelet.pod(f"web-{n}") for n in range(PODS)]
+    print(f"{PODS} pods, volumes = {volumes}")
+    before = cpu(node)
+    show("publish", asyncio.run(node.publish_all(pods)))
+    print(f"  CPU for that: {cpu(node) - before:.1f} s")
+    print(f"  controller: {pss(node):.0f} MB PSS")
+    before = cpu(node)
+    time.sleep(IDLE_SECONDS)
+    print(f"  idle: {100 * (cpu(node) - before) / IDLE_SECONDS:.1f} % of one CPU")
+    before = cpu(node)
+    show("unpublish", asyncio.run(node.unpublish_all(pods)))
+    print(f"  CPU for that: {cpu(node) - before:.1f} s")
+    wait_until(lambda: not node.controller.status()["proxies"], "no VIP", 30)
+
+
+def show(what: str, seconds: list[float]) -> None:
+    """Print how long calls that began at once took."""
+    cuts = statistics.quantiles(seconds, n=100)
+    print(f"  {what}: p50 {cuts[49]:.2f} s, p99 {cuts[98]:.2f} s")
+
+
+def cpu(node: Served) -> float:
+    """Return the seconds of CPU that the controller's process has used."""
+    stat = Path(f"/proc/{node.controller.child.pid}/stat").read_text()
+    user, system = stat.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def pss(node: Served) -> float:
+    """Return the controller's share of the memory, in MB."""
+    path = Path(f"/proc/{node.controller.child.pid}/smaps_rollup")
+    found = re.search(r"^Pss: +(\d+) kB", path.read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def main() -> None:
+    """Measure both kinds of volumes."""
+    with ConsulCluster(ensure_consul(), size=1) as cluster:
+        for volumes in ("tmpfs", "directory"):
+            with served_node(cluster, volumes) as node:
+                measure(node, volumes)
+
+
+if __name__ == "__main__":
+    main()
