@@ -26,6 +26,7 @@ CONTROLLER = "localhost/consul-ebpf:lab"
 
 _USER = "100"  # theirs
 _BUSYBOX = Path("/bin/busybox")
+_XTABLES = Path("/usr/lib/x86_64-linux-gnu/xtables")
 _DIRECTORIES = ("bin", "dev", "etc", "proc", "root", "run", "sys", "usr", "var")
 _EMPTY = ("lib", "lib64", "etc/ssl", "usr/bin", "usr/local", "usr/local/bin")
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -140,6 +141,33 @@ def consul(envoy: Path) -> list[Image]:
     return [
         Image(DATAPLANE, command, dataplane, links_too, _USER),
         Image(CONTROL_PLANE, ("/bin/sh",), {**files, **init}, links, _USER),
+    ]
+
+
+def real_consul_k8s(envoy: Path, control_plane: Path, dataplane: Path) -> list[Image]:
+    """Return the two of `consul`, of real parts; with iptables for their rules."""
+    files, links = _shell()
+    iptables = Path("/usr/sbin/iptables").resolve()
+    names = ("iptables", "ip6tables", "iptables-save")
+    init: dict[str, Path | str] = {
+        **{f"usr/bin/{name}": iptables for name in names},
+        **{str(each).lstrip("/"): each for each in _XTABLES.glob("*.so")},
+        "bin/consul-k8s-control-plane": control_plane,
+    }
+    own: dict[str, Path | str] = {
+        "usr/local/bin/envoy": envoy,
+        "usr/local/bin/consul-dataplane": dataplane,
+    }
+    command = ("/usr/local/bin/consul-dataplane",)
+    return [
+        Image(DATAPLANE, command, {**files, **_libraries(envoy), **own}, links, _USER),
+        Image(
+            CONTROL_PLANE,
+            ("/bin/sh",),
+            {**files, **_libraries(iptables), **init},
+            links,
+            _USER,
+        ),
     ]
 
 
