@@ -108,12 +108,14 @@ def test_a_whole_life(release: Release) -> None:
     assert status(classic) == ""
     assert "consul-ebpf" not in {each["name"] for each in classic["spec"]["volumes"]}
     release.helm("uninstall", "--wait", "--timeout=1m")
-    left = cluster.kubectl(
-        "get", "all,secrets,configmaps,serviceaccounts,roles,rolebindings,pdb",
-        "-n", NAMESPACE, "-o", "name",
-    )  # fmt: skip
-    assert "consul-ebpf" not in left
-    everywhere = (
+    kinds = "all,secrets,configmaps,serviceaccounts,roles,rolebindings,pdb"
+    of_cluster = (
         "csidrivers,clusterroles,clusterrolebindings,mutatingwebhookconfigurations"
     )
-    assert "consul-ebpf" not in cluster.kubectl("get", everywhere, "-o", "name")
+
+    def left() -> str:
+        inside = cluster.kubectl("get", kinds, "-n", NAMESPACE, "-o", "name")
+        return inside + cluster.kubectl("get", of_cluster, "-o", "name")
+
+    # Helm waits for its own objects; their pods end a moment later.
+    wait_until(lambda: "consul-ebpf" not in left(), "nothing left in the cluster", 30)
