@@ -7,11 +7,16 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 BRIDGE = "consul-ebpf-k8s"
 
+MAC = "0a:58:0a:f4:09:01"
+"""A bridge without one of its own takes the lowest of its ports'. It would be another
+one whenever a pod came or went, and the other pods would send to the old one for half a
+minute: a connection to Consul would end by its keepalive."""
+
 
 def add_bridge(addresses: tuple[str, ...]) -> None:
     """Make it, with these addresses of the host's."""
     with IPRoute() as ip:
-        ip.link("add", ifname=BRIDGE, kind="bridge")
+        ip.link("add", ifname=BRIDGE, kind="bridge", address=MAC)
         (index,) = ip.link_lookup(ifname=BRIDGE)
         for address in addresses:
             ip.addr("add", index=index, address=address, prefixlen=24)
