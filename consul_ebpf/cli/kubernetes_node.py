@@ -13,8 +13,8 @@ from consul_ebpf.config.kubernetes import csi_socket, registration_socket
 from consul_ebpf.config.schema import Config, Kubernetes
 from consul_ebpf.kernel import bpffs, host
 from consul_ebpf.kernel.mountinfo import Points, mount_at, read_points
-from consul_ebpf.kubernetes.cgroups import PodCgroups
-from consul_ebpf.kubernetes.remaining import PROGRAM, find_remaining
+from consul_ebpf.kubernetes.pods.cgroups import PodCgroups
+from consul_ebpf.kubernetes.pods.remaining import PROGRAM, find_remaining
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.wiring.files import api_socket
 

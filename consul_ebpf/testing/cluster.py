@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from consul_ebpf.kubernetes.cluster import Configuration, Secret
+from consul_ebpf.kubernetes.certificates.cluster import Configuration, Secret
 from consul_ebpf.model.errors import ClusterError, ConflictError
 
 

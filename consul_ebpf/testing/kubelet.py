@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from consul_ebpf.kubernetes.volume import PREFIX, TOKENS, Publish
+from consul_ebpf.kubernetes.pods.volume import PREFIX, TOKENS, Publish
 
 USUAL = "consul-ebpf"
 """The volume's name in a pod with one service."""

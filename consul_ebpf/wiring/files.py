@@ -143,7 +143,7 @@ def gatherer(config: Config, established: Established | None = None) -> Gatherer
 
 def _volumes(directory: Path) -> tuple[PodVolume, ...]:
     # Memory that other hosts do not need.
-    from consul_ebpf.kubernetes.kept import read_volumes  # noqa: PLC0415
+    from consul_ebpf.kubernetes.pods.kept import read_volumes  # noqa: PLC0415
 
     return read_volumes(directory)
 

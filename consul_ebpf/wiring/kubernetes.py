@@ -15,18 +15,18 @@ from consul_ebpf.config.kubernetes import (
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kernel import host
 from consul_ebpf.kernel.closed_files import Asks
-from consul_ebpf.kubernetes.bearers import Bearers
-from consul_ebpf.kubernetes.cgroups import PodCgroups
-from consul_ebpf.kubernetes.join import Registration
-from consul_ebpf.kubernetes.kept import KeptVolumes
-from consul_ebpf.kubernetes.mounts import Mounts, PlainDirectories, TmpfsMounts
-from consul_ebpf.kubernetes.places import VolumePlaces
-from consul_ebpf.kubernetes.plugin import Plugin
-from consul_ebpf.kubernetes.proxy import Node
-from consul_ebpf.kubernetes.registrations import Registrations
-from consul_ebpf.kubernetes.volumes import PodVolumes, Settings
-from consul_ebpf.kubernetes.waiting import Waiting
-from consul_ebpf.kubernetes.workloads import VolumeWorkloads
+from consul_ebpf.kubernetes.csi.plugin import Plugin
+from consul_ebpf.kubernetes.pods.bearers import Bearers
+from consul_ebpf.kubernetes.pods.cgroups import PodCgroups
+from consul_ebpf.kubernetes.pods.join import Registration
+from consul_ebpf.kubernetes.pods.kept import KeptVolumes
+from consul_ebpf.kubernetes.pods.mounts import Mounts, PlainDirectories, TmpfsMounts
+from consul_ebpf.kubernetes.pods.places import VolumePlaces
+from consul_ebpf.kubernetes.pods.proxy import Node
+from consul_ebpf.kubernetes.pods.registrations import Registrations
+from consul_ebpf.kubernetes.pods.volumes import PodVolumes, Settings
+from consul_ebpf.kubernetes.pods.waiting import Waiting
+from consul_ebpf.kubernetes.pods.workloads import VolumeWorkloads
 from consul_ebpf.model.values import PluginState
 from consul_ebpf.wiring.consul import Parts
 

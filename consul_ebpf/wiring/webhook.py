@@ -11,13 +11,13 @@ from aiohttp import web
 from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.tasks import Work
 from consul_ebpf.config.schema import Config
-from consul_ebpf.kubernetes.admission import MAX_BODY, Admission
-from consul_ebpf.kubernetes.api_server import ApiServer
-from consul_ebpf.kubernetes.server_tls import (
+from consul_ebpf.kubernetes.certificates.api_server import ApiServer
+from consul_ebpf.kubernetes.certificates.server_tls import (
     CertificateFiles,
     Certificates,
     following,
 )
+from consul_ebpf.kubernetes.webhook.admission import MAX_BODY, Admission
 from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.views.connections import Connections, Patience
@@ -84,7 +84,7 @@ def _certificates(config: Config) -> Certificates:
     if webhook.certificates == "files":
         return CertificateFiles(webhook.cert, webhook.key)
     try:  # cryptography is not there where nobody needs it
-        own = importlib.import_module("consul_ebpf.kubernetes.certificates")
+        own = importlib.import_module("consul_ebpf.kubernetes.certificates.own")
     except ModuleNotFoundError as error:
         raise ConfigError(
             f'webhook.certificates: "self" needs {error.name}; install'

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from consul_ebpf.kubernetes.registrations import Registrations
+from consul_ebpf.kubernetes.pods.registrations import Registrations
 from tests.lab.consul import ConsulCluster
 
 pytestmark = pytest.mark.consul

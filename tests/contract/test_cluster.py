@@ -7,7 +7,7 @@ from typing import Protocol
 
 import pytest
 
-from consul_ebpf.kubernetes.cluster import Cluster
+from consul_ebpf.kubernetes.certificates.cluster import Cluster
 from consul_ebpf.model.errors import ClusterError, ConflictError
 from consul_ebpf.testing import FakeCluster
 from tests.lab.api_server import Objects, api_server

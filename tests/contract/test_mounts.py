@@ -9,7 +9,7 @@ import pytest
 
 from consul_ebpf.kernel.helper import Helper
 from consul_ebpf.kernel.mountinfo import mounts as host_mounts
-from consul_ebpf.kubernetes.mounts import Mounts, PlainDirectories, TmpfsMounts
+from consul_ebpf.kubernetes.pods.mounts import Mounts, PlainDirectories, TmpfsMounts
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.testing import FakeMounts
 

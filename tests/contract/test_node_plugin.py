@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consul_ebpf.base.latest import Latest
-from consul_ebpf.kubernetes import messages
-from consul_ebpf.kubernetes.plugin import LARGEST_REQUEST, Limits, Plugin
-from consul_ebpf.kubernetes.volume import Publish, PublishError
+from consul_ebpf.kubernetes.csi import messages
+from consul_ebpf.kubernetes.csi.plugin import LARGEST_REQUEST, Limits, Plugin
+from consul_ebpf.kubernetes.pods.volume import Publish, PublishError
 from consul_ebpf.model.errors import ConfigError, ConsulEbpfError, KernelError
 from consul_ebpf.model.values import PluginState
 from tests.lab.kubelet_calls import Kubelet

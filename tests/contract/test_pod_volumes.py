@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf.kubernetes.volume import TOKENS, Publish, PublishError
-from consul_ebpf.kubernetes.volumes import LOOK_SECONDS
+from consul_ebpf.kubernetes.pods.volume import TOKENS, Publish, PublishError
+from consul_ebpf.kubernetes.pods.volumes import LOOK_SECONDS
 from consul_ebpf.model.errors import ConsulEbpfError, ConsulError
 from consul_ebpf.model.values import VOLUMES_FILE
 from consul_ebpf.testing import FakePod, FakeServerSource, MemoryMapBackend

@@ -13,11 +13,11 @@ import pytest
 
 from consul_ebpf.base.latest import Latest
 from consul_ebpf.config.schema import ProxyEntry
-from consul_ebpf.kubernetes.join import Registration
-from consul_ebpf.kubernetes.kept import Change, Kept, KeptVolumes
-from consul_ebpf.kubernetes.proxy import Node
-from consul_ebpf.kubernetes.volume import Volume
-from consul_ebpf.kubernetes.workloads import VolumeWorkloads
+from consul_ebpf.kubernetes.pods.join import Registration
+from consul_ebpf.kubernetes.pods.kept import Change, Kept, KeptVolumes
+from consul_ebpf.kubernetes.pods.proxy import Node
+from consul_ebpf.kubernetes.pods.volume import Volume
+from consul_ebpf.kubernetes.pods.workloads import VolumeWorkloads
 from consul_ebpf.model.seams import WorkloadSource
 from consul_ebpf.model.values import Proxy
 from consul_ebpf.proxies.sources.catalog import CatalogNodes

@@ -9,8 +9,8 @@ import pytest
 
 from consul_ebpf import BootstrapFiles, Proxy
 from consul_ebpf.config.schema import Config
-from consul_ebpf.kubernetes.options import LOG_FORMAT
-from consul_ebpf.kubernetes.rewrite import rewrite
+from consul_ebpf.kubernetes.webhook.options import LOG_FORMAT
+from consul_ebpf.kubernetes.webhook.rewrite import rewrite
 from tests.lab.consul_k8s import GOLDEN, Mesh, injected
 from tests.lab.json_patch import applied
 

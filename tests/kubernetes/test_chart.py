@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from consul_ebpf.kubernetes.api_server import ApiServer
-from consul_ebpf.kubernetes.authority import material_in
-from consul_ebpf.kubernetes.certificates import OwnCertificates, service_names
+from consul_ebpf.kubernetes.certificates.api_server import ApiServer
+from consul_ebpf.kubernetes.certificates.authority import material_in
+from consul_ebpf.kubernetes.certificates.own import OwnCertificates, service_names
 from consul_ebpf.model.errors import ClusterError, ConflictError
 from tests.lab.helm import objects, one, rendered
 from tests.lab.kubernetes.api import Object

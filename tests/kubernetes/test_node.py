@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf.kubernetes.remaining import PROGRAM
+from consul_ebpf.kubernetes.pods.remaining import PROGRAM
 from tests.lab.kubernetes.manifests import DRIVER
 from tests.lab.kubernetes.processes import all_named
 from tests.lab.kubernetes.served import ServedPods

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from consul_ebpf.base.tls import TlsMaterial, load_chain
-from consul_ebpf.kubernetes.api_server import ApiServer
+from consul_ebpf.kubernetes.certificates.api_server import ApiServer
 from tests.lab.certificates import Authority
 
 NAMESPACE = "consul"

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import grpc
 
-from consul_ebpf.kubernetes import messages
+from consul_ebpf.kubernetes.csi import messages
 
 SECONDS = 10.0
 

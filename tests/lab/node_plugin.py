@@ -12,7 +12,7 @@ from typing import Any
 
 from consul_ebpf.config.kubernetes import csi_socket, registration_socket
 from consul_ebpf.config.schema import Kubernetes
-from consul_ebpf.kubernetes.volume import Publish
+from consul_ebpf.kubernetes.pods.volume import Publish
 from consul_ebpf.testing import FakeKubelet, FakePod
 from tests.lab import endpoint
 from tests.lab.consul import ConsulCluster

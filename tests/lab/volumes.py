@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from consul_ebpf.base.latest import Latest
-from consul_ebpf.kubernetes.bearers import Bearers
-from consul_ebpf.kubernetes.cgroups import PodCgroups
-from consul_ebpf.kubernetes.join import Registration
-from consul_ebpf.kubernetes.kept import KeptVolumes
-from consul_ebpf.kubernetes.places import VolumePlaces
-from consul_ebpf.kubernetes.proxy import Node
-from consul_ebpf.kubernetes.volume import Publish
-from consul_ebpf.kubernetes.volumes import PodVolumes, Settings
-from consul_ebpf.kubernetes.waiting import WAITING, Waiting
-from consul_ebpf.kubernetes.workloads import VolumeWorkloads
+from consul_ebpf.kubernetes.pods.bearers import Bearers
+from consul_ebpf.kubernetes.pods.cgroups import PodCgroups
+from consul_ebpf.kubernetes.pods.join import Registration
+from consul_ebpf.kubernetes.pods.kept import KeptVolumes
+from consul_ebpf.kubernetes.pods.places import VolumePlaces
+from consul_ebpf.kubernetes.pods.proxy import Node
+from consul_ebpf.kubernetes.pods.volume import Publish
+from consul_ebpf.kubernetes.pods.volumes import PodVolumes, Settings
+from consul_ebpf.kubernetes.pods.waiting import WAITING, Waiting
+from consul_ebpf.kubernetes.pods.workloads import VolumeWorkloads
 from consul_ebpf.model.seams import WorkloadSource
 from consul_ebpf.model.values import Proxy
 from consul_ebpf.testing import FakeKubelet, FakeMounts, FakePod, MemoryMapBackend

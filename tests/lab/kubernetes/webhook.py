@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
-from consul_ebpf.kubernetes.admission import PATH
+from consul_ebpf.kubernetes.webhook.admission import PATH
 from tests.lab.certificates import Authority
 from tests.lab.held import Held
 from tests.lab.kubernetes.cluster import Cluster

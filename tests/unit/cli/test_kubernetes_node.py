@@ -15,7 +15,7 @@ from consul_ebpf.cli.kubernetes_node import (
 from consul_ebpf.config.kubernetes import csi_socket
 from consul_ebpf.config.schema import Bootstrap, Config, Kubernetes
 from consul_ebpf.kernel.mountinfo import parse_mounts, points_of
-from consul_ebpf.kubernetes.cgroups import PodCgroups
+from consul_ebpf.kubernetes.pods.cgroups import PodCgroups
 
 LINE = (
     "36 35 98:0 /kubelet/pods /var/lib/kubelet/pods rw,noatime {} - ext4 /dev/root rw"

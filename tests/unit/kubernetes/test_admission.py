@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consul_ebpf.config.schema import Config
-from consul_ebpf.kubernetes.admission import MAX_BODY, PATH, Admission
-from consul_ebpf.kubernetes.reasons import Reason
+from consul_ebpf.kubernetes.webhook.admission import MAX_BODY, PATH, Admission
+from consul_ebpf.kubernetes.webhook.reasons import Reason
 from tests.lab.consul_k8s import Mesh, application, injected
 from tests.lab.json_patch import applied
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from consul_ebpf.kubernetes.api_server import MAX_BODY, ApiServer
-from consul_ebpf.kubernetes.cluster import Secret
+from consul_ebpf.kubernetes.certificates.api_server import MAX_BODY, ApiServer
+from consul_ebpf.kubernetes.certificates.cluster import Secret
 from consul_ebpf.model.errors import ClusterError, ConfigError
 from tests.lab.api_server import Objects, api_server, refusal
 

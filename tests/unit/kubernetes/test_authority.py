@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from consul_ebpf.kubernetes.authority import (
+from consul_ebpf.kubernetes.certificates.authority import (
     AUTHORITY_LIFE,
     ENTRIES,
     Material,
@@ -12,7 +12,7 @@ from consul_ebpf.kubernetes.authority import (
     due,
     material_in,
 )
-from consul_ebpf.kubernetes.issuing import Certificate
+from consul_ebpf.kubernetes.certificates.issuing import Certificate
 
 NOW = dt.datetime(2026, 11, 26, 12, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)

@@ -13,11 +13,11 @@ import pytest
 from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.pem import certificates
 from consul_ebpf.base.tasks import keep_running
-from consul_ebpf.kubernetes.authority import material_in
-from consul_ebpf.kubernetes.certificates import OwnCertificates, service_names
-from consul_ebpf.kubernetes.cluster import Secret
-from consul_ebpf.kubernetes.issuing import Certificate
-from consul_ebpf.kubernetes.server_tls import (
+from consul_ebpf.kubernetes.certificates.authority import material_in
+from consul_ebpf.kubernetes.certificates.cluster import Secret
+from consul_ebpf.kubernetes.certificates.issuing import Certificate
+from consul_ebpf.kubernetes.certificates.own import OwnCertificates, service_names
+from consul_ebpf.kubernetes.certificates.server_tls import (
     CertificateFiles,
     Certificates,
     following,

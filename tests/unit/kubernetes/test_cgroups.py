@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf.kubernetes.cgroups import PodCgroups
+from consul_ebpf.kubernetes.pods.cgroups import PodCgroups
 
 UID = "0a1b2c3d-0000-4000-8000-00000000abcd"
 SYSTEMD = UID.replace("-", "_")

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from consul_ebpf.config.schema import Config
-from consul_ebpf.kubernetes.answers import Changed, Skipped
 from consul_ebpf.kubernetes.attributes import Attributes
-from consul_ebpf.kubernetes.inject import inject
-from consul_ebpf.kubernetes.reasons import Reason
-from consul_ebpf.kubernetes.rewrite import rewrite
+from consul_ebpf.kubernetes.webhook.answers import Changed, Skipped
+from consul_ebpf.kubernetes.webhook.inject import inject
+from consul_ebpf.kubernetes.webhook.reasons import Reason
+from consul_ebpf.kubernetes.webhook.rewrite import rewrite
 from tests.lab.consul_k8s import application
 from tests.lab.json_patch import applied
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from consul_ebpf.kubernetes.attributes import Attributes
-from consul_ebpf.kubernetes.join import Joined, Registration, join
-from consul_ebpf.kubernetes.volume import Volume
+from consul_ebpf.kubernetes.pods.join import Joined, Registration, join
+from consul_ebpf.kubernetes.pods.volume import Volume
 
 UID = "0a1b2c3d-0000-4000-8000-00000000abcd"
 

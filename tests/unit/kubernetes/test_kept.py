@@ -9,10 +9,10 @@ import pytest
 
 from consul_ebpf.base.state_file import JsonFile
 from consul_ebpf.kubernetes.attributes import Attributes
-from consul_ebpf.kubernetes.bearers import Bearers
-from consul_ebpf.kubernetes.join import Registration
-from consul_ebpf.kubernetes.kept import RECOVERY_SECONDS, Kept, KeptVolumes
-from consul_ebpf.kubernetes.volume import Volume
+from consul_ebpf.kubernetes.pods.bearers import Bearers
+from consul_ebpf.kubernetes.pods.join import Registration
+from consul_ebpf.kubernetes.pods.kept import RECOVERY_SECONDS, Kept, KeptVolumes
+from consul_ebpf.kubernetes.pods.volume import Volume
 
 pytestmark = pytest.mark.looptime(start=0)
 

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consul_ebpf.config.dataplane import FLAGS
-from consul_ebpf.kubernetes.containers import pod_of
-from consul_ebpf.kubernetes.options import Options, holds_id_path, options_of
-from consul_ebpf.kubernetes.proxy import OPTIONS
-from consul_ebpf.kubernetes.reasons import SkipError
-from consul_ebpf.kubernetes.variables import expanded, known
+from consul_ebpf.kubernetes.pods.proxy import OPTIONS
+from consul_ebpf.kubernetes.webhook.containers import pod_of
+from consul_ebpf.kubernetes.webhook.options import Options, holds_id_path, options_of
+from consul_ebpf.kubernetes.webhook.reasons import SkipError
+from consul_ebpf.kubernetes.webhook.variables import expanded, known
 from tests.lab.consul_k8s import field, value
 
 VALUES = {"log-level": "debug", "envoy-drain-strategy": "gradual"}

@@ -9,9 +9,15 @@ from hypothesis import strategies as st
 
 from consul_ebpf.config.dataplane import FLAGS
 from consul_ebpf.kubernetes.attributes import Attributes, InvalidAttributeError
-from consul_ebpf.kubernetes.join import Joined, Registration
-from consul_ebpf.kubernetes.proxy import OPTIONS, Node, check, proxy_of, wants_login
-from consul_ebpf.kubernetes.volume import Volume
+from consul_ebpf.kubernetes.pods.join import Joined, Registration
+from consul_ebpf.kubernetes.pods.proxy import (
+    OPTIONS,
+    Node,
+    check,
+    proxy_of,
+    wants_login,
+)
+from consul_ebpf.kubernetes.pods.volume import Volume
 from consul_ebpf.model.names import problems
 from consul_ebpf.model.values import (
     Credentials,

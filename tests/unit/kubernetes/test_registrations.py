@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_ebpf.kubernetes.join import Registration
-from consul_ebpf.kubernetes.registrations import registrations_in
+from consul_ebpf.kubernetes.pods.join import Registration
+from consul_ebpf.kubernetes.pods.registrations import registrations_in
 from consul_ebpf.model.errors import ConsulError
 
 META = {

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from consul_ebpf.kubernetes.remaining import find_remaining, pod_of
+from consul_ebpf.kubernetes.pods.remaining import find_remaining, pod_of
 
 UID = "0a8c4a3e-5f6b-4a52-9a1f-3f0d7d1a2b3c"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf.kubernetes.pod import Container
-from consul_ebpf.kubernetes.reasons import SkipError
-from consul_ebpf.kubernetes.script import followed_by, loop, script_of
+from consul_ebpf.kubernetes.webhook.pod import Container
+from consul_ebpf.kubernetes.webhook.reasons import SkipError
+from consul_ebpf.kubernetes.webhook.script import followed_by, loop, script_of
 
 
 def run(script: str, mount: Path, wanted: int = 0) -> str:

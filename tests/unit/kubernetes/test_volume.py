@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_ebpf.kubernetes.volume import (
+from consul_ebpf.kubernetes.pods.volume import (
     PREFIX,
     TOKENS,
     Publish,

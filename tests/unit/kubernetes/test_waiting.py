@@ -15,9 +15,9 @@ from consul_ebpf.controller.outcomes import (
     Served,
     Trouble,
 )
-from consul_ebpf.kubernetes.kept import Kept, Volumes
-from consul_ebpf.kubernetes.volume import Volume
-from consul_ebpf.kubernetes.waiting import Waiting
+from consul_ebpf.kubernetes.pods.kept import Kept, Volumes
+from consul_ebpf.kubernetes.pods.volume import Volume
+from consul_ebpf.kubernetes.pods.waiting import Waiting
 from consul_ebpf.model.values import PlacedProxy, Proxy, Vip
 from consul_ebpf.testing import FakeMounts
 

@@ -18,7 +18,7 @@ import pytest
 
 from consul_ebpf.base.tasks import keep_all_running
 from consul_ebpf.config.schema import Config
-from consul_ebpf.kubernetes.admission import PATH
+from consul_ebpf.kubernetes.webhook.admission import PATH
 from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
 from consul_ebpf.wiring.webhook import LIMITS, Webhook
 from tests.lab.certificates import Authority

@@ -1,0 +1,1 @@
+"""The webhook's certificates: its own, or those in files."""

@@ -1,0 +1,1 @@
+"""The calls that kubelet makes: CSI over gRPC, at two unix sockets."""
