@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 
 from tests.lab.consul import ConsulCluster
 from tests.lab.controller import COMMAND, ControllerProcess, toml
-from tests.lab.processes import wait_until
+from tests.lab.processes import pss_of, wait_until
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup
 
 pytestmark = [pytest.mark.kernel, pytest.mark.consul]
@@ -45,14 +44,6 @@ def cpu_seconds(pid: int) -> float:
     """Return what a process has used of the CPU, itself."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def pss_of(pid: int) -> float:
-    """Return a process's share of the memory, in MB."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    found = re.search(r"^Pss: +(\d+) kB", rollup, re.MULTILINE)
-    assert found is not None
-    return int(found[1]) / 1024
 
 
 def test_steady_state_with_250_proxies_is_small(

@@ -21,7 +21,7 @@ from consul_ebpf import KernelError
 from consul_ebpf.kernel.guards import HelperError
 from consul_ebpf.kernel.helper import Helper
 from consul_ebpf.kernel.namespaces import HelperNamespaces
-from tests.lab.processes import wait_until
+from tests.lab.processes import pss_of, wait_until
 
 pytestmark = pytest.mark.kernel
 
@@ -212,8 +212,7 @@ def test_the_helper_keeps_three_capabilities_and_is_small(
     total = 0.0
     for pid in helper.pids:
         assert capabilities_of(pid) == KEPT
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        total += int(rollup.split("Pss:")[1].split()[0]) / 1024
+        total += pss_of(pid)
     print(f"the helper: {total:.1f} MB PSS")
     assert total < 12
 

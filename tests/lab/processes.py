@@ -45,6 +45,12 @@ def wait_until(look: Callable[[], T], what: str, timeout: float = 30.0) -> T:
         time.sleep(max(POLL, now - begun))
 
 
+def pss_of(pid: int) -> float:
+    """Return a process's share of the memory, in MB."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(rollup.split("Pss:")[1].split()[0]) / 1024
+
+
 def inotify_instances(pid: int) -> int:
     """Count the inotify instances that a process holds."""
     count = 0

@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 import os
-import re
 import resource
 import statistics
 import subprocess
@@ -56,6 +55,7 @@ from consul_ebpf.testing import (
 )
 from consul_ebpf.tokens.keeper import TokenKeeper
 from consul_ebpf.tokens.memory import TokenMemory
+from tests.lab.processes import pss_of
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup
 
 SIZES = (250, 5_000, 20_000, 65_536)
@@ -231,7 +231,7 @@ async def measure(host: Host) -> dict[str, float]:
             await host.until(host.served(count))
         found = {"start": time.perf_counter() - begun, "start_cpu": time.process_time()}
         found["idle"] = await idle()
-        found["pss"] = pss()
+        found["pss"] = pss_of(os.getpid())
         found |= await deaths(host, verdicts)
         found |= await dns_deaths(host, verdicts)
         host.counts.clear()
@@ -301,14 +301,6 @@ async def dns_deaths(host: Host, verdicts: Verdicts) -> dict[str, float]:
         "dns_death_worst": max(took),
         "dns_death_writes": writes,
     }
-
-
-def pss() -> float:
-    """Return this process's share of the memory, in MB."""
-    rollup = Path("/proc/self/smaps_rollup").read_text()
-    found = re.search(r"^Pss: +(\d+) kB", rollup, re.MULTILINE)
-    assert found is not None
-    return int(found[1]) / 1024
 
 
 @contextmanager

@@ -6,7 +6,6 @@ calls, all at once, for pods that are a directory and a cgroup each.
 
 import asyncio
 import os
-import re
 import statistics
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from tests.lab.consul import ConsulCluster
 from tests.lab.node_plugin import Served, served_node
 from tests.lab.parts import ensure_consul
-from tests.lab.processes import wait_until
+from tests.lab.processes import pss_of, wait_until
 
 PODS = 250
 IDLE_SECONDS = 10.0
@@ -27,7 +26,7 @@ def measure(node: Served, volumes: str) -> None:
     before = cpu(node)
     show("publish", asyncio.run(node.publish_all(pods)))
     print(f"  CPU for that: {cpu(node) - before:.1f} s")
-    print(f"  controller: {pss(node):.0f} MB PSS")
+    print(f"  controller: {pss_of(node.controller.child.pid):.0f} MB PSS")
     before = cpu(node)
     time.sleep(IDLE_SECONDS)
     print(f"  idle: {100 * (cpu(node) - before) / IDLE_SECONDS:.1f} % of one CPU")
@@ -48,14 +47,6 @@ def cpu(node: Served) -> float:
     stat = Path(f"/proc/{node.controller.child.pid}/stat").read_text()
     user, system = stat.rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-
-def pss(node: Served) -> float:
-    """Return the controller's share of the memory, in MB."""
-    path = Path(f"/proc/{node.controller.child.pid}/smaps_rollup")
-    found = re.search(r"^Pss: +(\d+) kB", path.read_text(), re.MULTILINE)
-    assert found is not None
-    return int(found[1]) / 1024
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import base64
 import json
 import ssl
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +15,7 @@ from tests.lab.certificates import Authority
 from tests.lab.held import Held
 from tests.lab.kubernetes.api import Object
 from tests.lab.kubernetes.cluster import Cluster
+from tests.lab.kubernetes.hooks import pods_webhook
 from tests.lab.kubernetes.injected import Settings, patch, wanted
 from tests.lab.scratch import scratch_directory
 
@@ -70,39 +72,31 @@ class Injector(Held):
         }
 
     def _configuration(self, url: str, ca: str) -> dict[str, Any]:
-        encoded = base64.b64encode(ca.encode()).decode()
         excluded = ["kube-system", "local-path-storage", "openshift-monitoring"]
-        expression = {
-            "key": "kubernetes.io/metadata.name",
-            "operator": "NotIn",
-            "values": excluded,
-        }
-        rule = {
-            "apiGroups": [""],
-            "apiVersions": ["v1"],
-            "operations": ["CREATE"],
-            "resources": ["pods"],
-        }
-        webhook = {
-            "name": f"{self._name}.consul.hashicorp.com",
-            "clientConfig": {"url": url, "caBundle": encoded},
-            "rules": [rule],
-            "admissionReviewVersions": ["v1beta1", "v1"],
-            "failurePolicy": "Fail",
-            "sideEffects": "None",
-            "namespaceSelector": {"matchExpressions": [expression]},
-        }
-        return {
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "MutatingWebhookConfiguration",
-            "metadata": {"name": self._name},
-            "webhooks": [webhook],
-        }
+        return injectors_webhook(self._name, url, ca, excluded)
 
     def _remove(self) -> None:
         self._cluster.kubectl(
             "delete", "mutatingwebhookconfiguration", self._name, "--ignore-not-found"
         )
+
+
+def injectors_webhook(name: str, url: str, ca: str, excluded: Sequence[str]) -> Object:
+    """Describe consul-k8s's webhook, which pods of the `excluded` namespaces skip."""
+    expression = {
+        "key": "kubernetes.io/metadata.name",
+        "operator": "NotIn",
+        "values": list(excluded),
+    }
+    return pods_webhook(
+        name,
+        f"{name}.consul.hashicorp.com",
+        url,
+        ca,
+        expression,
+        ("v1beta1", "v1"),
+        failurePolicy="Fail",
+    )
 
 
 def _server(injector: Injector, certificate: Path) -> ThreadingHTTPServer:

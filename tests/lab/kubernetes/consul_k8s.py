@@ -5,7 +5,6 @@ what is built of its repository's `control-plane`, its chart's directory, and a
 consul-dataplane.
 """
 
-import base64
 import os
 import socket
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from pathlib import Path
 from subprocess import run
 
 from tests.lab.certificates import Authority
+from tests.lab.kubernetes.admission import NAME, injectors_webhook
 from tests.lab.kubernetes.api import Object
 from tests.lab.kubernetes.cluster import Cluster
 from tests.lab.kubernetes.consul import (
@@ -33,7 +33,6 @@ from tests.lab.processes import Child, wait_until
 from tests.lab.scratch import scratch_directory
 
 VARIABLES = ("CONSUL_K8S_BIN", "CONSUL_K8S_CHART", "CONSUL_DATAPLANE_BIN")
-NAME = "consul-connect-injector"
 PORT = 18080
 HTTPS_PORT = 8501
 
@@ -88,7 +87,9 @@ class RealMesh(PodsMesh):
                 return asking.connect_ex(("127.0.0.1", PORT)) == 0
 
         wait_until(listens, "consul-k8s's webhook")
-        self.cluster.apply(_configuration(authority.pem))
+        url = f"https://127.0.0.1:{PORT}/mutate"
+        excluded = ["kube-system", NAMESPACE]
+        self.cluster.apply(injectors_webhook(NAME, url, authority.pem, excluded))
         stack.callback(
             self.cluster.kubectl, "delete", "mutatingwebhookconfiguration", NAME
         )
@@ -180,35 +181,4 @@ def _service(name: str) -> Object:
             "selector": {"app": name},
             "ports": [{"port": 8080}],
         },
-    }
-
-
-def _configuration(ca: str) -> Object:
-    encoded = base64.b64encode(ca.encode()).decode()
-    expression = {
-        "key": "kubernetes.io/metadata.name",
-        "operator": "NotIn",
-        "values": ["kube-system", NAMESPACE],
-    }
-    rule = {
-        "apiGroups": [""],
-        "apiVersions": ["v1"],
-        "operations": ["CREATE"],
-        "resources": ["pods"],
-    }
-    url = f"https://127.0.0.1:{PORT}/mutate"
-    webhook = {
-        "name": f"{NAME}.consul.hashicorp.com",
-        "clientConfig": {"url": url, "caBundle": encoded},
-        "rules": [rule],
-        "admissionReviewVersions": ["v1beta1", "v1"],
-        "failurePolicy": "Fail",
-        "sideEffects": "None",
-        "namespaceSelector": {"matchExpressions": [expression]},
-    }
-    return {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": NAME},
-        "webhooks": [webhook],
     }

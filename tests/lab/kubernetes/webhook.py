@@ -1,6 +1,5 @@
 """The webhook itself, as a process on the host, and what has the API server ask it."""
 
-import base64
 import socket
 import sys
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from consul_ebpf.kubernetes.webhook.admission import PATH
 from tests.lab.certificates import Authority
 from tests.lab.held import Held
 from tests.lab.kubernetes.cluster import Cluster
+from tests.lab.kubernetes.hooks import pods_webhook
 from tests.lab.kubernetes.images import DATAPLANE
 from tests.lab.processes import Child, wait_until
 from tests.lab.scratch import scratch_directory
@@ -77,32 +77,18 @@ class Webhook(Held):
         return self.process.stderr.read_text()
 
     def _configuration(self, url: str, ca: str) -> dict[str, Any]:
-        encoded = base64.b64encode(ca.encode()).decode()
-        rule = {
-            "apiGroups": [""],
-            "apiVersions": ["v1"],
-            "operations": ["CREATE"],
-            "resources": ["pods"],
-        }
         label = {
             "key": "consul-ebpf.io/rewrite",
             "operator": "NotIn",
             "values": ["disabled"],
         }
-        webhook = {
-            "name": "pods.consul-ebpf.io",
-            "clientConfig": {"url": url, "caBundle": encoded},
-            "rules": [rule],
-            "admissionReviewVersions": ["v1"],
-            "failurePolicy": self._failure_policy,
-            "reinvocationPolicy": "IfNeeded",
-            "sideEffects": "None",
-            "timeoutSeconds": 5,
-            "namespaceSelector": {"matchExpressions": [label]},
-        }
-        return {
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "MutatingWebhookConfiguration",
-            "metadata": {"name": self._name},
-            "webhooks": [webhook],
-        }
+        return pods_webhook(
+            self._name,
+            "pods.consul-ebpf.io",
+            url,
+            ca,
+            label,
+            failurePolicy=self._failure_policy,
+            reinvocationPolicy="IfNeeded",
+            timeoutSeconds=5,
+        )
