@@ -18,6 +18,7 @@ from consul_ebpf.kernel.closed_files import Asks
 from consul_ebpf.kubernetes.csi.plugin import Plugin
 from consul_ebpf.kubernetes.pods.bearers import Bearers
 from consul_ebpf.kubernetes.pods.cgroups import PodCgroups
+from consul_ebpf.kubernetes.pods.gone import GonePods
 from consul_ebpf.kubernetes.pods.join import Registration
 from consul_ebpf.kubernetes.pods.kept import KeptVolumes
 from consul_ebpf.kubernetes.pods.mounts import Mounts, PlainDirectories, TmpfsMounts
@@ -102,7 +103,7 @@ class KubernetesNode:
             state=self.state,
         )
         return {
-            "volumes": self._volumes.run,
+            "pods that are gone": GonePods(self._volumes).run,
             "what volumes wait for": self._waiting.run,
             "registrations of pods": lambda: fill_from(
                 registrations.watch(),

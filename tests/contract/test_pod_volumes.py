@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from consul_ebpf.kubernetes.pods.gone import LOOK_SECONDS
 from consul_ebpf.kubernetes.pods.volume import TOKENS, Publish, PublishError
-from consul_ebpf.kubernetes.pods.volumes import LOOK_SECONDS
 from consul_ebpf.model.errors import ConsulEbpfError, ConsulError
 from consul_ebpf.model.values import VOLUMES_FILE
 from consul_ebpf.testing import FakePod, FakeServerSource, MemoryMapBackend
@@ -348,6 +348,25 @@ async def test_fault_k_a_pod_is_deleted_while_the_controller_is_down(
         await asyncio.sleep(3 * LOOK_SECONDS)
         assert 0 == node.vips
         assert "" == node.bearer(untold)
+
+
+async def test_a_forgotten_volume_that_cannot_be_unmounted_holds_up_no_other(
+    node: PodNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each is forgotten at the same look, and the log names what to unmount."""
+    pods = [node.kubelet.pod(name) for name in ("one", "two", "three")]
+    async with node.serving():
+        for pod in pods:
+            await node.publish(pod.publish())
+    for pod in pods:
+        pod.remove()
+
+    async with node.serving():
+        node.mounts.failure = ConsulEbpfError("busy")
+        await asyncio.sleep(2 * LOOK_SECONDS)
+        assert 0 == node.vips
+    for pod in pods:
+        assert f"busy; unmount {pod.target()}" in caplog.text
 
 
 async def test_a_pod_whose_directory_is_there_is_kept(node: PodNode) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from consul_ebpf.base.latest import Latest
 from consul_ebpf.kubernetes.pods.bearers import Bearers
 from consul_ebpf.kubernetes.pods.cgroups import PodCgroups
+from consul_ebpf.kubernetes.pods.gone import GonePods
 from consul_ebpf.kubernetes.pods.join import Registration
 from consul_ebpf.kubernetes.pods.kept import KeptVolumes
 from consul_ebpf.kubernetes.pods.places import VolumePlaces
@@ -73,7 +74,8 @@ class PodNode:
         waiting = Waiting(kept.cell, self.host.runner.cells.outcome, self.mounts)
         async with self.host.serving():
             beside = [
-                asyncio.create_task(part()) for part in (self.volumes.run, waiting.run)
+                asyncio.create_task(part())
+                for part in (GonePods(self.volumes).run, waiting.run)
             ]
             try:
                 yield self

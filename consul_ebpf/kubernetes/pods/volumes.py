@@ -45,9 +45,6 @@ REMOVAL_SECONDS = 5.0
 AT_ONCE = 3
 """Threads for mounts and files. A mount takes a process of the helper's."""
 
-LOOK_SECONDS = 60.0
-"""Between two looks for volumes whose pods are gone; each pod gets so long, too."""
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -106,6 +103,15 @@ class PodVolumes:
         """All volumes of this node, by id."""
         return self._kept.cell
 
+    @property
+    def kubelet_directory(self) -> Path:
+        """Where kubelet has its pods' directories."""
+        return Path(self._settings.kubelet_directory)
+
+    def named_at(self, volume_id: str) -> float | None:
+        """When kubelet named a volume last, in event loop time; None: not since."""
+        return self._seen.get(volume_id)
+
     async def publish(self, publish: Publish) -> None:
         """Make a pod's volume; return once the kernel has its VIP.
 
@@ -115,7 +121,7 @@ class PodVolumes:
         Raises:
             PublishError: it is not made, or not yet.
         """
-        await self._load()
+        await self.load()
         async with self._lock(publish.volume_id):
             kept = self._kept.volumes.get(publish.volume_id)
             if kept and (kept.published or publish.volume_id in self._ready):
@@ -198,7 +204,7 @@ class PodVolumes:
         Raises:
             PublishError: UNAVAILABLE: something of it is still there.
         """
-        await self._load()
+        await self.load()
         async with self._lock(volume_id):
             kept = self._kept.volumes.get(volume_id)
             self._seen.pop(volume_id, None)
@@ -227,36 +233,11 @@ class PodVolumes:
             return False
         return True
 
-    async def run(self) -> None:
-        """Forget volumes whose pods are gone, until cancelled.
-
-        Kubelet tells of each that is deleted, but not if its own memory was lost.
-        """
-        await self._load()
-        begun = asyncio.get_running_loop().time()
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            before = asyncio.get_running_loop().time() - LOOK_SECONDS
-            for kept in await finish(self._abandoned):
-                if self._seen.get(kept.volume.id, begun) <= before:
-                    logger.info("%s is gone: its volume is, too", kept.volume.owner)
-                    await self.unpublish(kept.volume.id, kept.volume.target)
-
-    def _abandoned(self) -> list[Kept]:
-        """Return the volumes without a pod's directory, if kubelet's can be seen."""
-        if not (Path(self._settings.kubelet_directory) / "pods").is_dir():
-            return []
-        return [
-            each
-            for each in self._kept.volumes.values()
-            if not Path(each.volume.pod_directory).exists()
-        ]
-
     def _lock(self, volume_id: str) -> asyncio.Lock:
         """Return the lock of a volume: kubelet may call twice."""
         return self._locks.setdefault(volume_id, asyncio.Lock())
 
-    async def _load(self) -> None:
+    async def load(self) -> None:
         """Read what an earlier process knew, and remove other pods' tokens."""
         async with self._loading:
             if self._loaded:
