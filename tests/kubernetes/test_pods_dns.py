@@ -6,7 +6,6 @@ from contextlib import contextmanager
 import pytest
 
 from tests.lab.kubernetes.injected import Settings
-from tests.lab.kubernetes.mesh import PodsMesh
 from tests.lab.kubernetes.served import ServedPods
 from tests.lab.kubernetes.webhook import Webhook
 from tests.lab.processes import wait_until
@@ -17,22 +16,6 @@ pytestmark = [
     pytest.mark.consul,
     pytest.mark.envoy,
 ]
-
-ANYBODY = "00000000-0000-0000-0000-000000000002"
-RULES = 'node_prefix "" { policy = "read" }\nservice_prefix "" { policy = "read" }'
-
-
-@contextmanager
-def readable_catalog(mesh: PodsMesh) -> Iterator[None]:
-    """Let Consul's DNS tell everybody what is registered."""
-    call = mesh.consul.servers.call
-    call("PUT", "/v1/acl/policy", {"Name": "dns", "Rules": RULES})
-    path = f"/v1/acl/token/{ANYBODY}"
-    call("PUT", path, {"AccessorID": ANYBODY, "Policies": [{"Name": "dns"}]})
-    try:
-        yield
-    finally:
-        call("PUT", path, {"AccessorID": ANYBODY, "Policies": []})
 
 
 @contextmanager
@@ -57,7 +40,7 @@ def dns(served: ServedPods) -> Iterator[None]:
 def test_a_pod_asks_the_servers(served: ServedPods) -> None:
     """By its own resolver, which has the VIP first and then the cluster's DNS."""
     mesh = served.mesh
-    with readable_catalog(mesh), dns(served):
+    with mesh.consul.readable_by_anybody(), dns(served):
         made = mesh.add_pod("named")
         assert made["metadata"]["annotations"]["consul-ebpf.io/status"] == "rewritten"
         mesh.pods.wait_ready("named")

@@ -32,27 +32,23 @@ pytestmark = [
 
 NAME, DNS = "seethrough", "127.64.0.53"
 QUESTION = f"{NAME}.service.consul."
-ANONYMOUS = "/v1/acl/token/00000000-0000-0000-0000-000000000002"
-READS = 'node_prefix "" { policy = "read" } service_prefix "" { policy = "read" }'
 
 
 @pytest.fixture
 def life(served: ServedPods) -> Iterator[Life]:
     """DNS is served, and consul-k8s gives pods their nameservers."""
     life, injector = Life(served), served.mesh.injector
-    call, before = life.consul.servers.call, injector.settings
-    call("PUT", "/v1/acl/policy", {"Name": "dns", "Rules": READS})
-    call("PUT", ANONYMOUS, {"Policies": [{"Name": "dns"}]})
+    before = injector.settings
     injector.settings = Settings("dns")
     # Behind the other one, which leaves such pods alone.
     webhook = Webhook(
         life.cluster, name="zzz-consul-ebpf", settings="[dns]\nenabled = true"
     )
-    with webhook, life.configured(dns={"enabled": True}):
+    readable = life.consul.readable_by_anybody()
+    with readable, webhook, life.configured(dns={"enabled": True}):
         yield life
         life.end_all()
     injector.settings = before
-    call("PUT", ANONYMOUS, {"Policies": []})
 
 
 @pytest.fixture

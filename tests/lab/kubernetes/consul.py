@@ -4,8 +4,8 @@ Set up as consul-k8s's chart does it: gRPC is TLS on 8502, HTTPS on 8501, and th
 in a Secret of the chart's name.
 """
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ COMPONENT_METHOD = "consul-k8s-component-auth-method"
 CA_SECRET = "consul-ca-cert"
 SERVER_NAME = SERVER_NAMES[0]
 GRPC_PORT = 8502
+ANYBODY = "00000000-0000-0000-0000-000000000002"
+"""The anonymous token."""
 REVIEWER = "consul-auth-method"
 """The service account by which Consul asks the API server whose a token is."""
 
@@ -80,6 +82,21 @@ class PodsConsul(Held):
         answer = self.servers.call("GET", f"/v1/acl/tokens?authmethod={METHOD}")
         assert isinstance(answer, list)
         return answer
+
+    @contextmanager
+    def readable_by_anybody(self) -> Iterator[None]:
+        """Let the servers' DNS, which gets no token, tell what is registered."""
+        call, token = self.servers.call, f"/v1/acl/token/{ANYBODY}"
+        rules = "".join(
+            f'{kind}_prefix "" {{ policy = "read" }}\n' for kind in ("node", "service")
+        )
+        made = call("PUT", "/v1/acl/policy", {"Name": "dns", "Rules": rules})
+        call("PUT", token, {"AccessorID": ANYBODY, "Policies": [{"Name": "dns"}]})
+        try:
+            yield
+        finally:
+            call("PUT", token, {"AccessorID": ANYBODY, "Policies": []})
+            call("DELETE", f"/v1/acl/policy/{made['ID']}")
 
     def proxies(self, node: str) -> list[dict[str, Any]]:
         """Return what is registered on a node and is no plain service."""
