@@ -79,9 +79,11 @@ def scale(session: nox.Session) -> None:
     """What a change costs with 250, 5,000, 20,000 and 65,536 proxies: docs/scale.md."""
     require_debian(session)
     install(session, "tests")
-    if session.posargs == ["pods"]:
+    if session.posargs in (["pods"], ["cluster"]):
         build_consul(session)
-        session.run("python", "-m", "tests.scale.pods")
+        if session.posargs == ["cluster"]:
+            build_kubernetes(session)
+        session.run("python", "-m", f"tests.scale.{session.posargs[0]}")
         return
     session.run("python", "-m", "tests.scale.measure", *session.posargs)
 

@@ -22,17 +22,18 @@ IDLE_SECONDS = 10.0
 def measure(node: Served, volumes: str) -> None:
     """Publish all, idle, unpublish all; print the figures."""
     pods = [node.kubelet.pod(f"web-{n}") for n in range(PODS)]
+    pid = node.controller.child.pid
     print(f"{PODS} pods, volumes = {volumes}")
-    before = cpu(node)
+    before = cpu_of(pid)
     show("publish", asyncio.run(node.publish_all(pods)))
-    print(f"  CPU for that: {cpu(node) - before:.1f} s")
-    print(f"  controller: {pss_of(node.controller.child.pid):.0f} MB PSS")
-    before = cpu(node)
+    print(f"  CPU for that: {cpu_of(pid) - before:.1f} s")
+    print(f"  controller: {pss_of(pid):.0f} MB PSS")
+    before = cpu_of(pid)
     time.sleep(IDLE_SECONDS)
-    print(f"  idle: {100 * (cpu(node) - before) / IDLE_SECONDS:.1f} % of one CPU")
-    before = cpu(node)
+    print(f"  idle: {100 * (cpu_of(pid) - before) / IDLE_SECONDS:.1f} % of one CPU")
+    before = cpu_of(pid)
     show("unpublish", asyncio.run(node.unpublish_all(pods)))
-    print(f"  CPU for that: {cpu(node) - before:.1f} s")
+    print(f"  CPU for that: {cpu_of(pid) - before:.1f} s")
     wait_until(lambda: not node.controller.status()["proxies"], "no VIP", 30)
 
 
@@ -42,9 +43,9 @@ def show(what: str, seconds: list[float]) -> None:
     print(f"  {what}: p50 {cuts[49]:.2f} s, p99 {cuts[98]:.2f} s")
 
 
-def cpu(node: Served) -> float:
-    """Return the seconds of CPU that the controller's process has used."""
-    stat = Path(f"/proc/{node.controller.child.pid}/stat").read_text()
+def cpu_of(pid: int) -> float:
+    """Return the seconds of CPU that a process has used."""
+    stat = Path(f"/proc/{pid}/stat").read_text()
     user, system = stat.rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
