@@ -48,7 +48,7 @@ IN_CI = os.environ.get("CI") == "true"
 def tests(session: nox.Session) -> None:
     """Lint, types and every test: what CI runs. Builds Consul if there is none."""
     require_debian(session)
-    install(session, "lint", "tests")
+    install(session, "lint", "tests", "bench")
     run_lint(session)
     run_typing(session)
     build_consul(session, needed=IN_CI)
@@ -86,6 +86,16 @@ def scale(session: nox.Session) -> None:
         session.run("python", "-m", f"tests.scale.{session.posargs[0]}")
         return
     session.run("python", "-m", "tests.scale.measure", *session.posargs)
+
+
+@nox.session(python=PYTHON, venv_params=VENV)
+def bench(session: nox.Session) -> None:
+    """Measure it against its peers: docs/performance.md. Needs root; 25 minutes."""
+    require_debian(session)
+    install(session, "tests", "bench")
+    build_consul(session)
+    get_resolvers(session)
+    session.run("python", "-m", "tests.bench", *session.posargs)
 
 
 @nox.session(python=PYTHON, venv_params=VENV)
