@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from consul_ebpf.base import heap
 from consul_ebpf.base.events import EventCounter, event
 from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.tasks import Work
@@ -58,6 +59,7 @@ TAKE_OVER_SECONDS = 30.0
 def run(config: Config, *, detach_on_exit: bool) -> None:
     """Serve this host's proxies until SIGTERM or SIGINT."""
     counter = logs.set_up(config.log)
+    heap.use_one_arena()
     asyncio.run(_serve(config, counter, detach_on_exit=detach_on_exit))
 
 

@@ -24,6 +24,7 @@ from consul_ebpf.controller.round import Converger
 from consul_ebpf.controller.rounds import Rounds
 from consul_ebpf.controller.states import ServerStates
 from consul_ebpf.controller.tables import Tables
+from consul_ebpf.controller.trimming import Trimmer
 from consul_ebpf.controller.upkeep import Upkeep
 from consul_ebpf.controller.watchdog import Watchdog
 from consul_ebpf.envoy.files import BootstrapFiles
@@ -141,6 +142,7 @@ class Runner:
             "rounds": rounds.run,
             "missing": gaps.run,
             "reports": Reports(cells.done, cells.missing, problems, cells.outcome).run,
+            "memory": Trimmer(cells.outcome).run,
             "upkeep": Upkeep(tables).run,
             "moves": Reconnects(
                 tables, cells.outcome, cells.reconnected, cells.looked

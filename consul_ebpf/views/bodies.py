@@ -12,7 +12,6 @@ from consul_ebpf.controller.outcomes import Outcome, Served
 from consul_ebpf.model.values import Proxy
 from consul_ebpf.views.cache import Cached
 from consul_ebpf.views.host import Host
-from consul_ebpf.views.metrics.text import text
 from consul_ebpf.views.proxies import ProxyView, proxy_view
 from consul_ebpf.views.snapshot import Snapshot
 from consul_ebpf.views.status import status_of
@@ -70,6 +69,9 @@ class Bodies:
         )
 
     async def _metrics(self) -> tuple[bytes, str]:
+        # 2 MB of memory, which a host that nobody scrapes does not need.
+        from consul_ebpf.views.metrics.text import text  # noqa: PLC0415
+
         snapshot = await self._host.snapshot()
         there = await self._host.bootstraps(_named(snapshot))
         written = {name: each.written for name, each in there.items()}
