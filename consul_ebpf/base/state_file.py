@@ -33,7 +33,8 @@ class JsonFile(Generic[T]):
         self.path = path
         self._envelope = msgspec.json.Decoder(_Envelope)
         self._decoder = msgspec.json.Decoder(type_)
-        self._saved: T | None = None
+        self._saved = ""
+        """The checksum of what the file holds; empty: not known."""
         self._failing = False
 
     def __repr__(self) -> str:
@@ -59,10 +60,12 @@ class JsonFile(Generic[T]):
         envelope = self._envelope.decode(content.data)
         if envelope.version != self.VERSION:
             raise ValueError(f"version {envelope.version}, this one reads 1")
-        if envelope.checksum not in {"", _checksum(envelope.content)}:
+        checksum = _checksum(envelope.content)
+        if envelope.checksum not in {"", checksum}:
             raise ValueError("its checksum is wrong")
-        self._saved = self._decoder.decode(envelope.content)
-        return self._saved
+        value = self._decoder.decode(envelope.content)
+        self._saved = checksum
+        return value
 
     def load(self) -> T | None:
         """Return the value, None if there is none; a damaged file becomes `*.bad`."""
@@ -74,7 +77,7 @@ class JsonFile(Generic[T]):
 
     def reject(self, why: str) -> None:
         """Move the file aside, where people can look at it, and go on without it."""
-        self._saved = None
+        self._saved = ""
         logger.warning(
             "%s: ignored, moved to %s: %s",
             self.path,
@@ -99,10 +102,11 @@ class JsonFile(Generic[T]):
             Whether the file holds the value now. The first of several failures in a row
             is logged.
         """
-        if self._saved == value:
-            return True
         content = msgspec.Raw(msgspec.json.encode(value))
-        data = msgspec.json.encode(_Envelope(self.VERSION, content, _checksum(content)))
+        checksum = _checksum(content)
+        if checksum == self._saved:
+            return True
+        data = msgspec.json.encode(_Envelope(self.VERSION, content, checksum))
         data = msgspec.json.format(data, indent=1) + b"\n"
         try:
             _check_size(self.path, data)
@@ -117,7 +121,7 @@ class JsonFile(Generic[T]):
                 )
             self._failing = True
             return False
-        self._saved = value
+        self._saved = checksum
         self._failing = False
         return True
 

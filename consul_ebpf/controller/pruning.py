@@ -8,6 +8,7 @@ from consul_ebpf.controller.outcomes import Outcome, Refused
 from consul_ebpf.controller.placing import Placement
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.model.errors import ConsulEbpfError
+from consul_ebpf.model.values import Proxy
 
 
 class Pruner:
@@ -28,7 +29,7 @@ class Pruner:
         if inputs.lacking:
             self._pruned = None
             return ""
-        places = {(each.proxy.key, each.proxy.files) for each in placement.bound}
+        places = {_place_of(each.proxy) for each in placement.bound}
         # A proxy whose files move needs the old ones until the new ones are written.
         there = all(isinstance(o, Refused) or o.bootstrap for o in outcomes.values())
         if self._pruned is not None and self._pruned <= places:
@@ -41,3 +42,8 @@ class Pruner:
             return str(error)
         self._pruned = places if there else None
         return ""
+
+
+def _place_of(proxy: Proxy) -> object:
+    """Return the key of a proxy, and where its files go if that is elsewhere."""
+    return proxy.key if proxy.files is None else (proxy.key, proxy.files)

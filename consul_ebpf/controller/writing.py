@@ -92,7 +92,7 @@ class Writer:
         served = self._write(placed, inputs)
         if served.complete:
             self._done[key] = basis, served
-            self._files.right.keep(key, self._files.bootstrap_path(placed.proxy).parent)
+            self._files.right.keep(key)
         else:
             self._done.pop(key, None)
         return served

@@ -21,7 +21,7 @@ class Borrowed:
     """Remembers which of these directories were mounts."""
 
     def __init__(self) -> None:
-        self._mounts: set[Path] = set()
+        self._mounts: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<Borrowed {len(self._mounts)} mounts>"
@@ -49,10 +49,10 @@ class Borrowed:
         """
         above = os.stat("..", dir_fd=descriptor)
         if os.fstat(descriptor).st_dev != above.st_dev:
-            self._mounts.add(directory)
-        elif directory in self._mounts:
+            self._mounts.add(str(directory))
+        elif str(directory) in self._mounts:
             raise NotThereError(f"{str(directory)!r} is not mounted any more")
 
-    def keep_only(self, directories: Collection[Path]) -> None:
+    def keep_only(self, directories: Collection[str]) -> None:
         """Forget all other directories than these."""
         self._mounts.intersection_update(directories)

@@ -53,10 +53,10 @@ class BootstrapFiles:
     ) -> None:
         self._directory = directory
         self._owner = owner
-        self._holdings = Holdings()
+        self._holdings = Holdings(OURS)
         self._places = Places(directory, BOOTSTRAP)
         self._borrowed = Borrowed()
-        self.right = RightFiles(OURS)
+        self.right = RightFiles(OURS, self._places.directory_of)
         """Whose files are as they should be; the caller says so once it wrote all."""
 
     @property
@@ -76,7 +76,7 @@ class BootstrapFiles:
         for name in OURS:
             there = self._directory.glob(f"*/{name}")
             for path in (*there, *(d / name for d in self._places.elsewhere())):
-                self._holdings.learn(path)
+                self._holdings.learn(str(path))
 
     def settle(self, proxies: Iterable[Proxy]) -> None:
         """Remember where the files of these proxies go, so that they can be removed.
@@ -236,7 +236,7 @@ class BootstrapFiles:
         elif not is_directory(directory):
             make_directory(directory, self._directory)
         path, data = directory / name, indented(content)
-        if self._holdings.holds(path, data, kind):
+        if self._holdings.holds(str(path), data, kind):
             return None
         try:
             write_atomically(path, data, mode=kind.mode, owner=kind.owner, check=check)
@@ -244,6 +244,6 @@ class BootstrapFiles:
             if check is not None:  # it may have gone meanwhile
                 self._borrowed.check_path(directory)
             raise
-        self._holdings.wrote(path, data, kind)
+        self._holdings.wrote(str(path), data, kind)
         log.info("wrote %s", path)
         return path

@@ -10,12 +10,13 @@ import os
 import stat
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 from consul_ebpf.base.reading import Fingerprint, fingerprint_of
 
 LIMIT = 16 * 1024 * 1024
 """Bytes. A larger file is none of ours."""
+
+DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,54 +29,78 @@ class Kind:
 
 
 class Holdings:
-    """Remembers digests of our files, with the fingerprints they were read at."""
+    """Remembers a digest of each of our files: of its fingerprint and what it holds.
 
-    def __init__(self) -> None:
-        self._known: dict[Path, tuple[Fingerprint, bytes]] = {}
+    There are up to four files for each of 65,536 proxies, so those of a directory are
+    remembered together: about 150 bytes for each proxy.
+
+    Args:
+        names: of the files in each directory.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._at = {name: DIGEST_BYTES * at for at, name in enumerate(names)}
+        self._known: dict[int, bytes] = {}
+        """By the hash of a directory's path, its files' digests, each at its place."""
 
     def __repr__(self) -> str:
-        return f"<Holdings of {len(self._known)} files>"
+        return f"<Holdings of {len(self._known)} directories>"
 
-    def holds(self, path: Path, data: bytes, kind: Kind) -> bool:
+    def holds(self, path: str, data: bytes, kind: Kind) -> bool:
         """Whether the file at `path` already is as it would be written."""
         seen = self._look(path, len(data), kind)
         if seen is None:
-            self._known.pop(path, None)
+            self._note(path)
             return False
-        if path not in self._known or self._known[path][0] != seen:
+        wanted = _digest(seen, data)
+        if self._noted(path) != wanted:
             self.learn(path)
-        known = self._known.get(path)
-        return known is not None and known == (seen, _digest(data))
+        return self._noted(path) == wanted
 
-    def learn(self, path: Path) -> None:
+    def learn(self, path: str) -> None:
         """Read a file, if this process may, and remember what it holds."""
-        self._known.pop(path, None)
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             descriptor = os.open(path, flags)
         except OSError:  # a directory or a link among them
+            self._note(path)
             return
         with open(descriptor, "rb") as file:  # noqa: PTH123  # a descriptor, not a path
             status = os.fstat(descriptor)
             if stat.S_ISREG(status.st_mode) and status.st_size <= LIMIT:
                 data = file.read(LIMIT)
-                self._known[path] = (fingerprint_of(status), _digest(data))
+                self._note(path, _digest(fingerprint_of(status), data))
+            else:
+                self._note(path)
 
-    def wrote(self, path: Path, data: bytes, kind: Kind) -> None:
+    def wrote(self, path: str, data: bytes, kind: Kind) -> None:
         """Remember what was just written to a file."""
         seen = self._look(path, len(data), kind)
         if seen is not None:
-            self._known[path] = (seen, _digest(data))
+            self._note(path, _digest(seen, data))
 
-    def keep_only(self, directories: Collection[Path]) -> None:
+    def keep_only(self, directories: Collection[str]) -> None:
         """Forget the files in other directories than these."""
-        for path in [each for each in self._known if each.parent not in directories]:
-            del self._known[path]
+        keep = {hash(each) for each in directories}
+        for gone in self._known.keys() - keep:
+            del self._known[gone]
 
-    def _look(self, path: Path, size: int, kind: Kind) -> Fingerprint | None:
+    def _noted(self, path: str) -> bytes:
+        directory, _, name = path.rpartition("/")
+        at = self._at[name]
+        return self._known.get(hash(directory), b"")[at : at + DIGEST_BYTES]
+
+    def _note(self, path: str, digest: bytes = bytes(DIGEST_BYTES)) -> None:
+        """Remember the digest of a file; zeros: it is not known."""
+        directory, _, name = path.rpartition("/")
+        at = self._at[name]
+        known = self._known.get(hash(directory), b"").ljust(at, b"\0")
+        self._known[hash(directory)] = known[:at] + digest + known[at + DIGEST_BYTES :]
+
+    def _look(self, path: str, size: int, kind: Kind) -> Fingerprint | None:
         """Return a file's fingerprint; None: it has another size, mode or owner."""
         try:
-            status = path.lstat()
+            status = os.lstat(path)
         except OSError:
             return None
         uid, gid = kind.owner or (os.geteuid(), status.st_gid)
@@ -88,5 +113,7 @@ class Holdings:
         return fingerprint_of(status) if ours else None
 
 
-def _digest(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
+def _digest(seen: Fingerprint, data: bytes) -> bytes:
+    digest = hashlib.blake2b(data, digest_size=DIGEST_BYTES)
+    digest.update(repr(seen).encode())
+    return digest.digest()

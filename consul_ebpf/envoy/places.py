@@ -8,7 +8,6 @@ too.
 import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
 
 from consul_ebpf.base.state_file import JsonFile
 from consul_ebpf.model.errors import InvalidProxyError
@@ -47,19 +46,22 @@ class Places:
         self._file = JsonFile(top / ELSEWHERE_FILE, dict[str, str])
         self._elsewhere: dict[str, str] | None = None
         """Proxy keys by directory; None: the file was not read yet."""
-        self._now: dict[str, Path] = {}
-        """By proxy key, where its files go now."""
         self._settled: dict[str, ProxyFiles | None] = {}
-        """By proxy key, what was settled of it."""
+        """By proxy key, where its files go now; None: to the directory of its key."""
 
     def __repr__(self) -> str:
         return f"<Places {self._top}>"
 
     def of(self, proxy: Proxy) -> Path:
         """Return the directory of a proxy's files."""
-        if proxy.files is None:
-            return self._top / proxy.key
-        return Path(proxy.files.directory)
+        return Path(self._path(proxy.key, proxy.files))
+
+    def directory_of(self, key: str) -> str:
+        """Return the directory of a proxy's files, by its key."""
+        return self._path(key, self._settled.get(key))
+
+    def _path(self, key: str, files: ProxyFiles | None) -> str:
+        return f"{self._top}/{key}" if files is None else str(Path(files.directory))
 
     def settle(self, proxies: Iterable[Proxy]) -> None:
         """Remember where these proxies' files go, before any are written there.
@@ -82,7 +84,7 @@ class Places:
                     continue
                 slash = "/" if files.exists_already else ""
                 news[f"{directory}{slash}"] = key
-            self._now[key], self._settled[key] = directory, files
+            self._settled[key] = files
         elsewhere = self._read()
         if news.items() - elsewhere.items():
             for each in news:
@@ -92,9 +94,9 @@ class Places:
         if wrong is not None:
             raise wrong
 
-    def in_use(self, keep: Collection[str]) -> set[Path]:
+    def in_use(self, keep: Collection[str]) -> set[str]:
         """Return where the files of the proxies with these keys go now."""
-        return {self._now.get(key, self._top / key) for key in keep}
+        return {self.directory_of(key) for key in keep}
 
     def is_used(self, directory: Path, key: str, keep: Collection[str]) -> bool:
         """Whether an Envoy may still need the files in a directory.
@@ -109,7 +111,9 @@ class Places:
         """
         if key not in keep:
             return False
-        now = self._now.get(key, directory)
+        if key not in self._settled:
+            return True
+        now = Path(self.directory_of(key))
         return now == directory or not os.path.lexists(now / self._needed)
 
     def elsewhere(self) -> dict[Path, str]:
@@ -122,10 +126,8 @@ class Places:
 
     def keep_only(self, keys: Collection[str]) -> None:
         """Forget where the files of all other proxies go."""
-        known: dict[str, Any]
-        for known in (self._now, self._settled):
-            for key in known.keys() - set(keys):
-                del known[key]
+        for key in self._settled.keys() - set(keys):
+            del self._settled[key]
 
     def forget(self, removed: Iterable[Path]) -> None:
         """Forget those of the other directories whose files were removed."""
@@ -133,7 +135,9 @@ class Places:
         names = {name for each in removed for name in (str(each), f"{each}/")}
         gone = names & elsewhere.keys()
         for each in gone:
-            self._settled.pop(elsewhere.pop(each), None)
+            files = self._settled.get(key := elsewhere.pop(each))
+            if files is not None and self._path(key, files) == each.rstrip("/"):
+                del self._settled[key]
         if gone:
             self._file.save(dict(elsewhere))
 

@@ -7,7 +7,6 @@ that somebody else removed or changed one.
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 from consul_ebpf.base.reading import Fingerprint, fingerprint_of
 
@@ -34,18 +33,21 @@ class RightFiles:
 
     Args:
         names: of the files in each proxy's directory.
+        directory_of: returns where the files of a proxy are, by its key.
         lstat: looks at one path.
     """
 
     def __init__(
         self,
         names: Collection[str],
+        directory_of: Callable[[str], str],
         lstat: Callable[[str], os.stat_result] = os.lstat,
     ) -> None:
         self._names = tuple(names)
+        self._directory_of = directory_of
         self._lstat = lstat
-        self._seen: dict[str, tuple[str, int]] = {}
-        """By proxy key, where its files are, and `_look`'s number."""
+        self._seen: dict[str, int] = {}
+        """By proxy key, `_look`'s number."""
         self._looks = 0
         self._turn: list[str] = []
         """Keys that are still to be looked at in this turn; the last ones are next."""
@@ -53,9 +55,9 @@ class RightFiles:
     def __repr__(self) -> str:
         return f"<RightFiles of {len(self._seen)} proxies>"
 
-    def keep(self, key: str, directory: Path) -> None:
+    def keep(self, key: str) -> None:
         """Remember that a proxy's files are right as they are now."""
-        self._seen[key] = str(directory), self._look(str(directory))
+        self._seen[key] = self._look(key)
 
     def forget(self, key: str) -> None:
         """Stop looking at a proxy's files."""
@@ -71,12 +73,13 @@ class RightFiles:
         wrong = frozenset(
             each
             for each in slice_
-            if (seen := self._seen.get(each)) and seen[1] != self._look(seen[0])
+            if (seen := self._seen.get(each)) is not None and seen != self._look(each)
         )
         return WrongFiles(wrong, self._looks) if wrong else None
 
-    def _look(self, directory: str) -> int:
-        """Return a number that changes when one of the files does."""
+    def _look(self, key: str) -> int:
+        """Return a number that changes when one of a proxy's files does."""
+        directory = self._directory_of(key)
         seen: list[Fingerprint] = []
         for name in self._names:
             try:

@@ -10,11 +10,11 @@ NAMES = ("bootstrap.json", "token.json")
 
 
 def made(directory: Path, count: int) -> RightFiles:
-    right = RightFiles(NAMES)
+    right = RightFiles(NAMES, lambda key: f"{directory}/{key}")
     for n in range(count):
         (directory / f"p{n}").mkdir()
         (directory / f"p{n}" / NAMES[0]).write_text("right")
-        right.keep(f"p{n}", directory / f"p{n}")
+        right.keep(f"p{n}")
     return right
 
 
@@ -36,14 +36,14 @@ def test_whatever_is_done_to_a_file_is_seen(tmp_path: Path, harm: object) -> Non
     looks = [right.next_wrong(), right.next_wrong()]
     assert [{"p1"}, {"p1"}] == [set(each.keys) for each in looks if each]
     assert looks[0] != looks[1], "each is news"
-    right.keep("p1", tmp_path / "p1")
+    right.keep("p1")
     assert right.next_wrong() is None
     (tmp_path / "p2" / NAMES[0]).unlink()
     right.forget("p2")
     assert right.next_wrong() is None
 
 
-def test_each_look_is_a_slice_and_all_have_their_turn(tmp_path: Path) -> None:
+def test_each_look_is_a_slice_and_all_have_their_turn() -> None:
     """So that a look costs little, however many there are."""
     looked: list[str] = []
 
@@ -51,10 +51,10 @@ def test_each_look_is_a_slice_and_all_have_their_turn(tmp_path: Path) -> None:
         looked.append(path.split("/")[-2])
         raise FileNotFoundError
 
-    right = RightFiles(NAMES[:1], lstat)  # type: ignore[arg-type]
+    right = RightFiles(NAMES[:1], lambda key: f"/run/{key}", lstat)  # type: ignore[arg-type]
     many = [f"p{n}" for n in range(AT_LEAST * SLICES * 2)]
     for each in many:
-        right.keep(each, tmp_path / each)
+        right.keep(each)
     looked.clear()
     for _ in range(SLICES):
         before = len(looked)
