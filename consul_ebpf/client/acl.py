@@ -17,7 +17,7 @@ from consul_ebpf.client.http import ConsulHttp
 from consul_ebpf.client.token import MAX_TOKEN_BYTES, is_token, token_in
 from consul_ebpf.client.transport import Https
 from consul_ebpf.model.errors import ConsulError
-from consul_ebpf.model.http_address import HttpAddress
+from consul_ebpf.model.http_address import HttpAddress, in_turn
 from consul_ebpf.model.lifetime import FOREVER, UNKNOWN, Lifetime
 from consul_ebpf.model.values import Login, Server
 
@@ -64,7 +64,7 @@ class ConsulAcl:
         self._reader = reader
         self._reading = asyncio.Semaphore(READERS)
         self._calls = calls
-        self._addresses = tuple(map(HttpAddress.parse, http_addresses))
+        self._addresses = tuple(in_turn(http_addresses))
         self._https = https
         self._datacenter = datacenter
 

@@ -30,7 +30,7 @@ from consul_ebpf.model.errors import (
     ConsulError,
     TokenPendingError,
 )
-from consul_ebpf.model.http_address import HttpAddress
+from consul_ebpf.model.http_address import in_turn
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ async def watch_query(
     tried one after the other, with back-off. The log tells when that begins and ends.
 
     Args:
-        addresses: HTTP API addresses, as `HttpAddress.parse` reads them.
+        addresses: HTTP API addresses, as `in_turn` reads them.
         query: asks once, by `ConsulHttp.read`.
         decode: makes a value of the answer's data; whatever it raises means that the
             answer cannot be used. Large data is decoded in a thread.
@@ -102,7 +102,7 @@ async def watch_query(
                 ),
                 str(address),
             )
-            for address in map(HttpAddress.parse, addresses)
+            for address in in_turn(addresses)
         ]
         watch = _Watch(turns, query, decode, what, wait)
         ask = AsyncRetrying(

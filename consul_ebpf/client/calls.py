@@ -1,6 +1,7 @@
 """Calls to whichever Consul server answers."""
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -30,17 +31,29 @@ ELSEWHERE = {
 IDLE = 60.0
 """Seconds after which a channel that was not used is closed."""
 
+STAY_SECONDS = 600.0
+"""How long the server that answered last is asked first. A server that is back after
+others stood in for it gets its share of a fleet's calls again."""
+
 FEATURES = "/hashicorp.consul.dataplane.DataplaneService/GetSupportedDataplaneFeatures"
+
+
+def random_rank() -> Callable[[Server], float]:
+    """Return a rank of servers that is stable, and unlike any other's."""
+    seed = random.random()  # noqa: S311
+    return lambda server: random.Random(f"{seed} {server.endpoint}").random()  # noqa: S311
 
 
 class ServerCalls:
     """Makes unary calls, each to the first server that answers.
 
     Args:
-        servers: returns the servers to ask, best first. Of these, the one that answered
-            last is asked first.
+        servers: returns the servers to ask. Of these, the one that answered last is
+            asked first.
         channels: makes a channel to a target.
         explain: returns why there is no connection to a target, if it is known.
+        rank: which of the others comes first, by the least. By default an order of its
+            own: a fleet's hosts should not all ask the same server.
     """
 
     def __init__(
@@ -48,20 +61,23 @@ class ServerCalls:
         servers: Callable[[], Sequence[Server]],
         channels: ChannelFactory,
         explain: Callable[[str], str] = lambda _: "",
+        rank: Callable[[Server], float] | None = None,
     ) -> None:
         self._servers = servers
+        self._rank = rank or random_rank()
         self._make_channel = channels
         self._explain = explain
         self._channels: dict[str, tuple[Channel, float]] = {}
         self._last = ""
+        self._last_until = 0.0
 
     def __repr__(self) -> str:
         return f"<ServerCalls {len(self._channels)} channels>"
 
     @property
     def servers(self) -> tuple[Server, ...]:
-        """Those that can be asked now."""
-        return tuple(self._servers())
+        """Those that can be asked now, in the order to ask."""
+        return tuple(sorted(self._servers(), key=self._rank))
 
     async def call(
         self,
@@ -82,9 +98,11 @@ class ServerCalls:
             CallError: a server refused, and every other one would.
             ConsulError: no server answered.
         """
-        servers = sorted(self._servers(), key=lambda each: each.endpoint != self._last)
+        now = asyncio.get_running_loop().time()
+        if now >= self._last_until:
+            self._last, self._last_until = "", now + STAY_SECONDS
         why = "none is known to be up"
-        for server in servers:
+        for server in sorted(self.servers, key=lambda s: s.endpoint != self._last):
             try:
                 asking = self._ask(
                     server,

@@ -23,13 +23,25 @@ async def knows_leader(channel: Channel, who: str, seconds: float) -> bool | Non
     An old Consul, or one with peering turned off, does not know the call.
     """
     try:
+        return await ask_for_leader(channel, who, seconds)
+    except ConsulError:
+        return None
+
+
+async def ask_for_leader(channel: Channel, who: str, seconds: float) -> bool | None:
+    """Return the same where the server answered.
+
+    Raises:
+        CallError: it did not answer, or with something else.
+    """
+    try:
         await ask(channel, METHOD, b"", len, who=who, seconds=seconds)
     except CallError as error:
         if error.code == "INVALID_ARGUMENT":
             return True
-        return _named(error.info) if error.code == "FAILED_PRECONDITION" else None
-    except ConsulError:
-        return None
+        if error.code == "FAILED_PRECONDITION":
+            return _named(error.info)
+        raise
     return None
 
 

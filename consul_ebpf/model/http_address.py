@@ -1,5 +1,7 @@
 """Where Consul's HTTP API is, as people write it and Consul's own client takes it."""
 
+import random
+from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -105,3 +107,18 @@ def _no_address(shown: str) -> ConfigError:
     return ConfigError(
         f"Consul address {shown} is not one; write it like http://127.0.0.1:8500"
     )
+
+
+def in_turn(addresses: Sequence[str]) -> list[HttpAddress]:
+    """Read addresses, and return them in the order to ask.
+
+    That is theirs, if the first is on this host: an agent before the servers. Else it
+    is drawn: a fleet's hosts, all with these addresses, should not all ask the first.
+
+    Raises:
+        ConfigError: one cannot be read.
+    """
+    read = [HttpAddress.parse(address) for address in addresses]
+    if read and not read[0].here:
+        random.shuffle(read)
+    return read

@@ -15,7 +15,7 @@ from consul_ebpf.client.channels import (
     insecure_channel,
     target_of,
 )
-from consul_ebpf.client.leader import knows_leader
+from consul_ebpf.client.leader import ask_for_leader, knows_leader
 from consul_ebpf.client.messages import HealthRequest, HealthResponse
 from consul_ebpf.client.rpc import CallError, ask, message
 from consul_ebpf.model.seams import Health
@@ -45,7 +45,11 @@ IDLE = 30.0
 
 
 LEADER_SECONDS = 5.0
-"""How often a server is asked whether it knows the leader."""
+"""How often a server is asked whether it knows the leader. Where only an answer counts,
+and not what it says, that question is the probe: a probe is one call."""
+
+SILENT = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"}
+"""What gRPC says where a server did not answer at all."""
 
 
 class _Link:
@@ -107,7 +111,7 @@ class GrpcProbe:
         if link is None:
             link = self._links[target] = _Link(self._channel_factory(target))
         link.used = now
-        health, code = await self._ask(link, server.endpoint, now + self._timeout)
+        health, code = await self._ask(link, server.endpoint, now)
         link.misses = link.misses + 1 if code == "DEADLINE_EXCEEDED" else 0
         if not health.alive:
             link.has_health = True  # it may come back as a newer version
@@ -116,14 +120,20 @@ class GrpcProbe:
                 health = Health(alive=False, reason=why)
         else:
             observe("probe", asyncio.get_running_loop().time() - now)
-            health = replace(health, leader=await self._leader(link, server.endpoint))
+            if link.has_health and now >= link.next_leader_look:
+                link.next_leader_look = now + LEADER_SECONDS
+                who = server.endpoint
+                link.leader = await knows_leader(link.channel, who, self._timeout)
+            health = replace(health, leader=link.leader)
         if link.misses >= MISSES_PER_CHANNEL and self._links.get(target) is link:
             del self._links[target]
             await link.channel.close()
         return health
 
-    async def _ask(self, link: _Link, who: str, deadline: float) -> tuple[Health, str]:
+    async def _ask(self, link: _Link, who: str, now: float) -> tuple[Health, str]:
         """Return the verdict, and the name of gRPC's status."""
+        deadline = now + self._timeout
+        fresh = link.has_health
         try:
             if link.has_health:
                 request = HealthRequest().SerializeToString()
@@ -136,6 +146,10 @@ class GrpcProbe:
             if error.code != "UNIMPLEMENTED":
                 return _judge(error), error.code
             link.has_health = False
+        if not fresh and now >= link.next_leader_look:
+            link.next_leader_look = now + LEADER_SECONDS
+            if answered := await self._ask_for_leader(link, who):
+                return answered
         left = max(deadline - asyncio.get_running_loop().time(), 0.001)
         try:
             await ask(link.channel, FEATURES, b"", len, who=who, seconds=left)
@@ -143,13 +157,16 @@ class GrpcProbe:
             return _judge(error), error.code
         return Health(alive=True, reason="OK"), "OK"
 
-    async def _leader(self, link: _Link, who: str) -> bool | None:
-        """Return whether the server knows the leader, asked every few seconds."""
-        now = asyncio.get_running_loop().time()
-        if now >= link.next_leader_look:
-            link.next_leader_look = now + LEADER_SECONDS
-            link.leader = await knows_leader(link.channel, who, self._timeout)
-        return link.leader
+    async def _ask_for_leader(self, link: _Link, who: str) -> tuple[Health, str] | None:
+        """Probe by the question for the leader; None: it has to be another one."""
+        try:
+            link.leader = await ask_for_leader(link.channel, who, self._timeout)
+        except CallError as error:
+            if error.code in SILENT:
+                return _judge(error), error.code
+            link.leader = None  # it does not know the question
+            return None
+        return Health(alive=True, reason="OK"), "OK"
 
     async def _close_idle(self, now: float) -> None:
         idle = [t for t, link in self._links.items() if link.used < now - IDLE]

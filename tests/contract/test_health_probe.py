@@ -17,6 +17,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from consul_ebpf.client.channels import insecure_channel
+from consul_ebpf.client.leader import METHOD as LEADER
 from consul_ebpf.dns.probe import DnsProbe
 from consul_ebpf.model.seams import Health, HealthProbe
 from consul_ebpf.model.values import Server, Service
@@ -288,6 +289,48 @@ async def test_the_fallback_is_remembered() -> None:
     verdict, called = await probed(answers, times=3)
     assert Health(alive=True, reason="OK") == verdict
     assert [CHECK, FEATURES, FEATURES, FEATURES] == called
+
+
+async def test_the_question_for_the_leader_is_a_probe() -> None:
+    """Each probe but a connection's first is one call."""
+    answers = {
+        CHECK: aborts(grpc.StatusCode.UNIMPLEMENTED),
+        FEATURES: ok,
+        LEADER: aborts(grpc.StatusCode.INVALID_ARGUMENT),
+    }
+    verdict, called = await probed(answers, times=4)
+    assert Health(alive=True, reason="OK", leader=True) == verdict
+    assert [CHECK, FEATURES, LEADER, FEATURES, FEATURES] == called
+
+
+async def test_a_server_that_does_not_know_the_question_is_asked_another() -> None:
+    """Whatever it says to it: what it serves of the dataplanes' service counts."""
+    answers = {
+        CHECK: aborts(grpc.StatusCode.UNIMPLEMENTED),
+        FEATURES: ok,
+        LEADER: aborts(grpc.StatusCode.INTERNAL),
+    }
+    verdict, called = await probed(answers, times=2)
+    assert Health(alive=True, reason="OK") == verdict
+    assert [CHECK, FEATURES, LEADER, FEATURES] == called
+
+
+async def test_a_server_that_leaves_the_question_unanswered_is_dead() -> None:
+    """Within the timeout, and by that one call."""
+
+    async def hangs(_: Any) -> bytes:
+        await asyncio.sleep(10 * TIMEOUT)
+        return b""
+
+    answers = {
+        CHECK: aborts(grpc.StatusCode.UNIMPLEMENTED),
+        FEATURES: ok,
+        LEADER: hangs,
+    }
+    verdict, called = await probed(answers, times=2)
+    assert not verdict.alive
+    assert "DEADLINE_EXCEEDED" in verdict.reason
+    assert [CHECK, FEATURES, LEADER] == called
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,8 @@ class Consul(Section, frozen=True):
     """`[consul]`: where the servers are, and how to ask for them."""
 
     http_addresses: list[str] = []
-    """Addresses of Consul's HTTP API, of agents or servers, tried in turn:
+    """Addresses of Consul's HTTP API, of agents or servers, tried in turn, beginning
+    with the first if that is on this host, else with any:
     `http[s]://host[:port]` with or without a path (default port 80 or 443),
     `host[:port]` (default port 8500), or `unix:///socket`. The default is only used
     with `source = "catalog"`; with any other source, nothing is asked over HTTP unless

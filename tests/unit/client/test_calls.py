@@ -55,7 +55,9 @@ class Servers:
         self.up = [SLOW, QUICK]
         channels: dict[str, Any] = {"1": self.slow, "2": self.quick}
         self.calls = ServerCalls(
-            lambda: self.up, lambda target: channels[target.rpartition(":")[0][-1]]
+            lambda: self.up,
+            lambda target: channels[target.rpartition(":")[0][-1]],
+            rank=lambda server: server is not SLOW,
         )
 
     async def log_in(self) -> str:
