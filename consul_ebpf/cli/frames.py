@@ -91,7 +91,8 @@ def frame(
     status = picture.status
     ailments = status.verdict.ailments
     shown = ailments[:MOST_AILMENTS] if height else ailments
-    above = 2 + len(shown) * 2 + len(status.servers) + 3
+    servers = len(status.servers) + len(status.lost)
+    above = 2 + len(shown) * 2 + servers + 3
     room = divided(height, above, len(status.proxies))
     parts: list[RenderableType] = [
         _head(picture, view, host),
@@ -162,6 +163,9 @@ def _servers(picture: Picture, bar: str) -> Table:
             str(each.connects),
             str(each.failures),
         )
+    for lost in picture.status.lost:
+        for_ = ago(picture.at, lost.since)
+        table.add_row(_line(lost.server), Text("died", STATE_STYLES["failing"]), for_)
     return table
 
 

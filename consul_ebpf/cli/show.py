@@ -18,17 +18,15 @@ from consul_ebpf.cli.verdicts import ailment_lines, headline
 from consul_ebpf.config.schema import Config
 from consul_ebpf.model.values import host_port
 from consul_ebpf.views.ailments import Level
+from consul_ebpf.views.dns import DnsServerStatus, DnsStatus
+from consul_ebpf.views.picture import Pictures
 from consul_ebpf.views.pods import VolumeStatus
+from consul_ebpf.views.servers import ServerStatus
 from consul_ebpf.views.status import (
     ControllerStatus,
-    DnsServerStatus,
-    DnsStatus,
     ProxyStatus,
-    ServerStatus,
     Status,
-    status_of,
 )
-from consul_ebpf.views.verdict import judged
 from consul_ebpf.wiring.files import gatherer
 
 T = TypeVar("T")
@@ -73,10 +71,10 @@ def status(
     """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that knows ASCII alone
-    looks = gatherer(config)
+    looks, pictures = gatherer(config), Pictures()
     while True:
         snapshot = looks.take()
-        shown = judged(status_of(snapshot), snapshot.at)
+        shown = pictures.add(snapshot).status
         if as_json:
             say_json(shown.to_json(), indented=watch is None)
         else:

@@ -214,9 +214,10 @@ def decode_binding(data: bytes) -> Binding:
 def decode_vip_counters(data: bytes) -> VipCounters:
     """Decode what the kernel counted for a VIP."""
     _preference, last, connects, _cursor, *more = VIP.unpack(data)
-    recent = more[:RECENT]
+    oldest = connects % RECENT
+    recent = (more[:RECENT] * 2)[oldest : oldest + RECENT]
     # Not from the cursor, which a new preference may have put back to the first choice.
-    newest = recent[(connects - 1) % RECENT]
+    newest = recent[-1]
     return VipCounters(
         connects=connects,
         current=newest % SLOTS if newest else None,

@@ -57,9 +57,7 @@ class Bodies:
     async def _status(self) -> bytes:
         snapshot = await self._host.snapshot()
         return await asyncio.to_thread(
-            lambda: json.dumps(
-                judged(status_of(snapshot), snapshot.at).to_json()
-            ).encode()
+            lambda: json.dumps(judged(status_of(snapshot)).to_json()).encode()
         )
 
     async def _proxies(self) -> bytes:

@@ -68,6 +68,37 @@ class Look:
     """The controller's; None: none runs."""
     attached: bool = True
     """Whether the programs are attached."""
+    booted: float = 0.0
+    """Unix time at which `time.monotonic()` was zero; 0: not known."""
+
+    def name_of(self, vip: Vip) -> str:
+        """Return a proxy's name, else its VIP."""
+        return self.names.get(vip) or vip.literal
+
+    def endpoint_of(self, slot: int | None) -> str:
+        """Return the `address:port` of the server in a slot; empty: none is."""
+        row: SlottedServer | None = None
+        if slot is not None:
+            row = self.tables.table.servers.get(slot)
+        return row.server.endpoint if row else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """A proxy connected, for the first time or again."""
+
+    name: str
+    left: str
+    """`address:port` of the server before; empty: there was none, or it is unknown."""
+    to: str
+    """`address:port` of the server that it went to."""
+    at: float
+    """Unix time."""
+
+    @property
+    def moved(self) -> bool:
+        """Whether it went to another server."""
+        return self.left not in {"", self.to}
 
 
 def compare(before: Look, now: Look) -> list[Happening]:
@@ -77,7 +108,7 @@ def compare(before: Look, now: Look) -> list[Happening]:
     """
     return [
         *_controllers(before, now),
-        *_moves(before, now),
+        *tell(connects(before, now)),
         *_proxies(before, now),
         *_events(before, now),
     ]
@@ -92,39 +123,51 @@ def _controllers(before: Look, now: Look) -> Iterator[Happening]:
         yield Happening(now.at, "attached" if now.attached else "detached")
 
 
-def _moves(before: Look, now: Look) -> list[Happening]:
-    """Return the connects: grouped by the server that was left, and the new one."""
+def connects(before: Look, now: Look) -> Iterator[Connect]:
+    """Yield the newest connect of each proxy that connected since the look before."""
     if before.tables.vips is now.tables.vips:
-        return []
-    groups: dict[tuple[str, str], list[str]] = {}
-    for vip, left, to in connects(before.tables, now.tables):
-        if left != to:
-            groups.setdefault((left, to), []).append(_name(now, vip))
-    return [
-        _of_proxies(now.at, "moved" if left else "connected", names, left, to)
-        for (left, to), names in sorted(groups.items())
-    ]
-
-
-def connects(before: KernelState, now: KernelState) -> Iterator[tuple[Vip, str, str]]:
-    """Yield each VIP that connected again, with the server before and the one now.
-
-    The server before is empty at a first connect, or if it is no longer known.
-    """
-    for vip, row in now.vips.items():
-        last = before.vips.get(vip, VipCounters())
+        return
+    for vip, row in now.tables.vips.items():
+        last = before.tables.vips.get(vip, VipCounters())
         # Fewer connects: the VIP was given to another proxy meanwhile.
         if row.connects > last.connects:
-            yield vip, _endpoint(before, last.current), _endpoint(now, row.current)
+            left = before.endpoint_of(last.current)
+            if not left and row.connects > last.connects + 1:
+                left = left_within(now, row)
+            yield Connect(now.name_of(vip), left, now.endpoint_of(row.current), now.at)
+
+
+def left_within(look: Look, row: VipCounters) -> str:
+    """Return the server of a VIP's newest connect but one, `address:port` or empty."""
+    newest_but_one = row.sockets[-2:-1]
+    return look.endpoint_of(newest_but_one[0][1]) if newest_but_one else ""
+
+
+def tell(found: Iterable[Connect]) -> list[Happening]:
+    """Group connects by the server that was left, and the new one. Pure."""
+    groups: dict[tuple[str, str], list[Connect]] = {}
+    for each in found:
+        if each.left != each.to:
+            groups.setdefault((each.left, each.to), []).append(each)
+    return [
+        _of_proxies(
+            max(each.at for each in group),
+            "moved" if left else "connected",
+            (each.name for each in group),
+            left,
+            to,
+        )
+        for (left, to), group in sorted(groups.items())
+    ]
 
 
 def _proxies(before: Look, now: Look) -> Iterator[Happening]:
     old, new = before.tables.vips, now.tables.vips
     if old is new:
         return
-    if came := [_name(now, vip) for vip in new if vip not in old]:
+    if came := [now.name_of(vip) for vip in new if vip not in old]:
         yield _of_proxies(now.at, "proxies_new", came)
-    if went := [_name(before, vip) for vip in old if vip not in new]:
+    if went := [before.name_of(vip) for vip in old if vip not in new]:
         yield _of_proxies(now.at, "proxies_gone", went)
 
 
@@ -149,14 +192,3 @@ def _of_proxies(
     all_ = sorted(names)
     named = [each[:NAME_LENGTH] for each in all_[:NAMED]]
     return Happening(at, kind, server, to, named, len(all_))
-
-
-def _endpoint(tables: KernelState, slot: int | None) -> str:
-    row: SlottedServer | None = None
-    if slot is not None:
-        row = tables.table.servers.get(slot)
-    return row.server.endpoint if row else ""
-
-
-def _name(look: Look, vip: Vip) -> str:
-    return look.names.get(vip) or vip.literal

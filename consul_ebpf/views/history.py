@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -10,7 +11,14 @@ from consul_ebpf.base.threads import finish
 from consul_ebpf.controller.outcomes import Converged
 from consul_ebpf.model.values import KernelState, SlottedServer, Table, Vip
 from consul_ebpf.views.happenings import Happening, Look
-from consul_ebpf.views.timeline import KEPT, Timeline, TimelineFile, follow, together
+from consul_ebpf.views.timeline import (
+    KEPT,
+    Timeline,
+    TimelineFile,
+    catch_up,
+    follow,
+    together,
+)
 
 LOOK_SECONDS = 2.0
 """Between two looks at the counts of events, if nothing else changes."""
@@ -29,6 +37,7 @@ class History:
         outcome: what the newest round came to; the proxies' names are in it.
         events: returns what this controller met, by the events' names.
         clock: returns Unix time.
+        monotonic: returns the kernel's time, in seconds since the boot.
     """
 
     def __init__(
@@ -40,6 +49,7 @@ class History:
         outcome: Latest[Converged],
         events: Callable[[], Mapping[str, int]],
         clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._file = file
         self._rows = rows
@@ -47,6 +57,7 @@ class History:
         self._outcome = outcome
         self._events = events
         self._clock = clock
+        self._monotonic = monotonic
         self._named: Converged | None = None
         self._names: Mapping[Vip, str] = {}
 
@@ -64,8 +75,10 @@ class History:
             now = self._look()
             if now is None:
                 continue
-            timeline = follow(timeline, before or replace(now, events={}), now)
-            before = now
+            if before is None:
+                timeline = catch_up(timeline, now)
+                before = replace(now, events={})
+            timeline, before = follow(timeline, before, now), now
             await finish(functools.partial(self._file.save, timeline))
             await asyncio.sleep(PAUSE_SECONDS)
 
@@ -81,7 +94,14 @@ class History:
         servers = looked.table.servers if rows is None else rows
         table = Table(servers, looked.table.vips)
         tables = KernelState(table, looked.servers, looked.vips)
-        return Look(self._clock(), tables, self._names, dict(self._events()))
+        now = self._clock()
+        return Look(
+            now,
+            tables,
+            self._names,
+            dict(self._events()),
+            booted=now - self._monotonic(),
+        )
 
 
 def _begun(timeline: Timeline, at: float) -> Timeline:

@@ -113,4 +113,4 @@ class Live:
 
     async def _status(self) -> Status:
         snapshot = await self._host.snapshot()
-        return await asyncio.to_thread(lambda: judged(status_of(snapshot), snapshot.at))
+        return await asyncio.to_thread(lambda: judged(status_of(snapshot)))

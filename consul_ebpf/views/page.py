@@ -15,9 +15,11 @@ from importlib import resources
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.model.values import host_port
 from consul_ebpf.views.ailments import Ailment
+from consul_ebpf.views.deaths import LostServer
 from consul_ebpf.views.happenings import Happening
-from consul_ebpf.views.status import ProxyStatus, ServerStatus, Status
-from consul_ebpf.views.wording import words_of
+from consul_ebpf.views.servers import ServerStatus
+from consul_ebpf.views.status import ProxyStatus, Status
+from consul_ebpf.views.wording import listed, words_of
 
 MOST_PROXIES = 600
 """Proxies that are shown; the others are counted."""
@@ -73,6 +75,7 @@ def main_of(status: Status, host: str) -> str:
         "<h2>Consul servers, and the proxies on each</h2>",
         '<div class="servers">',
         *(_server(status, each, shown) for each in status.servers),
+        *map(_lost, status.lost),
         *_elsewhere(status, shown),
         "</div>",
         f'<p class="dim">{rest} more proxies are not shown.</p>' if rest > 0 else "",
@@ -128,6 +131,19 @@ def _server(
         f'<meter min="0" max="{total}" value="{server.active}"></meter>'
         f'<div class="dim">{_number(server.active)}, {server.connects} connects,'
         f" {server.failures} failures</div>{_chips(status, here)}</section>"
+    )
+
+
+def _lost(server: LostServer) -> str:
+    """Return the column of a server that died, and that Consul lists no more."""
+    left = ""
+    if server.left.count:
+        left = f"{listed(server.left.proxies, server.left.count)} went to others"
+    return (
+        f'<section class="server failing"><h3>{_text(server.server)}</h3>'
+        f'<p><span class="badge">died</span> <span class="dim">since'
+        f" {_time(server.since)}; Consul lists it no more</span></p>"
+        f'<div class="dim">{_text(left)}</div></section>'
     )
 
 

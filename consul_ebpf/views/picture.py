@@ -8,7 +8,7 @@ from consul_ebpf.model.values import host_port
 from consul_ebpf.views.happenings import Look
 from consul_ebpf.views.snapshot import Snapshot
 from consul_ebpf.views.status import Status, status_of
-from consul_ebpf.views.timeline import Timeline, follow
+from consul_ebpf.views.timeline import Timeline, catch_up, follow
 from consul_ebpf.views.verdict import judged
 
 RATE_SECONDS = 10.0
@@ -56,15 +56,14 @@ class Pictures:
         now = _look(snapshot)
         before = self._before
         if before is None:
-            before, self._timeline = now, written or self._timeline
+            before, self._timeline = now, catch_up(written or self._timeline, now)
         if snapshot.pid is not None and written is not None:
             self._timeline = written
         else:
             self._timeline = follow(self._timeline, before, now)
         self._before = now
         remembered = replace(snapshot.remembered, timeline=self._timeline)
-        status = status_of(replace(snapshot, remembered=remembered))
-        status = judged(status, snapshot.at)
+        status = judged(status_of(replace(snapshot, remembered=remembered)))
         return Picture(snapshot.at, status, self._rates(snapshot.monotonic, status))
 
     def _rates(self, at: float, status: Status) -> dict[str, float]:
@@ -92,4 +91,5 @@ def _look(snapshot: Snapshot) -> Look:
         snapshot.events,
         snapshot.pid,
         snapshot.grpc.attached,
+        snapshot.at - snapshot.monotonic,
     )

@@ -1,37 +1,19 @@
 """What `status` shows of a snapshot; `status --json` and /v1/status are its JSON."""
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from consul_ebpf.model.values import Binding, Preference, Vip
 from consul_ebpf.views.ailments import Verdict
+from consul_ebpf.views.deaths import LostServer, lost_servers
+from consul_ebpf.views.dns import DnsStatus, dns_of
 from consul_ebpf.views.happenings import Happening
 from consul_ebpf.views.pods import NodeStatus, node_of
-from consul_ebpf.views.snapshot import ServiceAccount, Snapshot
-from consul_ebpf.views.timeline import StateSince, Stay, since
-
-
-@dataclass(frozen=True, slots=True)
-class ServerStatus:
-    """One row of a server table."""
-
-    address: str
-    port: int
-    slot: int
-    state: str
-    connects: int
-    """Connects sent to it since the row was filled."""
-    active: int
-    """Its connections through a VIP that are established now."""
-    failures: int
-    """Connects after which the proxy soon tried again."""
-    since: float = 0.0
-    """Unix time since which it is in this state; 0: not known."""
+from consul_ebpf.views.servers import ServerStatus, servers_of
+from consul_ebpf.views.snapshot import Snapshot
+from consul_ebpf.views.timeline import Stay
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,36 +43,6 @@ class ProxyStatus:
     """Unix time of its newest connect, to a second; 0: not known."""
     moves: int = 0
     """How often it was seen to go to another server."""
-
-
-@dataclass(frozen=True, slots=True)
-class DnsServerStatus:
-    """One row of the server table of DNS."""
-
-    address: str
-    port: int
-    slot: int
-    state: str
-    queries: int
-    """Queries sent to it since the row was filled; of a connected socket, the first."""
-    unanswered: int
-    """Of these, those that were not answered in time, where that can be known."""
-
-
-@dataclass(frozen=True, slots=True)
-class DnsStatus:
-    """The VIP of DNS, and the servers it leads to."""
-
-    vip: str
-    """`address:port`; empty: the controller has not written it yet."""
-    attached: bool
-    """Whether all hooks are attached to a cgroup that exists."""
-    queries: int
-    """Queries to the VIP."""
-    moved: int
-    """Of these, those led past a server that had not answered the last one."""
-    servers: list[DnsServerStatus]
-    """By slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +95,8 @@ class Status:
     """None: `[kubernetes]` is off."""
     timeline: list[Happening] = field(default_factory=list)
     """What happened last, the oldest first."""
+    lost: list[LostServer] = field(default_factory=list)
+    """Servers that died, and that Consul lists no more, so `servers` has them not."""
     verdict: Verdict = field(default_factory=Verdict)
     """What to make of it all; `judged` fills it."""
 
@@ -165,62 +119,11 @@ def status_of(snapshot: Snapshot) -> Status:
         ),
         problems=snapshot.remembered.problems.proxies,
         missing=snapshot.remembered.problems.missing,
-        dns=_dns(snapshot.dns) if snapshot.dns else None,
+        dns=dns_of(snapshot.dns) if snapshot.dns else None,
         kubernetes=node_of(snapshot),
         timeline=snapshot.timeline.happenings,
+        lost=lost_servers(snapshot.timeline.happenings, snapshot.at),
     )
-
-
-def _dns(account: ServiceAccount) -> DnsStatus:
-    tables = account.tables
-    vips = list(tables.vips.values())
-    return DnsStatus(
-        vip=str(next(iter(tables.vips), "")),
-        attached=account.attached,
-        queries=sum(row.connects for row in vips),
-        moved=sum(row.failures for row in vips),
-        servers=[
-            DnsServerStatus(
-                each.address,
-                each.port,
-                each.slot,
-                each.state,
-                queries=each.connects,
-                unanswered=each.failures,
-            )
-            for each in servers_of(account, frozenset())
-        ],
-    )
-
-
-def servers_of(
-    account: ServiceAccount,
-    established: frozenset[int],
-    states: Mapping[str, StateSince] = MappingProxyType({}),
-) -> list[ServerStatus]:
-    """Return the servers of one service, by slot. Pure.
-
-    Args:
-        account: the service's.
-        established: cookies of established connections.
-        states: since when each has its state, by `address:port`.
-    """
-    tables = account.tables
-    sockets = {each for row in tables.vips.values() for each in row.sockets}
-    active = Counter(slot for cookie, slot in sockets if cookie in established)
-    return [
-        ServerStatus(
-            address=str(row.server.address),
-            port=row.server.port,
-            slot=slot,
-            state=row.state.value,
-            connects=tables.servers[slot].connects,
-            active=active[slot],
-            failures=tables.servers[slot].failures,
-            since=since(states, row.server.endpoint, row.state.value),
-        )
-        for slot, row in sorted(tables.table.servers.items())
-    ]
 
 
 def _proxies(snapshot: Snapshot) -> list[ProxyStatus]:

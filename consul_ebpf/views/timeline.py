@@ -9,7 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from consul_ebpf.base.state_file import JsonFile
-from consul_ebpf.views.happenings import Happening, Look, compare, connects
+from consul_ebpf.views.happenings import (
+    Connect,
+    Happening,
+    Look,
+    compare,
+    connects,
+    left_within,
+    tell,
+)
 
 TIMELINE_FILE = "timeline.json"
 """The file's name in the bootstraps' directory."""
@@ -38,6 +46,8 @@ class Stay:
     """Unix time at which its newest connect was seen."""
     moves: int = 0
     """How often it was seen to go to another server."""
+    server: str = ""
+    """Its `address:port`; empty: not known, an older version wrote this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +78,7 @@ def follow(timeline: Timeline, before: Look, now: Look) -> Timeline:
     states = _states(timeline, now)
     servers = _of_servers(timeline, states, now.at)
     news = [*servers, *compare(before, now)]
-    stays = _stays(timeline.stays, before, now)
+    stays = _stays(timeline.stays, connects(before, now))
     if not news and stays == timeline.stays:
         return timeline
     return Timeline(together(timeline.happenings, news, KEPT), states, stays)
@@ -95,13 +105,44 @@ def _of_servers(
             yield Happening(at, "server_gone", server=server)
 
 
-def _stays(stays: dict[str, Stay], before: Look, now: Look) -> dict[str, Stay]:
+def _stays(stays: Mapping[str, Stay], found: Iterable[Connect]) -> dict[str, Stay]:
     known = dict(stays)
-    for vip, left, to in connects(before.tables, now.tables):
-        name = now.names.get(vip) or vip.literal
-        last = known.pop(name, Stay(0.0))  # the newest connect goes to the end
-        known[name] = Stay(now.at, last.moves + (left not in {"", to}))
+    for each in found:
+        last = known.pop(each.name, Stay(0.0))  # the newest connect goes to the end
+        known[each.name] = Stay(each.at, last.moves + each.moved, each.to)
     return dict(list(known.items())[-STAYS:])
+
+
+def catch_up(timeline: Timeline, now: Look) -> Timeline:
+    """Return the timeline with the connects that happened while nobody looked. Pure.
+
+    Where each proxy was is known from the timeline, and from the kernel when it went
+    where it is. What is older than all that the timeline tells is not told.
+    """
+    last = timeline.happenings[-1].at if timeline.happenings else float("inf")
+    found: list[Connect] = []
+    known: dict[str, Stay] = {}
+    for vip, row in now.tables.vips.items():
+        to = now.endpoint_of(row.current)
+        if not to:
+            continue
+        name = now.name_of(vip)
+        at = now.booted + row.newest if row.newest else 0.0
+        stay = timeline.stays.get(name)
+        if stay is None and at < last - 1:  # `at` is exact to a second
+            known[name] = Stay(at, 0, to)
+        elif stay is None:
+            found.append(Connect(name, left_within(now, row), to, at))
+        elif stay.server and stay.server != to:
+            found.append(Connect(name, stay.server, to, at or now.at))
+        elif not stay.server:
+            known[name] = replace(stay, server=to)
+    if not found and not known:
+        return timeline
+    stays = {**timeline.stays, **known}
+    oldest_first = dict(sorted(stays.items(), key=lambda each: each[1].since))
+    told = together(timeline.happenings, tell(found), KEPT)
+    return Timeline(told, timeline.states, _stays(oldest_first, found))
 
 
 def together(

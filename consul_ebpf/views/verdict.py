@@ -5,15 +5,14 @@ from dataclasses import replace
 
 from consul_ebpf.model.values import host_port
 from consul_ebpf.views.ailments import Ailment, Level, Verdict
-from consul_ebpf.views.happenings import Happening
+from consul_ebpf.views.deaths import Left, deserted, left
+from consul_ebpf.views.dns import DnsStatus
 from consul_ebpf.views.pods import NodeStatus
-from consul_ebpf.views.status import DnsStatus, ProxyStatus, Status
+from consul_ebpf.views.status import ProxyStatus, Status
+from consul_ebpf.views.wording import listed
 
 NAMED = 5
 """Proxies that one line names, at most."""
-
-LOST_SECONDS = 3600.0
-"""For which a server that died and is listed no more is named."""
 
 NEARLY_FULL = 0.9
 """Part of the table of VIPs from which on it is said."""
@@ -21,22 +20,18 @@ NEARLY_FULL = 0.9
 LOOK_AT_LOG = "look at its log: journalctl -u consul-ebpf"
 
 
-def judged(status: Status, at: float) -> Status:
+def judged(status: Status) -> Status:
     """Return a status with the verdict on it. Pure."""
-    return replace(status, verdict=judge(status, at))
+    return replace(status, verdict=judge(status))
 
 
-def judge(status: Status, at: float) -> Verdict:
-    """Return what to make of a status. Pure.
-
-    Args:
-        status: what is shown.
-        at: when that was, in Unix time.
-    """
+def judge(status: Status) -> Verdict:
+    """Return what to make of a status. Pure."""
     found = [
         *_attached(status),
         *_servers(status),
-        *_lost_servers(status, at),
+        *_lost_servers(status),
+        *_deserted(status),
         *_controller(status),
         *_missing(status),
         *_problems(status),
@@ -90,7 +85,8 @@ def _servers(status: Status) -> Iterator[Ailment]:
         where = host_port(each.address, each.port)
         what = f"server {where} does not answer"
         if ready and not each.active:
-            what += "; no proxy is on it, they use the others"
+            gone = left(status.timeline, where, each.since)
+            what += _went(gone) or "; no proxy is on it, they use the others"
         elif ready:
             what += f"; connections to it are still open: {each.active}"
         do = (
@@ -100,24 +96,41 @@ def _servers(status: Status) -> Iterator[Ailment]:
         yield Ailment(Level.DEGRADED, what, do, each.since)
 
 
-def _lost_servers(status: Status, at: float) -> Iterator[Ailment]:
+def _lost_servers(status: Status) -> Iterator[Ailment]:
     """Name the servers that failed, and that Consul took off its list since.
 
     Without this a host whose server died would seem well as soon as Consul has
     forgotten the server.
     """
-    newest: dict[str, list[Happening]] = {}
-    for each in status.timeline:
-        if each.kind.startswith("server_"):
-            newest.setdefault(each.server, []).append(each)
-    for server, told in newest.items():
-        if [each.kind for each in told[-2:]] != ["server_failing", "server_gone"]:
-            continue
-        died = told[-2].at
-        if at - died < LOST_SECONDS:
-            what = f"server {server} died, and Consul lists it no more"
-            do = "if it is to be there, start Consul on it again; else nothing"
-            yield Ailment(Level.DEGRADED, what, do, died)
+    for each in status.lost:
+        what = f"server {each.server} died, and Consul lists it no more"
+        do = "if it is to be there, start Consul on it again; else nothing"
+        yield Ailment(Level.DEGRADED, f"{what}{_went(each.left)}", do, each.since)
+
+
+def _deserted(status: Status) -> Iterator[Ailment]:
+    """Name the servers that seem dead while no controller runs, which would probe them.
+
+    The kernel's table says `ready` of them, as the controller wrote it down last.
+    """
+    if status.controller.running:
+        return
+    for each in status.servers:
+        where = host_port(each.address, each.port)
+        gone = deserted(status.timeline, where)
+        if gone and each.state == "ready" and not each.active:
+            what = f"server {where} may be dead: nobody probes it without a controller"
+            do = (
+                f"look at Consul on {each.address}; consul-ebpf doctor asks each server"
+            )
+            what += _went(gone.left)
+            yield Ailment(Level.DEGRADED, what, do, gone.since)
+
+
+def _went(gone: Left) -> str:
+    if not gone.count:
+        return ""
+    return f"; {listed(gone.proxies[:NAMED], gone.count)} went from it to others"
 
 
 def _controller(status: Status) -> Iterator[Ailment]:
@@ -145,7 +158,7 @@ def _problems(status: Status) -> Iterator[Ailment]:
     for line, proxies in by_line.items():
         unserved = [each for each in proxies if each not in served]
         level = Level.FAILING if unserved else Level.DEGRADED
-        yield Ailment(level, f"{_listed(proxies)}: {line}", LOOK_AT_LOG)
+        yield Ailment(level, f"{_named(proxies)}: {line}", LOOK_AT_LOG)
 
 
 def _connections(status: Status) -> Iterator[Ailment]:
@@ -154,7 +167,7 @@ def _connections(status: Status) -> Iterator[Ailment]:
     if not lost:
         return
     level = Level.FAILING if len(lost) == len(status.proxies) else Level.DEGRADED
-    what = f"{_listed(map(_name, lost))}: not connected to any server"
+    what = f"{_named(map(_name, lost))}: not connected to any server"
     do = "look whether the Envoy runs, and at its log"
     yield Ailment(level, what, do)
 
@@ -191,14 +204,10 @@ def _node(node: NodeStatus) -> Iterator[Ailment]:
         yield Ailment(Level.FAILING, what, "docs/kubernetes.md; consul-ebpf doctor")
 
 
+def _named(names: Iterable[str]) -> str:
+    all_ = list(names)
+    return listed(all_[:NAMED], len(all_))
+
+
 def _name(proxy: ProxyStatus) -> str:
     return proxy.id or proxy.vip
-
-
-def _listed(names: Iterable[str]) -> str:
-    """Return `proxy a`, `proxies a, b` or `12 proxies (a, b, c, d, e, …)`."""
-    all_ = list(names)
-    listed = ", ".join(all_[:NAMED])
-    if len(all_) > NAMED:
-        return f"{len(all_)} proxies ({listed}, …)"
-    return f"proxy {listed}" if len(all_) == 1 else f"proxies {listed}"

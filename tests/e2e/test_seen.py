@@ -3,13 +3,13 @@
 import http.client
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from consul_ebpf.views.timeline import TIMELINE_FILE
 from tests.lab.consul import ConsulCluster
 from tests.lab.controller import COMMAND
 from tests.lab.mesh import Mesh
@@ -60,7 +60,6 @@ def test_whoever_looks_is_told_which_server_died_and_who_moved(mesh: Mesh) -> No
     """With exit codes for scripts; also when the controller has died, too."""
     assert status(mesh, "--exit-code")[0] == 0
     wait_until(lambda: "is ready" in status(mesh)[1], "the first look")
-    time.sleep(2.5)  # one more: where all proxies are is known
     dead, moved = mesh.cluster.grpc_endpoints[0], mesh.on_server(0)
     mesh.kill_server(0)
     what = f"server {dead} does not answer"
@@ -77,3 +76,17 @@ def test_whoever_looks_is_told_which_server_died_and_who_moved(mesh: Mesh) -> No
     assert (5, "degraded") == (code, told["verdict"]["level"])
     assert all(each["since"] for each in told["servers"] + told["proxies"])
     assert {"moved", "server_failing"} <= {each["kind"] for each in told["timeline"]}
+
+
+def test_a_server_that_dies_with_the_controller_dead_is_told(mesh: Mesh) -> None:
+    """Who left it and when, by the kernel's account; nobody else looked."""
+    victim = next(n for n in range(3) if mesh.on_server(n))
+    dead, moved = mesh.cluster.grpc_endpoints[victim], mesh.on_server(victim)
+    told = mesh.controller.bootstraps / TIMELINE_FILE
+    wait_until(lambda: all(each in told.read_text() for each in moved), "all are known")
+    mesh.controller.kill()
+    mesh.kill_server(victim)
+    said = status(mesh)[1]
+    assert f"server {dead} may be dead: nobody probes it" in said
+    assert f" moved from {dead} to " in said
+    assert all(each in said for each in moved)

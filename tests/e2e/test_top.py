@@ -1,13 +1,11 @@
 """`top` on real parts: on a terminal, and without one."""
 
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from consul_ebpf.views.history import LOOK_SECONDS
 from tests.lab.consul import ConsulCluster
 from tests.lab.controller import COMMAND
 from tests.lab.mesh import Mesh
@@ -31,8 +29,6 @@ def test_a_dead_server_is_seen_with_the_controller_alive_and_dead(mesh: Mesh) ->
     command = [*COMMAND, "top", *mesh.controller.arguments, "--interval", "0.2"]
     with Terminal(command) as screen:
         screen.wait_for("OK: 3 of 3 servers ready, 3 of 3 proxies connected")
-        # A move right after the first connect, within one look, is not told as one.
-        time.sleep(LOOK_SECONDS * 1.5)
         (proxy, *_) = mesh.on_server(0)
         dead = mesh.cluster.grpc_endpoints[0]
         mesh.kill_server(0)

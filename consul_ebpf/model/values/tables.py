@@ -86,7 +86,8 @@ class VipCounters:
     current: int | None = None
     """Slot of the newest connect; None: there was none."""
     sockets: tuple[tuple[int, int], ...] = ()
-    """The newest connects as (socket cookie, slot). sock_diag finds them by cookie."""
+    """The newest connects, the oldest first, as (socket cookie, slot). sock_diag finds
+    them by cookie."""
     failures: int = 0
     """Connects that were followed by another one within the retry window."""
     newest: float = 0.0

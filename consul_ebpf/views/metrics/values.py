@@ -7,9 +7,10 @@ from dataclasses import replace
 from consul_ebpf.base.timing import Duration, Work
 from consul_ebpf.model.values import ServerState, host_port
 from consul_ebpf.views.ailments import Level
+from consul_ebpf.views.dns import DnsStatus
 from consul_ebpf.views.pods import NodeStatus, Reason, waiting
 from consul_ebpf.views.snapshot import Snapshot
-from consul_ebpf.views.status import DnsStatus, Status, status_of
+from consul_ebpf.views.status import Status, status_of
 from consul_ebpf.views.verdict import judge
 
 Labels = tuple[str, ...]
@@ -39,7 +40,7 @@ def _all(
     shown, inside, now = status_of(snapshot), snapshot.inside, snapshot.at
     yield "consul_ebpf_info", (inside.version,), 1
     yield "consul_ebpf_attached", (), float(shown.kernel.attached)
-    found = Counter(each.level for each in judge(shown, now).ailments)
+    found = Counter(each.level for each in judge(shown).ailments)
     for level in (Level.DEGRADED, Level.FAILING):
         yield "consul_ebpf_ailments", (level.value,), found[level]
     yield from _servers(shown, inside.moved_from)

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from consul_ebpf.cli.frames import FEWEST_HAPPENINGS, FEWEST_PROXIES, divided, frame
 from consul_ebpf.cli.keys import View
+from consul_ebpf.views.deaths import LostServer
 from consul_ebpf.views.happenings import Happening
 from consul_ebpf.views.picture import Picture, Pictures
 from consul_ebpf.views.timeline import StateSince, Timeline
@@ -51,6 +52,14 @@ def test_a_dead_server_is_told_first(picture: Picture) -> None:
     (proxy,) = (line for line in lines if line.startswith("web-3 "))
     assert proxy.split()[1:4] == ["127.64.0.4", "10.0.0.1:8502", "connected"]
     assert sum("is failing" in line for line in lines) == 30
+
+
+def test_a_dead_server_that_consul_forgot_is_still_there(picture: Picture) -> None:
+    """As one that died."""
+    status = replace(picture.status, lost=[LostServer("10.0.0.9:8502", 40.0)])
+    lines = drawn(replace(picture, status=status))
+    (row,) = (line for line in lines if line.startswith("10.0.0.9:8502"))
+    assert row.split()[1:3] == ["died", "1"]
 
 
 @pytest.mark.parametrize("height", [14, 24, 34, 60])

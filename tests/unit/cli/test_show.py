@@ -15,8 +15,9 @@ from consul_ebpf.cli.show import (
 )
 from consul_ebpf.views.happenings import Happening
 from consul_ebpf.views.pods import VolumeStatus
+from consul_ebpf.views.servers import ServerStatus
 from consul_ebpf.views.snapshot import Snapshot
-from consul_ebpf.views.status import ProxyStatus, ServerStatus, status_of
+from consul_ebpf.views.status import ProxyStatus, status_of
 from consul_ebpf.views.timeline import StateSince, Timeline
 from consul_ebpf.views.verdict import judged
 from tests.lab.looks import FAILING, READY, server, snapshot, tables
@@ -60,7 +61,7 @@ def test_the_page_of_commands_shows_these_columns() -> None:
 
 
 def printed(snapshot: Snapshot, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    show(judged(status_of(snapshot), snapshot.at), snapshot.at, anew=False)
+    show(judged(status_of(snapshot)), snapshot.at, anew=False)
     return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
 
 

@@ -94,6 +94,22 @@ async def test_it_goes_on_with_what_was_before_a_restart(tmp_path: Path) -> None
         assert world.written.states == before.states
 
 
+async def test_moves_while_no_controller_ran_are_told_by_the_next(
+    tmp_path: Path,
+) -> None:
+    """The file knows where the proxies were."""
+    async with following(tmp_path) as world:
+        world.show(tables(BOTH, {}))
+        await asyncio.sleep(1)
+        world.show(tables(BOTH, {0: (1, 0)}))
+        await asyncio.sleep(1)
+    async with following(tmp_path) as world:
+        world.show(tables(BOTH, {0: (2, 1)}))
+        await asyncio.sleep(1)
+        assert f"moved from {server(0)} to {server(1)}" in world.told[-1]
+        assert 1 == world.written.stays["127.64.0.1"].moves
+
+
 async def test_events_are_seen_without_any_other_change(tmp_path: Path) -> None:
     """From the start on, within seconds."""
     async with following(tmp_path) as world:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from consul_ebpf.views.ailments import Ailment, Level, Verdict
+from consul_ebpf.views.deaths import Left, LostServer
 from consul_ebpf.views.happenings import Happening
 from consul_ebpf.views.page import (
     MOST_HAPPENINGS,
@@ -34,7 +35,7 @@ def status() -> Status:
     )
     held = tables({0: FAILING, 1: READY}, {0: (2, 1), 1: (1, 1), 2: (1, 0)})
     host = snapshot(9.0, held, timeline=timeline, closed=frozenset({2}))
-    return judged(status_of(host), 9.0)
+    return judged(status_of(host))
 
 
 def parsed(status: Status, host: str = "host1") -> ET.Element:
@@ -56,6 +57,15 @@ def test_it_says_first_what_is_wrong_and_what_to_do(status: Status) -> None:
     assert texts(dead, "p")[-1] == "no proxy is here"
     assert texts(alive, "ul/li") == ["web-0", "web-1"]
     assert ("server lost", ["web-2"]) == (lost.get("class"), texts(lost, "ul/li"))
+
+
+def test_a_dead_server_that_consul_forgot_keeps_a_column(status: Status) -> None:
+    """With who left it."""
+    lost = [LostServer("10.0.0.9:8502", 3.0, Left(["web-0"], 1))]
+    _, _, died, _ = parsed(replace(status, lost=lost)).findall(".//section")
+    assert ["10.0.0.9:8502"] == texts(died, "h3")
+    assert texts(died, "p")[0].startswith("died since ")
+    assert ["proxy web-0 went to others"] == texts(died, "div")
 
 
 def test_the_newest_happening_is_first(status: Status) -> None:
@@ -87,6 +97,7 @@ def test_texts_from_elsewhere_are_texts(status: Status) -> None:
         proxies=[proxy, replace(proxy, active=False)],
         servers=[replace(status.servers[0], address=EVIL, state=EVIL)],
         problems={EVIL: [EVIL]},
+        lost=[LostServer(EVIL, 1.0, Left([EVIL], 1))],
         timeline=[
             Happening(1.0, EVIL, EVIL, EVIL, [EVIL], 1),
             Happening(1.0, "moved", EVIL, EVIL, [EVIL], 1),

@@ -13,12 +13,11 @@ from consul_ebpf import (
     Vip,
 )
 from consul_ebpf.model.values import ServerCounters, VipCounters
+from consul_ebpf.views.dns import DnsServerStatus, DnsStatus
+from consul_ebpf.views.servers import ServerStatus
 from consul_ebpf.views.snapshot import Remembered, ServiceAccount, Snapshot
 from consul_ebpf.views.status import (
-    DnsServerStatus,
-    DnsStatus,
     ProxyStatus,
-    ServerStatus,
     Status,
     status_of,
 )

@@ -1,6 +1,8 @@
 """What is remembered of a host's past."""
 
 import itertools
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,12 @@ from consul_ebpf.views.timeline import (
     Stay,
     Timeline,
     TimelineFile,
+    catch_up,
     follow,
     since,
     together,
 )
-from tests.lab.looks import FAILING, READY, server, tables
+from tests.lab.looks import FAILING, READY, server, tables, vip
 
 
 def look(at: float, *states: object) -> Look:
@@ -62,7 +65,53 @@ def test_moves_are_counted_and_the_newest_connect_is_known() -> None:
     for before, now in itertools.pairwise(looks):
         timeline = follow(timeline, before, now)
         stays.append(timeline.stays["127.64.0.1"])
-    assert stays == [Stay(1.0, 0), Stay(2.0, 1), Stay(3.0, 1)]
+    assert stays == [
+        Stay(1.0, 0, server(0)),
+        Stay(2.0, 1, server(1)),
+        Stay(3.0, 1, server(1)),
+    ]
+
+
+def moved_at(at: float, slots: Sequence[int], newest: float) -> Look:
+    """Return a look at a proxy that connected to these slots, the newest last."""
+    held = tables({0: READY, 1: READY}, {0: (len(slots), slots[-1])})
+    sockets = tuple((9 + n, slot) for n, slot in enumerate(slots))
+    row = replace(held.vips[vip(0)], sockets=sockets, newest=newest)
+    return Look(at, replace(held, vips={vip(0): row}), booted=100.0)
+
+
+def test_a_move_while_nobody_looked_is_told_with_the_kernels_time() -> None:
+    """The timeline knows where the proxy was: the controller was dead meanwhile."""
+    known = Timeline(stays={"127.64.0.1": Stay(103.0, 2, server(0))})
+    now = moved_at(150.0, [0, 1], 40.0)
+    timeline = catch_up(known, now)
+    assert ["moved"] == [each.kind for each in timeline.happenings]
+    assert 140.0 == timeline.happenings[0].at
+    assert {"127.64.0.1": Stay(140.0, 3, server(1))} == timeline.stays
+    assert catch_up(timeline, now) is timeline
+
+
+def test_a_move_right_after_the_first_connect_is_told_as_one() -> None:
+    """Both came before the first look at them."""
+    begun = Timeline([Happening(130.0, "controller_started")])
+    (_, told) = catch_up(begun, moved_at(150.0, [0, 1], 40.0)).happenings
+    assert ("moved", server(0), server(1)) == (told.kind, told.server, told.to)
+    (_, told) = catch_up(begun, moved_at(150.0, [1], 40.0)).happenings
+    assert ("connected", server(1)) == (told.kind, told.to)
+    before = Look(149.0, tables({0: READY, 1: READY}, {0: (0, None)}))
+    (*_, told) = follow(begun, before, moved_at(150.0, [0, 1], 40.0)).happenings
+    assert ("moved", server(0), server(1)) == (told.kind, told.server, told.to)
+
+
+def test_what_was_before_all_that_is_known_is_not_told() -> None:
+    """But since when the proxy is there is kept, and what an older version wrote."""
+    now = moved_at(150.0, [0, 1], 40.0)
+    begun = Timeline([Happening(145.0, "controller_started")])
+    timeline = catch_up(begun, now)
+    assert begun.happenings == timeline.happenings
+    assert {"127.64.0.1": Stay(140.0, 0, server(1))} == timeline.stays
+    older = Timeline(stays={"127.64.0.1": Stay(103.0, 2)})
+    assert {"127.64.0.1": Stay(103.0, 2, server(1))} == catch_up(older, now).stays
 
 
 def test_it_does_not_grow_without_end() -> None:

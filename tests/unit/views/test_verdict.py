@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from consul_ebpf.views.ailments import Level
+from consul_ebpf.views.ailments import Ailment, Level
+from consul_ebpf.views.deaths import LOST_SECONDS, lost_servers
+from consul_ebpf.views.dns import DnsServerStatus, DnsStatus
 from consul_ebpf.views.happenings import Happening
 from consul_ebpf.views.snapshot import Snapshot
-from consul_ebpf.views.status import DnsServerStatus, DnsStatus, Status, status_of
+from consul_ebpf.views.status import Status, status_of
 from consul_ebpf.views.timeline import StateSince, Timeline
-from consul_ebpf.views.verdict import LOST_SECONDS, judge, judged
+from consul_ebpf.views.verdict import judge, judged
 from tests.lab.looks import FAILING, READY, server, snapshot, tables
 
 WELL = snapshot(9.0, tables({0: READY, 1: READY}, {0: (1, 0), 1: (1, 1)}))
@@ -18,12 +20,12 @@ WELL = snapshot(9.0, tables({0: READY, 1: READY}, {0: (1, 0), 1: (1, 1)}))
 def told(host: Snapshot | Status) -> list[str]:
     """Return what is wrong, the worst first."""
     status = status_of(host) if isinstance(host, Snapshot) else host
-    return [each.what for each in judge(status, 9.0).ailments]
+    return [each.what for each in judge(status).ailments]
 
 
 def test_a_host_that_is_well() -> None:
     """Nothing is wrong, and one line says how it is."""
-    verdict = judged(status_of(WELL), 9.0).verdict
+    verdict = judged(status_of(WELL)).verdict
     assert (Level.OK, []) == (verdict.level, verdict.ailments)
     expected = "2 of 2 servers ready, 2 of 2 proxies connected, controller pid 7"
     assert expected == verdict.summary
@@ -33,7 +35,7 @@ def test_a_dead_server_is_named_with_what_to_do() -> None:
     """Its proxies are elsewhere: degraded, since when it is known."""
     timeline = Timeline(states={server(0): StateSince("failing", 5.0)})
     held = tables({0: FAILING, 1: READY}, {0: (2, 1)})
-    verdict = judge(status_of(snapshot(9.0, held, timeline=timeline)), 9.0)
+    verdict = judge(status_of(snapshot(9.0, held, timeline=timeline)))
     assert verdict.level is Level.DEGRADED
     (ailment,) = verdict.ailments
     assert ailment.what.startswith(f"server {server(0)} does not answer; no proxy is")
@@ -54,19 +56,23 @@ def test_a_dead_server_that_consul_forgot_is_named_for_an_hour() -> None:
         Happening(20.0, "server_gone", "10.0.0.8:8502"),
         Happening(20.0, "server_gone", "10.0.0.9:8502"),
     ]
-    status = replace(status_of(WELL), timeline=lost)
-    (ailment,) = judge(status, 30.0).ailments
+
+    def judged_at(at: float, timeline: list[Happening]) -> list[Ailment]:
+        status = replace(status_of(WELL), lost=lost_servers(timeline, at))
+        return judge(status).ailments
+
+    (ailment,) = judged_at(30.0, lost)
     assert ailment.what == "server 10.0.0.8:8502 died, and Consul lists it no more"
     assert ailment.since == 10.0
-    assert judge(status, 10.0 + LOST_SECONDS).ailments == []
+    assert judged_at(10.0 + LOST_SECONDS, lost) == []
     back = [*lost, Happening(25.0, "server_ready", "10.0.0.8:8502")]
-    assert judge(replace(status, timeline=back), 30.0).ailments == []
+    assert judged_at(30.0, back) == []
 
 
 def test_no_server_is_worse_than_a_dead_one() -> None:
     """Then Envoys are refused."""
     held = tables({0: FAILING}, {0: (1, 0)})
-    verdict = judge(status_of(snapshot(9.0, held)), 9.0)
+    verdict = judge(status_of(snapshot(9.0, held)))
     assert verdict.level is Level.FAILING
     assert "no Consul server is ready" in verdict.ailments[0].what
     assert "no Consul server is known" in told(snapshot(9.0, tables({}, {})))[0]
@@ -74,10 +80,10 @@ def test_no_server_is_worse_than_a_dead_one() -> None:
 
 def test_programs_that_are_not_attached() -> None:
     """Who puts them back depends on whether a controller runs."""
-    alone = judge(status_of(detached(pid=None)), 9.0)
+    alone = judge(status_of(detached(pid=None)))
     assert alone.level is Level.FAILING
     assert "start the controller" in alone.ailments[0].do
-    (ailment,) = judge(status_of(detached(pid=7)), 9.0).ailments
+    (ailment,) = judge(status_of(detached(pid=7))).ailments
     assert "attaches them again" in ailment.do
 
 
@@ -88,9 +94,21 @@ def detached(pid: int | None) -> Snapshot:
 
 def test_a_dead_controller_is_degraded() -> None:
     """The kernel goes on; what is new waits."""
-    (ailment,) = judge(status_of(replace(WELL, pid=None)), 9.0).ailments
+    (ailment,) = judge(status_of(replace(WELL, pid=None))).ailments
     assert ailment.level is Level.DEGRADED
     assert ailment.what.startswith("no controller runs: the kernel goes on")
+
+
+def test_a_server_that_all_left_may_be_dead_while_nobody_probes_it() -> None:
+    """The table says ready, since no controller is there to write anything else."""
+    held = tables({0: READY, 1: READY}, {0: (2, 1)})
+    timeline = Timeline([Happening(6.0, "moved", server(0), server(1), ["web-0"], 1)])
+    host = snapshot(9.0, held, timeline=timeline)
+    assert [] == told(host)
+    (dead, _) = judge(status_of(replace(host, pid=None))).ailments
+    assert dead.what.startswith(f"server {server(0)} may be dead")
+    assert dead.what.endswith("; proxy web-0 went from it to others")
+    assert 6.0 == dead.since
 
 
 def test_proxies_that_lost_their_connection_are_named() -> None:
@@ -99,14 +117,14 @@ def test_proxies_that_lost_their_connection_are_named() -> None:
     host = snapshot(9.0, held, closed=frozenset({1}))
     assert told(host) == ["proxy web-1: not connected to any server"]
     everyone = snapshot(9.0, tables({0: READY}, {0: (1, 0)}), closed=frozenset({0}))
-    assert judge(status_of(everyone), 9.0).level is Level.FAILING
+    assert judge(status_of(everyone)).level is Level.FAILING
 
 
 def test_a_problem_that_many_proxies_have_is_one_line() -> None:
     """It is worse if a proxy has no VIP for it."""
     problems = {f"web-{n}": ["no token"] for n in range(7)}
     status = replace(status_of(WELL), problems=problems, missing=["Consul"])
-    worst, missing = judge(status, 9.0).ailments
+    worst, missing = judge(status).ailments
     assert worst.what == "7 proxies (web-0, web-1, web-2, web-3, web-4, …): no token"
     assert (Level.FAILING, Level.DEGRADED) == (worst.level, missing.level)
     served = replace(status, problems={"web-0": ["no token"]})
@@ -134,6 +152,6 @@ def test_dns(states: list[str], attached: bool, level: Level, words: str) -> Non
         for slot, state in enumerate(states)
     ]
     dns = DnsStatus("127.64.0.53:53", attached, 0, 0, servers)
-    verdict = judge(replace(status_of(WELL), dns=dns), 9.0)
+    verdict = judge(replace(status_of(WELL), dns=dns))
     assert verdict.level is level
     assert words in verdict.ailments[0].what
