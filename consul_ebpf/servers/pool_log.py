@@ -33,9 +33,17 @@ class PoolLog:
     ) -> None:
         """Say which servers' states changed; `why` says what one failing answered."""
         known = {pooled.server.id: pooled for pooled in before}
-        for pooled in after:
+        now = {pooled.server.id: pooled for pooled in after}
+        # A seed has no id of Consul's; the list that comes later has one for it.
+        renamed = {
+            self._service.shown_at(pooled.server): id_
+            for id_, pooled in known.items()
+            if id_ not in now
+        }
+        for id_, pooled in now.items():
             server, state = pooled.server, pooled.state
-            was = known.pop(server.id, None)
+            same = id_ if id_ in known else renamed.get(self._service.shown_at(server))
+            was = known.pop(same, None) if same else None
             if was is not None and was.state is state:
                 continue
             failing = state is ServerState.FAILING

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -364,6 +365,24 @@ async def test_one_may_come_while_the_last_goes() -> None:
         count = probe.checks[A.id]
         await asyncio.sleep(60)
         assert count + 50 < probe.checks[A.id]
+
+
+async def test_a_seed_that_consul_names_later_has_not_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is the same server: its id is another, its endpoint is not."""
+    caplog.set_level(logging.INFO, "consul_ebpf")
+    named = replace(A, id="of Consul's", name="server-0")
+    source, probe = FakeServerSource([A]), FakeProbe()
+    async with ServerPool(source, probe) as pool:
+        await asyncio.sleep(10)
+        source.set([named, B])
+        await asyncio.sleep(10)
+        assert {named.id: READY, B.id: READY} == states(pool.servers)
+    assert caplog.messages == [
+        "server 10.0.0.1:8502 is ready",
+        "server 10.0.0.2:8502 is ready",
+    ]
 
 
 async def test_each_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
