@@ -76,16 +76,15 @@ def long(session: nox.Session) -> None:
 
 @nox.session(python=PYTHON, venv_params=VENV)
 def scale(session: nox.Session) -> None:
-    """What a change costs with 250, 5,000, 20,000 and 65,536 proxies: docs/scale.md."""
+    """What pods cost on one node: `pods` or `cluster`. Of proxies: `bench -- scale`."""
+    if session.posargs not in (["pods"], ["cluster"]):
+        session.error("say what: scale -- pods, scale -- cluster; or bench -- scale")
     require_debian(session)
     install(session, "tests")
-    if session.posargs in (["pods"], ["cluster"]):
-        build_consul(session)
-        if session.posargs == ["cluster"]:
-            build_kubernetes(session)
-        session.run("python", "-m", f"tests.scale.{session.posargs[0]}")
-        return
-    session.run("python", "-m", "tests.scale.measure", *session.posargs)
+    build_consul(session)
+    if session.posargs == ["cluster"]:
+        build_kubernetes(session)
+    session.run("python", "-m", f"tests.scale.{session.posargs[0]}")
 
 
 @nox.session(python=PYTHON, venv_params=VENV)

@@ -24,7 +24,7 @@ from tests.bench.report import Report, Section, read_report, write_report
 from tests.bench.run import Run, find_dataplane
 from tests.lab.parts import find_consul, find_envoy
 
-PARTS: tuple[str, ...] = ()
+PARTS: tuple[str, ...] = ("scale",)
 """In the order of a whole run."""
 LIMIT_SECONDS = 900.0
 """No part takes as long as this."""

@@ -58,8 +58,8 @@ def _ratio(value: float) -> str:
 
 
 def number(value: float) -> str:
-    """Write a value with three digits that count, and no exponent."""
-    if value == 0 or abs(value) >= 100:
+    """Write a value with three digits that count, and no exponent; a count as it is."""
+    if value == int(value) or abs(value) >= 100:
         return f"{value:,.0f}"
     if abs(value) >= 10:
         return f"{value:.1f}"

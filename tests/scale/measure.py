@@ -1,370 +1,266 @@
-"""What a change costs with 250 proxies, and with many more: `nox -s scale`.
+"""Measure one number of proxies and servers: what each change costs, and the memory.
 
-Each size runs in a process of its own: a whole `Runner` among fakes that say at once
-what Consul would, with its files in memory (/dev/shm), and with tables in memory or,
-as root, in the kernel. The figures that are counts are guarded by tests
-(tests/unit/controller/test_cost.py); seconds are for people to look at.
+`python -m tests.scale.measure PROXIES SERVERS`, as root, prints it as JSON; the bench's
+part `scale` runs it once for each size, in a process of its own. What of it is a count
+is guarded by tests (tests/unit/controller/test_cost.py).
 """
 
 import argparse
 import asyncio
-import json
-import logging
 import os
+import re
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from ipaddress import IPv4Address
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
-from consul_ebpf.controller.cells import Cells
-from consul_ebpf.controller.dns import DnsService
-from consul_ebpf.controller.outcomes import Converged
-from consul_ebpf.controller.runner import Runner
-from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
-from consul_ebpf.envoy.files import BootstrapFiles
-from consul_ebpf.kernel.backend import BccMapBackend
-from consul_ebpf.model.seams import Applied, MapBackend
-from consul_ebpf.model.values import (
-    DNS_NAME,
-    BootstrapParams,
-    Credentials,
-    KernelState,
-    PlacedProxy,
-    Proxy,
-    Server,
-    Service,
-    Table,
-    Vip,
-)
-from consul_ebpf.proxies.memory import VipMemory
-from consul_ebpf.proxies.params import CentralConfig
-from consul_ebpf.servers.pool import ServerPool
-from consul_ebpf.testing import (
-    FakeAcl,
-    FakeProbe,
-    FakeServerSource,
-    FakeWorkloads,
-    MemoryMapBackend,
-)
-from consul_ebpf.tokens.keeper import TokenKeeper
-from consul_ebpf.tokens.memory import TokenMemory
+import msgspec
+
+from consul_ebpf.base import heap
+from consul_ebpf.controller.outcomes import Served
+from consul_ebpf.model.values import Proxy, ServerState, SlottedServer
+from consul_ebpf.planning.plan import plan
 from tests.lab.processes import pss_of
-from tests.lab.scratch import scratch_bpffs, scratch_cgroup
+from tests.scale.host import Host, tables
 
-SIZES = (250, 5_000, 20_000, 65_536)
-SERVERS = [Server.at(f"10.0.0.{n}", 8502) for n in (1, 2, 3)]
-DNS_VIP = Vip(IPv4Address("127.64.0.53"), 53)
-DEATHS = 3
-IDLE_SECONDS = 20.0
-
-FILES = {"open", "os.remove", "os.mkdir", "os.rename", "os.scandir", "os.listdir"}
-"""Audit events of what touches files."""
-
-ROWS = {
-    "start": ("s to serve all", "{:.2f}"),
-    "start_cpu": ("s of CPU for that, imports included", "{:.2f}"),
-    "death": ("ms from verdict to kernel, median", "{:.2f}"),
-    "death_worst": ("ms, worst", "{:.2f}"),
-    "death_writes": ("rows written for it", "{:.0f}"),
-    "dns_death": ("ms from verdict on DNS to kernel, median", "{:.2f}"),
-    "dns_death_worst": ("ms, worst", "{:.2f}"),
-    "dns_death_writes": ("rows written for it", "{:.0f}"),
-    "add": ("s to serve one more", "{:.3f}"),
-    "add_renders": ("bootstraps rendered for it", "{:.0f}"),
-    "add_files": ("file operations for it", "{:.0f}"),
-    "add_writes": ("rows written for it", "{:.0f}"),
-    "idle": ("% of one CPU when idle", "{:.2f}"),
-    "pss": ("MB PSS of this process", "{:.1f}"),
-}
+QUIET_SECONDS = 0.3
+"""After which nothing more is written for a change."""
+SETTLE_SECONDS = 2.0
+START_SECONDS = 600.0
 
 
-class Counts:
-    """What was done since `clear`."""
+class Change(msgspec.Struct):
+    """What one change cost: ms until the last write for it, and how much was done."""
 
-    def __init__(self, directory: Path) -> None:
-        self._below = f"{directory}/"
-        self.clear()
-        sys.addaudithook(self._hear)
-
-    def clear(self) -> None:
-        self.renders = 0
-        self.files = 0
-        self.applied: list[tuple[float, Applied]] = []
-
-    def _hear(self, name: str, args: tuple[object, ...]) -> None:
-        if name in FILES and args and str(args[0]).startswith(self._below):
-            self.files += 1
-
-    @property
-    def writes(self) -> int:
-        return sum(a.servers + a.vips_put + a.vips_removed for _, a in self.applied)
+    ms: list[float]
+    rows: int
+    bootstraps: int
+    files: int
 
 
-class Renderer:
-    """Counts."""
+class Size(msgspec.Struct):
+    """What was found with one number of proxies and of servers."""
 
-    def __init__(self, ours: EnvoyBootstrap, counts: Counts) -> None:
-        self._ours, self._counts = ours, counts
-
-    def render(
-        self, placed: PlacedProxy, params: BootstrapParams | None = None
-    ) -> Mapping[str, Any]:
-        self._counts.renders += 1
-        return self._ours.render(placed, params)
-
-    def notes(
-        self, placed: PlacedProxy, params: BootstrapParams | None = None
-    ) -> tuple[str, ...]:
-        return self._ours.notes(placed, params)
+    proxies: int
+    servers: int
+    start_seconds: float
+    plan_ms: float
+    render_us: float
+    pss_mb: float
+    tables_mb: float
+    idle_percent: float | None
+    changes: dict[str, Change]
 
 
-class Tables:
-    """Counts, and notes when a write is done."""
+class Changes:
+    """Has things change on a host, one after the other."""
 
-    def __init__(self, backend: MapBackend, counts: Counts) -> None:
-        self._backend, self._counts = backend, counts
-        self.capacity = backend.capacity
-        self.stay, self.mend = backend.stay, backend.mend
-        self.close = backend.close
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.found: dict[str, Change] = {}
 
-    def apply(self, table: Table) -> Applied:
-        applied = self._backend.apply(table)
-        if applied:
-            self._counts.applied.append((time.perf_counter(), applied))
-        return applied
+    async def server_dies(self, name: str, probe_dns: bool = False) -> None:
+        """Let a server, or its DNS, die and be back: from its pool's verdicts."""
+        host, (server, *_) = self._host, self._host.servers
+        probe = host.dns_probe if probe_dns else host.probe
+        for what, turn in (
+            (f"{name} dies", probe.kill),
+            (f"{name} is back", probe.revive),
+        ):
+            before = host.verdicts.last
+            host.done.clear()
+            turn(server.id)
+            await host.until(lambda: host.verdicts.last > before)  # noqa: B023
+            await self._note(what, host.verdicts.last)
 
-    def read(self) -> KernelState:
-        return self._backend.read()
+    async def server_drains(self) -> None:
+        """Have Consul name a server no longer, and again."""
+        await self._set("a server drains", lambda s: s.source.set(s.servers[1:]))
+        await self._set("it is listed again", lambda s: s.source.set(s.servers))
 
+    async def proxy_comes(self) -> None:
+        """Have one more proxy, and then one less."""
+        host = self._host
+        more = [*host.proxies, Proxy("one-more", "host1")]
+        servers = len(host.servers)
+        for what, named in (("one more proxy", more), ("a proxy leaves", host.proxies)):
+            await self._set(
+                what,
+                lambda host: host.workloads.set(named),  # noqa: B023
+                lambda: host.serves(servers, len(named)),  # noqa: B023
+            )
 
-class Verdicts(logging.Handler):
-    """When the pool said that a server is failing."""
+    async def token_rotates(self) -> None:
+        """Replace the token of all; from when it was read."""
+        host, secret = self._host, f"token-{time.monotonic_ns()}"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.times: list[float] = []
+        def written() -> bool:
+            done = host.cells.outcome.value
+            outcomes = done.outcomes.values() if done else ()
+            return all(isinstance(o, Served) and o.token == secret for o in outcomes)
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if " is failing" in record.getMessage():
-            self.times.append(time.perf_counter())
+        await self._noticed(
+            "a token for all rotates",
+            host.keeper.tokens.changed_since,
+            host.keeper.tokens.version,
+            lambda: host.write_token(secret),
+            written,
+        )
 
+    async def ca_changes(self) -> None:
+        """Replace the CA that all trust; from when it was read."""
+        host = self._host
 
-class Host:
-    """A runner among fakes."""
+        def replace() -> None:
+            host.ca = f"a CA, {time.monotonic_ns()}"
 
-    def __init__(
-        self, directory: Path, backend: MapBackend, dns: MapBackend, size: int
+        await self._noticed(
+            "a CA file changes",
+            host.cells.tls.changed_since,
+            host.cells.tls.version,
+            replace,
+            lambda: host.done.files >= len(host.proxies),
+        )
+
+    async def _set(
+        self,
+        what: str,
+        change: Callable[[Host], None],
+        holds: Callable[[], bool] = lambda: True,
     ) -> None:
-        self.counts = Counts(directory)
-        self.dns_counts = Counts(directory)
-        self.dns_probe = FakeProbe()
-        self.proxies = [Proxy(f"web-{n}-sidecar-proxy", "host1") for n in range(size)]
-        self.workloads = FakeWorkloads(self.proxies)
-        self.probe = FakeProbe()
-        self.told: Converged | None = None
-        self._news = asyncio.Event()
-        token = directory / "the-token"
-        token.write_text("5e2a1bd4-0000-0000-0000-000000000000")
-        files = BootstrapFiles(directory / "run")
-        cells = Cells()
-        keeper = TokenKeeper(
-            FakeAcl(),
-            TokenMemory(directory),
-            Credentials(token_file=str(token)),
-            proxies=cells.proxies,
-        )
-        pool = ServerPool(FakeServerSource(SERVERS), self.probe)
-        names = ServerPool(pool, self.dns_probe, service=Service(DNS_NAME, 8600))
-        self.runner = Runner(
-            cells=cells,
-            pool=pool,
-            dns=DnsService(names, Tables(dns, self.dns_counts), DNS_VIP),
-            workloads=self.workloads,
-            backend=Tables(backend, self.counts),
-            renderer=Renderer(EnvoyBootstrap(token_file=files.token_path), self.counts),
-            files=files,
-            memory=VipMemory(directory / "run"),
-            keeper=keeper,
-            central=CentralConfig(
-                self.ask, refresh=60.0, proxies=cells.proxies, tokens=keeper.tokens
-            ),
-        )
-
-    async def ask(self, proxy: Proxy, _token: str) -> BootstrapParams:
-        await asyncio.sleep(0)
-        return BootstrapParams(
-            identity=proxy.id, datacenter="dc1", config={"protocol": "http"}
-        )
-
-    def tell(self, done: Converged) -> None:
-        self.told = done
-        self._news.set()
-
-    async def until(self, condition: Callable[[Converged], bool]) -> None:
-        while self.told is None or not condition(self.told):
-            self._news.clear()
-            await self._news.wait()
-
-    def served(self, count: int) -> Callable[[Converged], bool]:
-        return lambda done: (
-            (done.servers, done.proxies, done.refused) == (len(SERVERS), count, 0)
-        )
-
-
-async def measure(host: Host) -> dict[str, float]:
-    """Start, idle, let servers die, add one."""
-    verdicts = Verdicts()
-    logger = logging.getLogger("consul_ebpf.servers.pool_log")
-    logger.addHandler(verdicts)
-    count = len(host.proxies)
-    begun = time.perf_counter()
-    task = asyncio.create_task(host.runner.run(host.tell))
-    try:
-        async with asyncio.timeout(600):
-            await host.until(host.served(count))
-        found = {"start": time.perf_counter() - begun, "start_cpu": time.process_time()}
-        found["idle"] = await idle()
-        found["pss"] = pss_of(os.getpid())
-        found |= await deaths(host, verdicts)
-        found |= await dns_deaths(host, verdicts)
-        host.counts.clear()
+        self._host.done.clear()
         begun = time.perf_counter()
-        host.workloads.set([*host.proxies, Proxy("one-more", "host1")])
-        await host.until(host.served(count + 1))
-        found["add"] = time.perf_counter() - begun
-        found["add_renders"] = host.counts.renders
-        found["add_files"] = host.counts.files
-        found["add_writes"] = host.counts.writes
+        change(self._host)
+        await self._host.until(holds)
+        await self._note(what, begun)
+
+    async def _noticed(
+        self,
+        what: str,
+        changed_since: Callable[[int, float | None], Awaitable[bool]],
+        version: int,
+        change: Callable[[], None],
+        holds: Callable[[], bool],
+    ) -> None:
+        change()
+        self._host.done.clear()
+        await changed_since(version, None)
+        begun = time.perf_counter()
+        await self._host.until(holds)
+        await self._note(what, begun)
+
+    async def _note(self, what: str, begun: float) -> None:
+        """Wait for the last write, and keep what was done."""
+        done = self._host.done
+        await self._host.until(
+            lambda: 0 < done.last < time.perf_counter() - QUIET_SECONDS
+        )
+        ms = 1000 * (done.last - begun)
+        before = self.found.get(what)
+        self.found[what] = Change(
+            [*(before.ms if before else []), ms], done.rows, done.renders, done.files
+        )
+
+
+async def measure(host: Host, idle_seconds: float, rounds: int) -> Size:
+    """Start, be idle, change."""
+    proxies, servers = len(host.proxies), len(host.servers)
+    begun = time.perf_counter()
+    task = asyncio.create_task(host.runner.run())
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            await host.until(lambda: host.serves(servers, proxies), 0.01)
+        took = time.perf_counter() - begun
+        idle = await idle_percent(idle_seconds) if idle_seconds else None
+        found = Size(
+            proxies,
+            servers,
+            start_seconds=took,
+            plan_ms=plan_ms(host),
+            render_us=render_us(host),
+            pss_mb=pss_of(os.getpid()),
+            tables_mb=tables_mb(),
+            idle_percent=idle,
+            changes={},
+        )
+        changes = Changes(host)
+        for _ in range(rounds):
+            await changes.server_dies("a server")
+            await changes.server_drains()
+            await changes.proxy_comes()
+        await changes.server_dies("its DNS", probe_dns=True)
+        await changes.token_rotates()
+        await changes.ca_changes()
+        found.changes = changes.found
     finally:
         task.cancel()
         await asyncio.wait([task])
     return found
 
 
-async def idle() -> float:
-    """Return the share of one CPU that is used while nothing happens, in percent."""
-    await asyncio.sleep(3)
+async def idle_percent(seconds: float) -> float:
+    """Return the share of one CPU that is used while nothing happens."""
+    await asyncio.sleep(SETTLE_SECONDS)
     begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
-    await asyncio.sleep(IDLE_SECONDS)
+    await asyncio.sleep(seconds)
     after = resource.getrusage(resource.RUSAGE_SELF)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return 100 * used / (time.perf_counter() - begun)
 
 
-async def deaths(host: Host, verdicts: Verdicts) -> dict[str, float]:
-    """Let servers die, one after the other, and be back."""
-    took, writes = [], 0
-    for n in range(DEATHS):
-        server = SERVERS[n % len(SERVERS)].id
-        host.counts.clear()
-        verdicts.times.clear()
-        host.probe.kill(server)
-        await host.until(lambda done: done.servers == len(SERVERS) - 1)
-        took.append(1000 * (host.counts.applied[0][0] - verdicts.times[0]))
-        writes = max(writes, host.counts.writes)
-        host.probe.revive(server)
-        await host.until(lambda done: done.servers == len(SERVERS))
-    return {
-        "death": statistics.median(took),
-        "death_worst": max(took),
-        "death_writes": writes,
+def plan_ms(host: Host) -> float:
+    """Return how long a plan for all takes, from nothing."""
+    vips = [each.vip for each in host.placed]
+    servers = {
+        slot: SlottedServer(slot, server, ServerState.READY)
+        for slot, server in enumerate(host.servers)
     }
+    begun = time.perf_counter()
+    plan(vips, servers, {}, "a host")
+    return 1000 * (time.perf_counter() - begun)
 
 
-async def dns_deaths(host: Host, verdicts: Verdicts) -> dict[str, float]:
-    """Let servers' DNS die, one after the other, and be back."""
-    took, writes = [], 0
-    counts = host.dns_counts
-    for n in range(DEATHS):
-        server = SERVERS[n % len(SERVERS)].id
-        counts.clear()
-        verdicts.times.clear()
-        host.dns_probe.kill(server)
-        while not counts.applied:
-            await asyncio.sleep(0.1)
-        took.append(1000 * (counts.applied[0][0] - verdicts.times[0]))
-        await asyncio.sleep(1)
-        writes = max(writes, counts.writes)
-        counts.clear()
-        host.dns_probe.revive(server)
-        while not counts.applied:
-            await asyncio.sleep(0.1)
-    return {
-        "dns_death": statistics.median(took),
-        "dns_death_worst": max(took),
-        "dns_death_writes": writes,
-    }
+def render_us(host: Host) -> float:
+    """Return how long one bootstrap takes to make."""
+    placed, took = host.placed[0], []
+    for _ in range(50):
+        begun = time.perf_counter()
+        host.renderer.render(placed)
+        took.append(1e6 * (time.perf_counter() - begun))
+    return statistics.median(took)
 
 
-@contextmanager
-def tables(kind: str) -> Iterator[tuple[MapBackend, MapBackend]]:
-    """Open tables in memory, or in the kernel: the proxies', and those of DNS."""
-    if kind == "memory":
-        yield MemoryMapBackend(capacity=65_537), MemoryMapBackend(capacity=1)
-        return
-    with ExitStack() as stack:
-        cgroup = stack.enter_context(scratch_cgroup())
-        bpffs = stack.enter_context(scratch_bpffs())
-        at, below = str(cgroup), str(bpffs)
-        opened = BccMapBackend.open(cgroup=at, bpffs=below, max_proxies=65_537)
-        dns = BccMapBackend.open_dns(cgroup=at, bpffs=below, vip=DNS_VIP)
-        yield stack.enter_context(opened), stack.enter_context(dns)
-
-
-def one(kind: str, size: int) -> None:
-    """Measure one size, and print it as JSON."""
-    memory = Path("/dev/shm")
-    where = memory if memory.is_dir() else None
-    with tables(kind) as opened, tempfile.TemporaryDirectory(dir=where) as directory:
-        host_of = Host(Path(directory), *opened, size)
-        print(json.dumps(asyncio.run(measure(host_of))))
-
-
-def all_of(kind: str, sizes: list[int]) -> None:
-    """Measure every size in a process of its own, and print them side by side."""
-    columns: dict[int, dict[str, float]] = {}
-    for size in sizes:
-        command = [sys.executable, "-m", "tests.scale.measure", kind, str(size)]
-        done = subprocess.run(
-            [*command, "--one"], check=True, stdout=subprocess.PIPE, text=True
-        )
-        columns[size] = json.loads(done.stdout)
-        print(f"{kind}, {size:,}: {columns[size]}", file=sys.stderr)
-    first = columns[sizes[0]]
-    print(f"\nTables in {'memory' if kind == 'memory' else 'the kernel'}:\n")
-    print(f"| proxies | {' | '.join(f'{size:,}' for size in sizes)} |")
-    print(f"|---|{'---|' * len(sizes)}")
-    for row, (words, form) in ROWS.items():
-        cells = []
-        for size in sizes:
-            value = columns[size][row]
-            ratio = f" (x{value / first[row]:.1f})" if first[row] else ""
-            cells.append(form.format(value) + (ratio if size != sizes[0] else ""))
-        print(f"| {words} | {' | '.join(cells)} |")
+def tables_mb() -> float:
+    """Return the memory of all tables that this process has open, once each."""
+    found: dict[str, int] = {}
+    for info in Path("/proc/self/fdinfo").iterdir():
+        text = info.read_text() if info.exists() else ""
+        if number := re.search(r"^map_id:\s+(\d+)", text, re.MULTILINE):
+            bytes_ = re.search(r"^memlock:\s+(\d+)", text, re.MULTILINE)
+            found[number[1]] = int(bytes_[1]) if bytes_ else 0
+    return sum(found.values()) / 1024**2
 
 
 def main() -> None:
-    """Measure what was asked for: by default all sizes, in memory and in the kernel."""
+    """Measure what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", nargs="?", choices=("memory", "kernel"))
-    parser.add_argument("sizes", nargs="*", type=int, default=list(SIZES))
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("proxies", type=int)
+    parser.add_argument("servers", type=int)
+    parser.add_argument(
+        "--idle", type=float, default=10.0, help="seconds; 0: not at all"
+    )
+    parser.add_argument("--rounds", type=int, default=2, help="how often each change")
     asked = parser.parse_args()
-    if asked.one:
-        one(asked.kind, asked.sizes[0])
-        return
-    for kind in [asked.kind] if asked.kind else ["memory", "kernel"]:
-        if kind == "kernel" and os.geteuid() != 0:
-            print("\nNot root: nothing is measured with tables in the kernel.")
-            continue
-        all_of(kind, asked.sizes)
+    heap.use_one_arena()  # as `run` does
+    memory = Path("/dev/shm")
+    where = memory if memory.is_dir() else None
+    with tables() as opened, tempfile.TemporaryDirectory(dir=where) as directory:
+        host = Host(Path(directory), opened, asked.proxies, asked.servers)
+        found = asyncio.run(measure(host, asked.idle, asked.rounds))
+    sys.stdout.buffer.write(msgspec.json.encode(found))
 
 
 if __name__ == "__main__":

@@ -155,6 +155,26 @@ def test_fault_132_a_death_costs_one_row(host: Host) -> None:
     assert (cost.renders, cost.looked, cost.touched) == ([], set(), set())
 
 
+def test_a_server_that_drains_costs_a_row_for_each_proxy(host: Host) -> None:
+    """Its own state, and the preferences that named it; no render, no file."""
+    drains = (replace(SERVERS[0], state=ServerState.DRAINING), *SERVERS[1:])
+    with host.counted() as cost:
+        host.rounds.follow_states(drains)
+        host.converge(servers=drains)
+    assert sum(each.servers for each in cost.applied) == 1
+    assert sum(each.vips_put for each in cost.applied) == len(PROXIES)
+    assert (cost.renders, cost.looked, cost.touched) == ([], set(), set())
+
+
+def test_a_new_ca_is_written_for_everybody(host: Host) -> None:
+    """And nothing in the kernel."""
+    with host.counted() as cost:
+        host.converge(tls=TlsMaterial(ca="another"))
+    assert len(cost.looked) == len(PROXIES)
+    assert cost.applied == []
+    assert "another" in (host.directory / "web-199" / "tls-ca.json").read_text()
+
+
 def test_one_more_proxy_costs_one(host: Host) -> None:
     """One render, its files, who has which VIP; plans may move a proxy or two."""
     params = Params({**(host.inputs.params or {}), NEW.id: BootstrapParams()})
@@ -207,6 +227,7 @@ def test_a_proxy_that_leaves_takes_its_files_along(host: Host) -> None:
     with host.counted() as cost:
         host.converge(proxies=PROXIES[1:])
     assert cost.renders == []
+    assert sum(each.vips_removed for each in cost.applied) == 1
     assert not (host.directory / "web-0").exists()
     with host.counted() as cost:
         host.converge(proxies=PROXIES)
