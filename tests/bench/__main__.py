@@ -23,6 +23,7 @@ from tests.bench.plots import draw
 from tests.bench.report import Report, Section, read_report, write_report
 from tests.bench.run import Run, find_dataplane
 from tests.lab.parts import find_consul, find_envoy
+from tests.lab.scratch import PREFIX
 
 PARTS: tuple[str, ...] = ("scale",)
 """In the order of a whole run."""
@@ -121,7 +122,7 @@ def measure_one(name: str, out: Path, *, quick: bool) -> None:
     module = importlib.import_module(f"tests.bench.parts.{name.replace('-', '_')}")
     # A service that ends a session sends SIGTERM: what was begun is undone then, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="consul-ebpf-bench-") as directory:
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as directory:
         begun = time.monotonic()
         found = module.measure(Run(Path(directory), quick, find_dataplane()))
         found = msgspec.structs.replace(found, seconds=time.monotonic() - begun)
