@@ -1,6 +1,7 @@
 """Answers that come one by one, published together."""
 
 import asyncio
+import enum
 from collections.abc import Iterable, Mapping
 from typing import Generic, TypeVar
 
@@ -16,6 +17,14 @@ MANY = 20_000
 Each time all are published anew, and whoever reads them goes through all of them."""
 
 
+class _Absent(enum.Enum):
+    ABSENT = enum.auto()
+
+
+ABSENT = _Absent.ABSENT
+"""What stands for the answer of a key that was dropped, or never had one."""
+
+
 class Collector(Generic[K, V]):
     """Keeps the newest answer of each key; `answers` is the cell that has them all.
 
@@ -24,42 +33,56 @@ class Collector(Generic[K, V]):
 
     def __init__(self, first: Mapping[K, V | Missing] | None = None) -> None:
         """Publish `first` at once."""
-        self._by_key: dict[K, V | Missing] = dict(first or {})
+        self._published: Answers[K, V] = Answers(first)
+        self._news: dict[K, V | Missing | _Absent] = {}
+        """What has changed since."""
         self._publishing: asyncio.TimerHandle | None = None
         self.answers: Latest[Answers[K, V]] = Latest()
-        self.answers.set(Answers(self._by_key))
+        self.answers.set(self._published)
 
     def __repr__(self) -> str:
-        return f"<Collector of {len(self._by_key)} keys>"
+        return f"<Collector of {len(self._published)} keys>"
 
     def put(self, key: K, answer: V | Missing) -> None:
         """Take the newest answer of a key."""
-        if key in self._by_key:
-            before = self._by_key[key]
-            stays = isinstance(answer, Missing) and not isinstance(before, Missing)
-            if stays or before == answer:
-                return
-        self._by_key[key] = answer
+        before = self._newest(key)
+        had_value = not isinstance(before, (Missing, _Absent))
+        if before == answer or (had_value and isinstance(answer, Missing)):
+            return
+        self._news[key] = answer
         self._publish_soon()
 
     def drop(self, keys: Iterable[K]) -> None:
         """Forget these keys' answers."""
-        gone = [key for key in keys if key in self._by_key]
-        for key in gone:
-            del self._by_key[key]
+        gone = [key for key in keys if self._newest(key) is not ABSENT]
         if gone:
+            self._news.update(dict.fromkeys(gone, ABSENT))
             self._publish_soon()
 
     def has_value(self, key: K) -> bool:
         """Whether the newest answer of a key is a value."""
-        return key in self._by_key and not isinstance(self._by_key[key], Missing)
+        return not isinstance(self._newest(key), (Missing, _Absent))
+
+    def _newest(self, key: K) -> V | Missing | _Absent:
+        if key in self._news:
+            return self._news[key]
+        return self._published.get(key, ABSENT)
 
     def _publish_soon(self) -> None:
         if self._publishing is None:
-            delay = TOGETHER_SECONDS * min(1.0, len(self._by_key) / MANY)
+            count = len(self._published) + len(self._news)
+            delay = TOGETHER_SECONDS * min(1.0, count / MANY)
             loop = asyncio.get_running_loop()
             self._publishing = loop.call_later(delay, self._publish)
 
     def _publish(self) -> None:
         self._publishing = None
-        self.answers.set(Answers(self._by_key))
+        self._published = Answers(
+            {
+                key: answer
+                for key, answer in {**self._published, **self._news}.items()
+                if not isinstance(answer, _Absent)
+            }
+        )
+        self._news = {}
+        self.answers.set(self._published)

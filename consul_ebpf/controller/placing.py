@@ -28,8 +28,10 @@ from consul_ebpf.proxies.vips import ProxyKey, VipRange, allocate
 class Placement:
     """Which proxies are to be in the kernel, and which cannot be."""
 
-    bound: Mapping[PlacedProxy, Binding]
-    """The proxies to program, with the bindings of their VIPs."""
+    placed: tuple[PlacedProxy, ...]
+    """The proxies to program."""
+    bindings: Mapping[Vip, Binding]
+    """The VIPs to program: theirs, and those of `kept`."""
     refused: Mapping[str, Refused]
     """The other proxies, by key."""
     kept: Mapping[Vip, Binding]
@@ -77,7 +79,9 @@ def place(
         why = f"the VIP table is full with {capacity}: raise kernel.max_proxies"
         refused[each.proxy.key] = _refused(each.proxy, why)
     bound, untold = _bound(placed[:room], inputs.bindings, table, refused)
-    return Placement(bound, refused, kept, untold, allocation.remembered)
+    placed = [each for each in placed[:room] if each.vip in bound]
+    bound |= kept
+    return Placement(tuple(placed), bound, refused, kept, untold, allocation.remembered)
 
 
 def _unnamed(
@@ -97,17 +101,17 @@ def _bound(
     bindings: Bindings,
     table: Table,
     refused: dict[str, Refused],
-) -> tuple[dict[PlacedProxy, Binding], dict[str, Trouble]]:
+) -> tuple[dict[Vip, Binding], dict[str, Trouble]]:
     """Look up the binding of each VIP; refuse proxies whose binding was never known."""
     bound, untold = {}, {}
     for each in placed:
         found = bindings.get(place_of(each.proxy), Missing("not known yet"))
         if not isinstance(found, Missing):
-            bound[each] = found
+            bound[each.vip] = found
             continue
         held = table.bindings.get(each.vip)
         if held and not found.gone and _of_the_kind(held, each.proxy):
-            bound[each] = held
+            bound[each.vip] = held
             why = Trouble(bare(each.proxy, found.why), fleeting=found.quiet)
             untold[each.proxy.key] = why
         else:

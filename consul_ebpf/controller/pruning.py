@@ -29,14 +29,14 @@ class Pruner:
         if inputs.lacking:
             self._pruned = None
             return ""
-        places = {_place_of(each.proxy) for each in placement.bound}
+        places = {_place_of(each.proxy) for each in placement.placed}
         # A proxy whose files move needs the old ones until the new ones are written.
         there = all(isinstance(o, Refused) or o.bootstrap for o in outcomes.values())
         if self._pruned is not None and self._pruned <= places:
             self._pruned = places
             return ""
         try:
-            self._files.prune({each.proxy.key for each in placement.bound})
+            self._files.prune({each.proxy.key for each in placement.placed})
         except ConsulEbpfError as error:
             self._pruned = None
             return str(error)

@@ -25,7 +25,7 @@ from consul_ebpf.controller.writing import Writer
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.kernel.pods import Bindings
 from consul_ebpf.model.seams import Applied, BootstrapRenderer
-from consul_ebpf.model.values import Binding, PooledServer, Proxy, ServerState, Vip
+from consul_ebpf.model.values import PooledServer, Proxy, ServerState, Vip
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.vips import ProxyKey, VipRange
 from consul_ebpf.servers.known import KnownServers
@@ -73,8 +73,6 @@ class Converger:
         self._remembered: Mapping[ProxyKey, Vip] = {}
         self._placed: tuple[_Asked, Placement] | None = None
         """The newest placement, and what it was made from."""
-        self._bound: Mapping[Vip, Binding] = {}
-        """The bindings of that placement."""
         self._outcomes: Mapping[str, Outcome] = {}
         """The outcomes of the newest round."""
         self._settled: Placement | None = None
@@ -101,7 +99,7 @@ class Converger:
         begun = time.perf_counter()
         placement = self._place(inputs)
         self._memory.save(placement.remembered)  # writes only what changed
-        planned = self._kernel.prepare(inputs.servers or (), self._bound)
+        planned = self._kernel.prepare(inputs.servers or (), placement.bindings)
         return Prepared(inputs, placement, planned, begun)
 
     def _place(self, inputs: Inputs) -> Placement:
@@ -119,8 +117,6 @@ class Converger:
         self._placed = asked, placement
         self._memory.save_ids(inputs.proxies or ())
         self._remembered = placement.remembered
-        self._bound = {each.vip: bound for each, bound in placement.bound.items()}
-        self._bound |= placement.kept
         return placement
 
     def complete(
@@ -134,14 +130,14 @@ class Converger:
         if self._known is not None:
             self._known.save(inputs.servers or ())
         if placement is not self._settled:
-            self._files.settle(each.proxy for each in placement.bound)
+            self._files.settle(each.proxy for each in placement.placed)
             self._settled = placement
         outcomes = self._serve(placement, inputs, step)
         not_pruned = self._pruner.prune(placement, inputs, outcomes)
         states = [each.state for each in self._kernel.table.servers.values()]
         done = Converged(
             servers=states.count(ServerState.READY),
-            proxies=len(placement.bound),
+            proxies=len(placement.placed),
             refused=sum(bool(refusal(each)) for each in outcomes.values()),
             complete=not not_pruned and all(map(_complete, outcomes.values())),
             outcomes=outcomes,
@@ -160,10 +156,10 @@ class Converger:
         """
         if inputs.wrong is not None:
             self._writer.write_again(inputs.wrong)
-        lost = without_a_way(placement.bound, self._kernel.table.servers.values())
+        lost = without_a_way(placement.placed, self._kernel.table.servers.values())
         outcomes: dict[str, Outcome] = dict(placement.refused)
         with timed("render"):
-            for each in placement.bound:
+            for each in placement.placed:
                 key = each.proxy.key
                 served = self._writer.serve(each, inputs)
                 twin = placement.refused.get(key)

@@ -53,13 +53,22 @@ class _Made:
 
 
 @dataclass(frozen=True, slots=True)
-class _Basis:
-    """Everything that a proxy's files are made from."""
+class _Done:
+    """The outcome of a proxy, and what its files were made from besides."""
 
-    placed: PlacedProxy
+    served: Served
     token: str | Missing = field(repr=False)
     tls: TlsMaterial | None = field(repr=False)
     params: BootstrapParams | Missing | None
+
+    def is_of(self, placed: PlacedProxy, inputs: Inputs) -> bool:
+        """Whether it would be the same with these."""
+        return (
+            self.served.placed == placed
+            and self.token == token_of(placed.proxy, inputs.tokens)
+            and self.tls == inputs.tls
+            and self.params == params_of(placed.proxy, inputs)
+        )
 
 
 class Writer:
@@ -72,9 +81,8 @@ class Writer:
         """The tokens that this process wrote last, by proxy key."""
         self._notes: dict[str, tuple[str, ...]] = {}
         """The notes on the newest bootstrap that could be made, by proxy key."""
-        self._done: dict[str, tuple[_Basis, Served]] = {}
-        """By proxy key, what its files were made from, and the outcome. Only of proxies
-        whose files could all be written."""
+        self._done: dict[str, _Done] = {}
+        """By proxy key. Only of proxies whose files could all be written."""
 
         self._wrong: WrongFiles | None = None
         """The wrong files that were last marked to be written again."""
@@ -85,13 +93,18 @@ class Writer:
     def serve(self, placed: PlacedProxy, inputs: Inputs) -> Served:
         """Write the files of a proxy that is in the kernel; return the outcome."""
         key = placed.proxy.key
-        basis = _basis(placed, inputs)
         done = self._done.get(key)
-        if done is not None and done[0] == basis:
-            return done[1]
+        if done is not None and done.is_of(placed, inputs):
+            return done.served
         served = self._write(placed, inputs)
         if served.complete:
-            self._done[key] = basis, served
+            proxy = placed.proxy
+            self._done[key] = _Done(
+                served,
+                token_of(proxy, inputs.tokens),
+                inputs.tls,
+                params_of(proxy, inputs),
+            )
             self._files.right.keep(key)
         else:
             self._done.pop(key, None)
@@ -116,7 +129,7 @@ class Writer:
             if failed is None:  # Envoy does not start without the files it names
                 failed = self._write_bootstrap(placed, made.bootstrap, there=there)
             there = _is_file(path)
-            self._notes[proxy.key] = made.notes
+            self._note(proxy.key, made.notes)
         if failed is not None:
             effect = OLD_FILES if there else NO_BOOTSTRAP
             # A volume goes just before its proxy does: that is nobody's mistake.
@@ -131,6 +144,12 @@ class Writer:
             trouble=trouble if there else None,
             notes=self._notes.get(proxy.key, ()) if there else (),
         )
+
+    def _note(self, key: str, notes: tuple[str, ...]) -> None:
+        if notes:
+            self._notes[key] = notes
+        else:
+            self._notes.pop(key, None)
 
     def forget(self, keep: AbstractSet[str]) -> None:
         """Forget all proxies but these."""
@@ -198,16 +217,6 @@ class Writer:
         if not _is_file(self._files.token_path(proxy)):
             return ""
         return self._tokens.get(proxy.key)
-
-
-def _basis(placed: PlacedProxy, inputs: Inputs) -> _Basis:
-    proxy = placed.proxy
-    return _Basis(
-        placed,
-        token_of(proxy, inputs.tokens),
-        inputs.tls,
-        params_of(proxy, inputs),
-    )
 
 
 def _lacks_only_central(proxy: Proxy, inputs: Inputs) -> bool:

@@ -166,8 +166,10 @@ class Places:
         Raises:
             InvalidProxyError: it is within the bootstraps' directory.
         """
+        if proxy.files is None:
+            return
         directory, top = self.of(proxy), os.path.realpath(self._top)
-        if proxy.files is None or directory == self._top / proxy.key:
+        if directory == self._top / proxy.key:
             return
         if Path(os.path.realpath(directory)).is_relative_to(top):
             raise InvalidProxyError(

@@ -74,12 +74,13 @@ def plan(
     first = _spread(everyone, slots, ranking, kept, Counter(), holding=holding)
     second = _second_choices(slots, ranking, kept, first) if len(slots) > 1 else {}
     ready = {n for n, entry in servers.items() if entry.state is ServerState.READY}
-    return {
-        hashed[i][1]: _complete(
-            (first[i], second[i]) if second else (first[i],), ranking[i], ready
-        )
-        for i in everyone
-    }
+    planned: dict[Vip, Preference] = {}
+    same: dict[Preference, Preference] = {}  # with few servers, most VIPs share one
+    for i in everyone:
+        chosen = (first[i], second[i]) if second else (first[i],)
+        preference = _complete(chosen, ranking[i], ready)
+        planned[hashed[i][1]] = same.setdefault(preference, preference)
+    return planned
 
 
 def _rankings(endpoints: Mapping[int, str], key: bytes) -> list[tuple[int, ...]]:

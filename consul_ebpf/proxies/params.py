@@ -7,11 +7,10 @@ token, and then every so often. A failure is never fatal: what is known stays.
 import asyncio
 import contextlib
 import heapq
-import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from consul_ebpf.base.boundary import boundary
 from consul_ebpf.base.collecting import Collector
@@ -22,6 +21,7 @@ from consul_ebpf.model.answers import Answers, Missing
 from consul_ebpf.model.errors import ConsulError, TokenRefusedError
 from consul_ebpf.model.token_keys import Tokens, token_of
 from consul_ebpf.model.values import BootstrapParams, HostProxies, Proxy
+from consul_ebpf.proxies.shared import SharedParams
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +53,11 @@ class _Question:
     proxy: Proxy
     token: str = field(repr=False)
     since: float
-    due: float = 0.0
+    due: float
     failures: int = 0
+
+    def __lt__(self, other: "_Question") -> bool:
+        return self.due < other.due
 
 
 class CentralConfig:
@@ -89,11 +92,11 @@ class CentralConfig:
         self._tokens = tokens
         self._refused: Latest[Mapping[str, int]] = refused or Latest()
         self._questions: dict[str, _Question] = {}
-        self._due: list[tuple[float, int, _Question]] = []
-        """A heap of when to ask what. A question whose time is another by now, or that
-        is no longer asked, is skipped. One task for each proxy would be simpler, but
-        takes 54 MB for 20,000."""
-        self._order = itertools.count()
+        self._due: list[_Question] = []
+        """A heap: the question to ask next is the first. One that is no longer asked,
+        or that has another in its place, is skipped. One task for each proxy would be
+        simpler, but takes 54 MB for 20,000."""
+        self._common = SharedParams()
         self._sooner = asyncio.Event()
         self._turn = asyncio.Lock()
         """Whose turn it is to wait for the next question."""
@@ -141,18 +144,18 @@ class CentralConfig:
         if old is not None and old.proxy.id != proxy.id:
             self._collector.drop([proxy.key])  # it was another's
         if old is None or old.proxy != proxy:
-            old = _Question(proxy, token, now)
-            self._ask_at(now, old)
-        elif old.token != token and not self._collector.has_value(proxy.key):
-            self._ask_at(now, old)  # the other token may have been the reason
+            return self._ask_later(_Question(proxy, token, now, now))
+        if old.token != token and not self._collector.has_value(proxy.key):
+            # The other token may have been the reason.
+            return self._ask_later(replace(old, token=token, due=now))
         old.token = token
         return old
 
-    def _ask_at(self, due: float, question: _Question) -> None:
-        question.due = due
-        heapq.heappush(self._due, (due, next(self._order), question))
-        if self._due[0][2] is question:
+    def _ask_later(self, question: _Question) -> _Question:
+        heapq.heappush(self._due, question)
+        if self._due[0] is question:
             self._sooner.set()
+        return question
 
     def _is_asked(self, question: _Question) -> bool:
         return self._questions.get(question.proxy.key) is question
@@ -165,19 +168,20 @@ class CentralConfig:
                 question = await self._next_due()
             pause = await self._ask_now(question)
             jitter = random.uniform(1.0, 1.2)  # noqa: S311
-            self._ask_at(loop.time() + pause * jitter, question)
+            question.due = loop.time() + pause * jitter
+            self._ask_later(question)
 
     async def _next_due(self) -> _Question:
         """Wait until a question is due, and take it from the heap."""
         loop = asyncio.get_running_loop()
         while True:
-            while self._due and self._due[0][0] <= loop.time() + EARLY_SECONDS:
-                due, _, question = heapq.heappop(self._due)
-                if self._is_asked(question) and due == question.due:
+            while self._due and self._due[0].due <= loop.time() + EARLY_SECONDS:
+                question = heapq.heappop(self._due)
+                if self._is_asked(question):
                     return question
             self._sooner.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(self._due[0][0] if self._due else None):
+                async with asyncio.timeout_at(self._due[0].due if self._due else None):
                     await self._sooner.wait()
 
     async def _ask_now(self, question: _Question) -> float:
@@ -190,7 +194,8 @@ class CentralConfig:
             return self._note_failure(question, error)
         question.failures = 0
         if self._is_asked(question):
-            self._collector.put(proxy.key, answer)
+            shared = answer and self._common.share(proxy, answer)
+            self._collector.put(proxy.key, shared)
         return self._refresh
 
     def _note_failure(self, question: _Question, error: ConsulError) -> float:

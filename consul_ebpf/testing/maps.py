@@ -171,7 +171,10 @@ class MemoryMapBackend:
                 slot: ServerCounters(self._connects[slot], self._failures[slot])
                 for slot in rows
             },
-            vips={vip: self._rows.get(vip, _NEW).counters for vip in self._table.vips},
+            vips={
+                vip: row.counters if (row := self._rows.get(vip)) else _UNUSED
+                for vip in self._table.vips
+            },
             capacity=self.capacity,
         )
 
@@ -192,3 +195,4 @@ class MemoryMapBackend:
 
 
 _NEW = _Row()
+_UNUSED = _NEW.counters
