@@ -1,8 +1,9 @@
 """Draws a picture of a host: a frame of `top`."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -11,6 +12,7 @@ from rich.text import Text
 from consul_ebpf.base.lines import printable
 from consul_ebpf.cli.durations import ago
 from consul_ebpf.cli.keys import HELP, View, chosen, state_of
+from consul_ebpf.cli.tables import table
 from consul_ebpf.cli.verdicts import ailment_lines, headline
 from consul_ebpf.model.values import host_port
 from consul_ebpf.views.happenings import Happening
@@ -75,6 +77,7 @@ def frame(
     host: str,
     height: int = 0,
     *,
+    width: int = 0,
     bar: str = "█",
     trouble: str = "",
 ) -> RenderableType:
@@ -85,22 +88,19 @@ def frame(
         view: how it is to be shown.
         host: this host's name.
         height: rows of the screen; 0: no limit, and no line of keys.
+        width: columns of the screen; 0: no limit.
         bar: the character of bars.
         trouble: why the picture is an old one; empty: it is the newest.
     """
     status = picture.status
-    ailments = status.verdict.ailments
-    shown = ailments[:MOST_AILMENTS] if height else ailments
-    servers = len(status.servers) + len(status.lost)
-    above = 2 + len(shown) * 2 + servers + 3
+    most = MOST_AILMENTS if height else None
+    ailments = ailment_lines(status.verdict, picture.at, most)
+    above = _lines(ailments, width) + len(status.servers) + len(status.lost) + 5
     room = divided(height, above, len(status.proxies))
     parts: list[RenderableType] = [
         _head(picture, view, host),
-        *ailment_lines(shown, picture.at),
-    ]
-    if more := len(ailments) - len(shown):
-        parts.append(Text(f"  and {more} more: consul-ebpf status", "dim"))
-    parts += [
+        *ailments,
+        Text("Consul servers", "bold"),
         _servers(picture, bar),
         *_proxies(picture, view, room.proxies),
         *_happenings(status.timeline, room.happenings),
@@ -108,6 +108,11 @@ def frame(
     if height:
         parts.append(_foot(view, trouble))
     return Group(*parts)
+
+
+def _lines(texts: Iterable[Text], width: int) -> int:
+    """Return how many lines texts take on a screen."""
+    return sum(len(wrap(each.plain, width)) if width else 1 for each in texts)
 
 
 def _line(text: str, style: str = "") -> Text:
@@ -124,22 +129,6 @@ def _head(picture: Picture, view: View, host: str) -> Text:
     return line
 
 
-def _table(title: str, heads: Sequence[str], left: int) -> Table:
-    """Make a table without lines; the first `left` columns are aligned left."""
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        header_style="underline",
-    )
-    for number, head in enumerate(heads):
-        justify = "left" if number < left else "right"
-        table.add_column(head, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
-    return table
-
-
 SERVER_HEADS = (
     *("server", "state", "for", "share"),
     *("proxies", "connects/s", "connects", "failures"),
@@ -148,12 +137,12 @@ SERVER_HEADS = (
 
 
 def _servers(picture: Picture, bar: str) -> Table:
-    table = _table("Consul servers", SERVER_HEADS, 4)
+    shown = table(SERVER_HEADS, 4)
     for each in picture.status.servers:
         endpoint = host_port(each.address, each.port)
         rate = picture.rates.get(endpoint)
         share = picture.share(each.active)
-        table.add_row(
+        shown.add_row(
             _line(endpoint),
             Text(each.state, STATE_STYLES.get(each.state, "")),
             ago(picture.at, each.since),
@@ -165,8 +154,8 @@ def _servers(picture: Picture, bar: str) -> Table:
         )
     for lost in picture.status.lost:
         for_ = ago(picture.at, lost.since)
-        table.add_row(_line(lost.server), Text("died", STATE_STYLES["failing"]), for_)
-    return table
+        shown.add_row(_line(lost.server), Text("died", STATE_STYLES["failing"]), for_)
+    return shown
 
 
 PROXY_HEADS = (
@@ -194,10 +183,10 @@ def _proxies(picture: Picture, view: View, room: int) -> list[RenderableType]:
         title += f"; rows {first + 1} to {first + len(shown)}"
     arrow = "^" if view.reverse else "v"
     heads = [f"{h} {arrow}" if h == view.sort else h for h in PROXY_HEADS]
-    table = _table(title, heads, 4)
+    rows = table(heads, 4)
     for each in shown:
-        table.add_row(*_proxy(picture, each))
-    return [table]
+        rows.add_row(*_proxy(picture, each))
+    return [_line(title, "bold"), rows]
 
 
 def _proxy(picture: Picture, proxy: ProxyStatus) -> list[RenderableType]:

@@ -2,35 +2,22 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, TypeVar
+from collections.abc import Mapping
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from consul_ebpf.base.lines import printable
+from consul_ebpf.cli.columns import tables_of
 from consul_ebpf.cli.frames import happening_line
 from consul_ebpf.cli.options import configured
 from consul_ebpf.cli.output import say, say_json
+from consul_ebpf.cli.tables import console, show_columns
 from consul_ebpf.cli.verdicts import ailment_lines, headline
 from consul_ebpf.config.schema import Config
-from consul_ebpf.model.values import host_port
 from consul_ebpf.views.ailments import Level
-from consul_ebpf.views.dns import DnsServerStatus, DnsStatus
+from consul_ebpf.views.dns import DnsStatus
 from consul_ebpf.views.picture import Pictures
-from consul_ebpf.views.pods import VolumeStatus
-from consul_ebpf.views.servers import ServerStatus
-from consul_ebpf.views.status import (
-    ControllerStatus,
-    ProxyStatus,
-    Status,
-)
+from consul_ebpf.views.status import ControllerStatus, Status
 from consul_ebpf.wiring.files import gatherer
-
-T = TypeVar("T")
-
 
 LEVEL_CODES: Mapping[Level, int] = {
     Level.OK: 0,
@@ -86,47 +73,6 @@ def status(
         sys.exit(LEVEL_CODES[shown.verdict.level])
 
 
-SERVER_COLUMNS: Mapping[str, Callable[[ServerStatus], str]] = {
-    "server": lambda each: host_port(each.address, each.port),
-    "slot": lambda each: str(each.slot),
-    "state": lambda each: each.state,
-    "connects": lambda each: str(each.connects),
-    "active": lambda each: str(each.active),
-    "failures": lambda each: str(each.failures),
-}
-"""The columns of the table of servers."""
-
-DNS_COLUMNS: Mapping[str, Callable[[DnsServerStatus], str]] = {
-    "server": lambda each: host_port(each.address, each.port),
-    "slot": lambda each: str(each.slot),
-    "state": lambda each: each.state,
-    "queries": lambda each: str(each.queries),
-    "unanswered": lambda each: str(each.unanswered),
-}
-"""The columns of the table of the servers' DNS."""
-
-PROXY_COLUMNS: Mapping[str, Callable[[ProxyStatus], str]] = {
-    "proxy": lambda each: each.id or "(unknown)",
-    "VIP": lambda each: each.vip,
-    "bound": lambda each: "+".join(each.bound) or "no",
-    "last sent to": lambda each: each.server or "-",
-    "connected": lambda each: "yes" if each.active else "no",
-    "connects": lambda each: str(each.connects),
-    "preference": lambda each: " ".join(each.preference),
-    "admin": lambda each: each.admin or "-",
-}
-"""The columns of the table of proxies."""
-
-
-VOLUME_COLUMNS: Mapping[str, Callable[[VolumeStatus], str]] = {
-    "pod": lambda each: each.pod,
-    "proxy": lambda each: each.proxy,
-    "published": lambda each: "yes" if each.published else "no",
-    "waits for": lambda each: "; ".join(each.problems) or "-",
-}
-"""The columns of the table of pods' volumes."""
-
-
 def show(shown: Status, at: float, *, anew: bool) -> None:
     """Print the verdict, the tables, and a line each on kernel, DNS and controller.
 
@@ -136,20 +82,14 @@ def show(shown: Status, at: float, *, anew: bool) -> None:
         anew: on a terminal, clear the screen before.
     """
     kernel, controller = shown.kernel, shown.controller
-    console = Console(highlight=False)
-    if anew and console.is_terminal:
-        console.clear()
-    console.print(headline(shown.verdict), soft_wrap=True)
-    for ailment in ailment_lines(shown.verdict.ailments, at):
-        console.print(ailment, soft_wrap=True)
-    console.print(_table("Consul servers", SERVER_COLUMNS, shown.servers, "right"))
-    console.print(_table("Proxies", PROXY_COLUMNS, shown.proxies, "left"))
-    if shown.dns is not None:
-        title = f"DNS by {shown.dns.vip}"
-        console.print(_table(title, DNS_COLUMNS, shown.dns.servers, "right"))
-    if shown.kubernetes is not None:
-        volumes = shown.kubernetes.volumes
-        console.print(_table("Pods' volumes", VOLUME_COLUMNS, volumes, "left"))
+    on = console()
+    if anew and on.is_terminal:
+        on.clear()
+    on.print(headline(shown.verdict))
+    for ailment in ailment_lines(shown.verdict, at):
+        on.print(ailment)
+    for title, columns in tables_of(shown, at):
+        show_columns(on, title, columns)
     where = f"attached at {kernel.cgroup}" if kernel.attached else "NOT attached"
     hooks = ", ".join(f"{each.hook} (program {each.id})" for each in kernel.programs)
     running = f"running, pid {controller.pid}" if controller.running else "not running"
@@ -162,22 +102,7 @@ def show(shown: Status, at: float, *, anew: bool) -> None:
     if shown.timeline:
         say("what happened last (all of it: --json, or consul-ebpf top):")
     for happening in shown.timeline[-LAST:]:
-        console.print(happening_line(happening), soft_wrap=True)
-
-
-def _table(
-    title: str,
-    columns: Mapping[str, Callable[[T], str]],
-    rows: Iterable[T],
-    justify: Literal["left", "right"],
-) -> Table:
-    """Make a table; `justify` is for all columns but the first."""
-    table = Table(title=title, title_justify="left")
-    for number, name in enumerate(columns):
-        table.add_column(name, justify=justify if number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(printable(text(row))) for text in columns.values()))
-    return table
+        on.print(happening_line(happening))
 
 
 def _dns(shown: DnsStatus) -> str:

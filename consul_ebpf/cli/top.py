@@ -18,6 +18,7 @@ from rich.live import Live
 from consul_ebpf.cli.frames import frame
 from consul_ebpf.cli.keys import ORDERS, View, keys_in, press
 from consul_ebpf.cli.options import configured
+from consul_ebpf.cli.tables import bar_of, console
 from consul_ebpf.config.schema import Config
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.views.gatherer import Gatherer
@@ -28,9 +29,6 @@ from consul_ebpf.wiring.files import gatherer
 PAUSE_FACTOR = 1.0
 """After a look there is none for this many times as long as it took: half of a core is
 the most that it takes."""
-
-PLAIN_WIDTH = 160
-"""Columns of a frame where there is no terminal."""
 
 
 @click.command()
@@ -85,18 +83,14 @@ def top(
 
 def _print_frames(looks: Gatherer, view: View, interval: float, count: int) -> None:
     """Print plain frames; each with the rates of the interval before it."""
-    console = Console(width=PLAIN_WIDTH, no_color=True, highlight=False)
+    on = console()
     pictures, host, printed = Pictures(), socket.gethostname(), 0
     pictures.add(looks.take())
     while not count or printed < count:
         time.sleep(interval)
         picture = pictures.add(looks.take())
-        console.print(frame(picture, view, host, bar=_bar(console)))
+        on.print(frame(picture, view, host, bar=bar_of(on)))
         printed += 1
-
-
-def _bar(console: Console) -> str:
-    return "█" if "utf" in console.encoding.lower() else "#"
 
 
 class Screen:
@@ -188,7 +182,8 @@ class Screen:
             self._view,
             self._host,
             size.height,
-            bar=_bar(self._console),
+            width=size.width,
+            bar=bar_of(self._console),
             trouble=self._trouble,
         )
 

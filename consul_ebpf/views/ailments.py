@@ -1,6 +1,7 @@
 """What to make of a host: whether it is well, what is wrong, and what to do."""
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -13,6 +14,14 @@ class Level(enum.StrEnum):
     """What runs goes on, and somebody should look before more goes wrong."""
     FAILING = "failing"
     """Proxies cannot connect, or some are not served."""
+
+
+MEANINGS: Mapping[Level, str] = {
+    Level.OK: "nothing is to be done",
+    Level.DEGRADED: "what runs goes on: look at it in the daytime",
+    Level.FAILING: "proxies cannot connect, or some are not served: look at it now",
+}
+"""Whether somebody must do anything, by level."""
 
 
 @dataclass(frozen=True, slots=True)

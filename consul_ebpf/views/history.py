@@ -23,6 +23,10 @@ from consul_ebpf.views.timeline import (
 LOOK_SECONDS = 2.0
 """Between two looks at the counts of events, if nothing else changes."""
 
+NAMES_SECONDS = 5.0
+"""How long the first look waits for the first round, which knows the proxies' names:
+where each was is written down by its name."""
+
 PAUSE_SECONDS = 0.25
 """After each look: changes in between become one."""
 
@@ -68,6 +72,7 @@ class History:
         """Follow, until cancelled."""
         timeline = await finish(self._file.load)
         timeline = _begun(timeline, self._clock())
+        await self._outcome.changed_since(0, NAMES_SECONDS)
         before: Look | None = None
         changes = Changes(self._rows, self._looked, self._outcome)
         while True:

@@ -14,7 +14,7 @@ from importlib import resources
 
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.model.values import host_port
-from consul_ebpf.views.ailments import Ailment
+from consul_ebpf.views.ailments import MEANINGS, Ailment
 from consul_ebpf.views.deaths import LostServer
 from consul_ebpf.views.happenings import Happening
 from consul_ebpf.views.servers import ServerStatus
@@ -70,7 +70,7 @@ def main_of(status: Status, host: str) -> str:
     parts = [
         f"<main><h1>consul-ebpf on {_text(host)}</h1>",
         f'<p><span class="badge {verdict.level.value}">{verdict.level.value}</span> ',
-        f"{_text(verdict.summary)}</p>",
+        f"{_text(verdict.summary)}; {_text(MEANINGS[verdict.level])}</p>",
         *_ailments(verdict.ailments),
         "<h2>Consul servers, and the proxies on each</h2>",
         '<div class="servers">',

@@ -68,7 +68,7 @@ def test_whoever_looks_is_told_which_server_died_and_who_moved(mesh: Mesh) -> No
     assert 'consul_ebpf_ailments{level="degraded"} 1.0' in fetched("/metrics")
     code, said = status(mesh, "--exit-code")
     assert (5, "DEGRADED: 2 of 3 servers ready") == (code, said.partition(",")[0])
-    assert what in said.splitlines()[1]
+    assert what in said.splitlines()[2]
     wait_until(lambda: all(seen(mesh)[each]["moves"] for each in moved), "the moves")
     mesh.controller.kill()
     code, said = status(mesh, "--json", "--exit-code")

@@ -41,9 +41,10 @@ def test_a_dead_server_is_told_first(picture: Picture) -> None:
     """How the host is, what is wrong, what to do; then the tables."""
     lines = drawn(picture)
     assert "DEGRADED: 1 of 2 servers ready, 40 of 40 proxies connected" in lines[0]
-    assert f"server {server(0)} does not answer" in lines[1]
-    assert "(for 1 m 35 s)" in lines[1]
-    assert lines[2].startswith("    -> look at Consul on 10.0.0.0")
+    assert lines[1] == "  what runs goes on: look at it in the daytime"
+    assert f"server {server(0)} does not answer" in lines[2]
+    assert "(for 1 m 35 s)" in lines[2]
+    assert lines[3].startswith("    -> look at Consul on 10.0.0.0")
     (row,) = (line for line in lines if line.startswith("10.0.0.1:8502"))
     assert row.split() == [
         *("10.0.0.1:8502", "ready", "-", "#" * 20, "100%"),

@@ -5,19 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from consul_ebpf.cli.columns import PROXY_COLUMNS, SERVER_COLUMNS
 from consul_ebpf.cli.findings import Finding, told
 from consul_ebpf.cli.show import (
     LEVEL_CODES,
-    PROXY_COLUMNS,
-    SERVER_COLUMNS,
-    VOLUME_COLUMNS,
     show,
 )
 from consul_ebpf.views.happenings import Happening
-from consul_ebpf.views.pods import VolumeStatus
-from consul_ebpf.views.servers import ServerStatus
 from consul_ebpf.views.snapshot import Snapshot
-from consul_ebpf.views.status import ProxyStatus, status_of
+from consul_ebpf.views.status import status_of
 from consul_ebpf.views.timeline import StateSince, Timeline
 from consul_ebpf.views.verdict import judged
 from tests.lab.looks import FAILING, READY, server, snapshot, tables
@@ -25,38 +21,11 @@ from tests.lab.looks import FAILING, READY, server, snapshot, tables
 COMMANDS = (Path(__file__).parents[3] / "docs" / "commands.md").read_text()
 
 
-def test_an_ipv6_servers_address_is_in_brackets() -> None:
-    """Else its last part would be read as the port, and its port as part of it."""
-    server = ServerStatus("fd00::1", 8502, 3, "failing", 5, 2, 1)
-    row = [text(server) for text in SERVER_COLUMNS.values()]
-    assert row == ["[fd00::1]:8502", "3", "failing", "5", "2", "1"]
-
-
-def test_what_is_not_known_of_a_proxy_is_shown_as_such() -> None:
-    """One that was never connected, of which no name is remembered."""
-    proxy = ProxyStatus("", "127.64.0.2", [], 0, "", False, [])
-    row = [text(proxy) for text in PROXY_COLUMNS.values()]
-    assert row == ["(unknown)", "127.64.0.2", "no", "-", "no", "0", "", "-"]
-
-
-def test_a_pods_volume_is_shown_with_what_it_waits_for() -> None:
-    """Nothing: a hyphen."""
-    volume = VolumeStatus("ns/web", "u", "web-sidecar", True, ["no id", "no token"])
-    row = [text(volume) for text in VOLUME_COLUMNS.values()]
-    assert row == ["ns/web", "web-sidecar", "yes", "no id; no token"]
-    volume = VolumeStatus("ns/web", "u", "ns.web.u", False, [])
-    row = [text(volume) for text in VOLUME_COLUMNS.values()]
-    assert row == ["ns/web", "ns.web.u", "no", "-"]
-
-
 def test_the_page_of_commands_shows_these_columns() -> None:
     """In this order."""
+    lines = [line.split("  ") for line in COMMANDS.splitlines()]
+    heads = [[each.strip() for each in line if each.strip()] for line in lines]
     for columns in (SERVER_COLUMNS, PROXY_COLUMNS):
-        heads = [
-            [cell.strip() for cell in line.strip("┃").split("┃")]
-            for line in COMMANDS.splitlines()
-            if line.startswith("┃")
-        ]
         assert list(columns) in heads
 
 
@@ -76,10 +45,11 @@ def test_a_dead_server_is_told_before_the_tables(
     held = tables({0: FAILING, 1: READY}, {0: (2, 1)})
     lines = printed(snapshot(65.0, held, timeline=timeline), capsys)
     assert lines[0].startswith("DEGRADED: 1 of 2 servers ready, 1 of 1 proxies")
-    assert lines[1].startswith(f"  server {server(0)} does not answer")
-    assert lines[1].endswith("(for 1 m)")
-    assert lines[2].startswith("    -> look at Consul on 10.0.0.0")
-    assert lines[3] == "Consul servers"
+    assert lines[1] == "  what runs goes on: look at it in the daytime"
+    assert lines[2].startswith(f"  server {server(0)} does not answer")
+    assert lines[2].endswith("(for 1 m)")
+    assert lines[3].startswith("    -> look at Consul on 10.0.0.0")
+    assert lines[4] == "Consul servers"
     assert "controller: running, pid 7" in lines
     assert lines[-1].endswith(f"server {server(0)} is failing")
 
@@ -93,6 +63,17 @@ def test_a_host_that_is_well_has_one_line_for_that(
         "OK: 1 of 1 servers ready, 1 of 1 proxies connected, controller pid 7",
         "Consul servers",
     ]
+
+
+def test_nothing_is_wrapped_or_cut_where_no_terminal_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever COLUMNS says: a program reads it, row by row."""
+    monkeypatch.setenv("COLUMNS", "40")
+    host = snapshot(9.0, tables(dict.fromkeys(range(8), READY), {0: (1, 0)}))
+    lines = printed(host, capsys)
+    (row,) = (line for line in lines if line.startswith("web-0 "))
+    assert row.endswith(" ".join(server(n) for n in range(8)))
 
 
 def test_the_exit_codes_are_the_documented_ones() -> None:

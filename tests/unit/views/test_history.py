@@ -31,6 +31,8 @@ class World:
         self.file = TimelineFile(directory)
 
     def show(self, held: KernelState) -> None:
+        if self.outcome.value is None:
+            self.outcome.set(Converged(0, 0, 0, outcomes={}))
         self.rows.set(held.table.servers)
         self.looked.set(held)
 
