@@ -1,6 +1,8 @@
 """Asks a server's gRPC port whether the server works.
 
-Only an answer in gRPC counts: a server that hangs still accepts TCP connections.
+Only an answer in gRPC counts: a server that hangs still accepts TCP connections. Consul
+has no grpc.health.v1; it is asked whether it knows the leader, its cheapest call
+(docs/performance.md).
 """
 
 import asyncio
@@ -24,7 +26,7 @@ from consul_ebpf.model.values import Server
 CHECK = "/grpc.health.v1.Health/Check"
 
 FEATURES = "/hashicorp.consul.dataplane.DataplaneService/GetSupportedDataplaneFeatures"
-"""Asked instead, because Consul has no grpc.health.v1. The call costs it nothing."""
+"""Asked where a server has neither grpc.health.v1 nor an answer to who leads."""
 
 ALIVE = {
     # Only a server that works can decide one of these. No token is sent: it would only
@@ -45,8 +47,7 @@ IDLE = 30.0
 
 
 LEADER_SECONDS = 5.0
-"""How often a server is asked whether it knows the leader. Where only an answer counts,
-and not what it says, that question is the probe: a probe is one call."""
+"""How often a server is asked whether it knows the leader, if another call probes."""
 
 SILENT = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"}
 """What gRPC says where a server did not answer at all."""
@@ -65,7 +66,7 @@ class _Link:
 
 
 class GrpcProbe:
-    """A `HealthProbe`: grpc.health.v1, or the dataplane service where that is missing.
+    """A `HealthProbe`: grpc.health.v1, or Consul's own calls where that is missing.
 
     It keeps one channel to each server, and can be used again after `aclose`.
     """
@@ -132,8 +133,6 @@ class GrpcProbe:
 
     async def _ask(self, link: _Link, who: str, now: float) -> tuple[Health, str]:
         """Return the verdict, and the name of gRPC's status."""
-        deadline = now + self._timeout
-        fresh = link.has_health
         try:
             if link.has_health:
                 request = HealthRequest().SerializeToString()
@@ -146,27 +145,28 @@ class GrpcProbe:
             if error.code != "UNIMPLEMENTED":
                 return _judge(error), error.code
             link.has_health = False
-        if not fresh and now >= link.next_leader_look:
-            link.next_leader_look = now + LEADER_SECONDS
-            if answered := await self._ask_for_leader(link, who):
-                return answered
-        left = max(deadline - asyncio.get_running_loop().time(), 0.001)
         try:
-            await ask(link.channel, FEATURES, b"", len, who=who, seconds=left)
+            if now >= link.next_leader_look:
+                left = self._left(now)
+                link.leader = await ask_for_leader(link.channel, who, left)
+                return Health(alive=True, reason="OK"), "OK"
+        except CallError as error:
+            if error.code in SILENT:
+                return _judge(error), error.code
+            link.leader = None
+            link.next_leader_look = now + LEADER_SECONDS
+        try:
+            await ask(
+                link.channel, FEATURES, b"", len, who=who, seconds=self._left(now)
+            )
         except CallError as error:
             return _judge(error), error.code
         return Health(alive=True, reason="OK"), "OK"
 
-    async def _ask_for_leader(self, link: _Link, who: str) -> tuple[Health, str] | None:
-        """Probe by the question for the leader; None: it has to be another one."""
-        try:
-            link.leader = await ask_for_leader(link.channel, who, self._timeout)
-        except CallError as error:
-            if error.code in SILENT:
-                return _judge(error), error.code
-            link.leader = None  # it does not know the question
-            return None
-        return Health(alive=True, reason="OK"), "OK"
+    def _left(self, begun: float) -> float:
+        """Return the seconds left of a probe's timeout, never none."""
+        now = asyncio.get_running_loop().time()
+        return max(begun + self._timeout - now, 0.001)
 
     async def _close_idle(self, now: float) -> None:
         idle = [t for t, link in self._links.items() if link.used < now - IDLE]

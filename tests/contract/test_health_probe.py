@@ -295,12 +295,11 @@ async def test_the_question_for_the_leader_is_a_probe() -> None:
     """Each probe but a connection's first is one call."""
     answers = {
         CHECK: aborts(grpc.StatusCode.UNIMPLEMENTED),
-        FEATURES: ok,
         LEADER: aborts(grpc.StatusCode.INVALID_ARGUMENT),
     }
     verdict, called = await probed(answers, times=4)
     assert Health(alive=True, reason="OK", leader=True) == verdict
-    assert [CHECK, FEATURES, LEADER, FEATURES, FEATURES] == called
+    assert [CHECK, LEADER, LEADER, LEADER, LEADER] == called
 
 
 async def test_a_server_that_does_not_know_the_question_is_asked_another() -> None:
@@ -312,7 +311,7 @@ async def test_a_server_that_does_not_know_the_question_is_asked_another() -> No
     }
     verdict, called = await probed(answers, times=2)
     assert Health(alive=True, reason="OK") == verdict
-    assert [CHECK, FEATURES, LEADER, FEATURES] == called
+    assert [CHECK, LEADER, FEATURES, FEATURES] == called
 
 
 async def test_a_server_that_leaves_the_question_unanswered_is_dead() -> None:
@@ -322,15 +321,11 @@ async def test_a_server_that_leaves_the_question_unanswered_is_dead() -> None:
         await asyncio.sleep(10 * TIMEOUT)
         return b""
 
-    answers = {
-        CHECK: aborts(grpc.StatusCode.UNIMPLEMENTED),
-        FEATURES: ok,
-        LEADER: hangs,
-    }
-    verdict, called = await probed(answers, times=2)
+    answers = {CHECK: aborts(grpc.StatusCode.UNIMPLEMENTED), LEADER: hangs}
+    verdict, called = await probed(answers)
     assert not verdict.alive
     assert "DEADLINE_EXCEEDED" in verdict.reason
-    assert [CHECK, FEATURES, LEADER] == called
+    assert [CHECK, LEADER] == called
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from consul_ebpf.model.token_keys import Tokens
 from consul_ebpf.model.values import HostProxies, Proxy, Server, ServerState
 from consul_ebpf.proxies.params import CentralConfig
 from consul_ebpf.servers.pool import ServerPool
-from consul_ebpf.servers.probe import CHECK, FEATURES, GrpcProbe
+from consul_ebpf.servers.probe import CHECK, GrpcProbe
 from consul_ebpf.servers.sources.static import StaticSource
 
 pytestmark = pytest.mark.looptime(start=0)
@@ -87,11 +87,9 @@ class Channel:
                 raise failure(grpc.StatusCode.UNIMPLEMENTED)
             if method == LEADER:
                 raise failure(grpc.StatusCode.INVALID_ARGUMENT)
-            if method == PARAMS:
-                answer: bytes = BootstrapParamsResponse().SerializeToString()
-                return answer
-            assert FEATURES == method
-            return b""
+            assert PARAMS == method
+            answer: bytes = BootstrapParamsResponse().SerializeToString()
+            return answer
 
         return call
 
@@ -128,21 +126,19 @@ async def test_an_idle_minute() -> None:
     async with running(proxies=50) as host:
         await asyncio.sleep(5 * MINUTE)
         for asked in host.asked.values():
-            probes = asked[CHECK] + asked[FEATURES] + asked[LEADER]
-            assert 5 * 55 <= probes <= 5 * 65
-            assert 5 * 9 <= asked[LEADER] <= 5 * 13
-            assert asked.keys() <= {FEATURES, LEADER, PARAMS}
+            assert 5 * 55 <= asked[LEADER] <= 5 * 65
+            assert asked.keys() <= {LEADER, PARAMS}
         assert 4 * 50 <= host.total(PARAMS) <= 5 * 50
 
 
 async def test_a_start() -> None:
-    """Three calls for each server, and one for each proxy once a server is ready."""
+    """Two calls for each server, and one for each proxy once a server is ready."""
     host = Host(proxies=50)
     asking = asyncio.create_task(host.central.run())
     async with host.pool:
         await asyncio.sleep(0.5)
         for asked in host.asked.values():
-            assert {CHECK: 1, FEATURES: 1} == {
+            assert {CHECK: 1, LEADER: 1} == {
                 key: n for key, n in asked.items() if key != PARAMS
             }
         assert 50 == host.total(PARAMS)
