@@ -25,7 +25,7 @@ from tests.bench.run import Run, find_dataplane
 from tests.lab.parts import find_consul, find_envoy
 from tests.lab.scratch import PREFIX
 
-PARTS: tuple[str, ...] = ("scale",)
+PARTS: tuple[str, ...] = ("failover", "scale")
 """In the order of a whole run."""
 LIMIT_SECONDS = 900.0
 """No part takes as long as this."""

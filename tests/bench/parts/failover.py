@@ -1,0 +1,170 @@
+"""How long a proxy is without a server, when something happens to the one it has.
+
+Three clusters of real servers, each in a network namespace with all peers on it: one
+has its servers killed, one has them frozen and cut off, one has them drain.
+"""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from threading import Event
+
+from tests.bench.failover import ends
+from tests.bench.failover.moves import End, Move
+from tests.bench.failover.peers import Dataplanes, Dnat, HaProxy, Listed, Ours
+from tests.bench.failover.shown import OURS, plot, table
+from tests.bench.failover.site import Make, Site
+from tests.bench.report import Section
+from tests.bench.run import Run
+from tests.lab.parts import ensure_consul, find_envoy
+from tests.lab.processes import LabError
+
+ALIVE = OURS
+DEAD = "this project, controller dead"
+DATAPLANE = "consul-dataplane"
+LISTED = "servers listed in Envoy"
+HAPROXY = "HAProxy, health checks"
+DNAT = "nftables DNAT"
+Moves = dict[str, list[Move]]
+"""By each peer's name."""
+Groups = dict[str, list[tuple[int, Make]]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is done.
+
+    Attributes:
+        few, many: this project's proxies where servers are killed and drain; and where
+            they fall silent, which takes long.
+        hosts: controllers that are alive there: each looks for itself.
+        kills: of servers.
+        silent: servers that are frozen, and as many that are cut off.
+        patience: seconds to wait there for the slowest.
+        drained: seconds in which servers drain.
+    """
+
+    few: int = 6
+    many: int = 15
+    hosts: int = 5
+    kills: int = 100
+    silent: int = 2
+    patience: float = 75.0
+    drained: float = 280.0
+
+
+QUICK = Plan(few=2, many=2, hosts=1, kills=3, silent=1, patience=8.0, drained=10.0)
+
+
+def measure(run: Run) -> Section:
+    """Measure all kinds of ends, side by side."""
+    envoy = find_envoy()
+    if envoy is None:
+        raise LabError("no Envoy: run it with nox, or set ENVOY_BIN")
+    plan = QUICK if run.quick else Plan()
+    begun, stop = time.monotonic(), Event()
+    make = partial(Site, ensure_consul(run.say), envoy, run.dataplane, stop=stop)
+    with ExitStack() as stack:
+        killing = make(groups(run, plan.few, plan.few // 2), idle=60)
+        silencing = make(groups(run, plan.many, plan.many // 2, plan.hosts), idle=160)
+        draining = make(groups(run, plan.few, plan.few), idle=80)
+        for site in (killing, silencing, draining):
+            stack.enter_context(site)
+        run.say(f"all are connected after {time.monotonic() - begun:.0f} s")
+        threads = stack.enter_context(ThreadPoolExecutor(2))
+        stack.callback(stop.set)  # what runs in a thread ends before its site does
+        silence = threads.submit(silence_all, silencing, plan)
+        drain = threads.submit(ends.drain_servers, draining, plan.drained)
+        killed = ends.kill_servers(killing, plan.kills)
+        run.say(f"{plan.kills} servers were killed")
+        times = drain.result()
+        frozen, dropped = silence.result()
+        return section(
+            {
+                "killed": gathered(killing, killed),
+                "frozen": gathered(silencing, frozen),
+                "packets dropped": gathered(silencing, dropped),
+                "drained": away(draining, times),
+            },
+            plan,
+        )
+
+
+def groups(run: Run, ours: int, others: int, hosts: int = 1) -> Groups:
+    """Return the peers: of ours and consul-dataplane so many proxies, fewer of others.
+
+    Args:
+        run: says whether there is a consul-dataplane.
+        ours: how many proxies, for the controller alive and for it dead.
+        others: how many of each other peer, two at least.
+        hosts: how many controllers are alive.
+    """
+    others = max(others, 2)
+    found: Groups = {
+        ALIVE: [(ours // hosts, partial(Ours, alive=True))] * hosts,
+        DEAD: [(ours, partial(Ours, alive=False))],
+        DATAPLANE: [(ours, Dataplanes)],
+        LISTED: [(others, Listed)],
+        HAPROXY: [(others, HaProxy)],
+        DNAT: [(others, Dnat)],
+    }
+    if run.dataplane is None:
+        del found[DATAPLANE]
+    return found
+
+
+def silence_all(site: Site, plan: Plan) -> tuple[list[End], list[End]]:
+    """Freeze servers, then cut servers off."""
+    much = plan.silent, plan.patience
+    return ends.freeze_servers(site, *much), ends.drop_packets(site, *much)
+
+
+def gathered(site: Site, found: Sequence[End]) -> Moves:
+    """Return the moves after all ends, by peer."""
+    history = site.history()
+    return {
+        name: [move for end in found for move in history.moved(end, ids)]
+        for name, ids in site.proxies.items()
+    }
+
+
+def away(site: Site, times: Sequence[tuple[float, float]]) -> Moves:
+    """Return the moves of those that a server ended the stream of, by peer."""
+    history = site.history()
+    return {
+        name: [move for span in times for move in history.turned_away(ids, *span)]
+        for name, ids in site.proxies.items()
+    }
+
+
+def section(found: dict[str, Moves], plan: Plan) -> Section:
+    """Put the moves in tables, one for each kind of end, and draw them."""
+    found = {kind: {n: m for n, m in by.items() if m} for kind, by in found.items()}
+    return Section(
+        "failover",
+        tuple(table(kind, moves, plan.patience) for kind, moves in found.items()),
+        tuple(plot(kind, moves, plan.patience) for kind, moves in found.items()),
+        notes(plan),
+    )
+
+
+def notes(plan: Plan) -> tuple[str, ...]:
+    """Say what was done to whom, and what a figure is of."""
+    done = (
+        f"{plan.kills} kills, {plan.silent} servers frozen, {plan.silent} without"
+        f" packets, and {plan.drained:.0f} s in which Consul ended a stream a second to"
+        " even out. Each end hits the proxies of all peers at the same moment; a move"
+        f" is one proxy's. {plan.hosts} controllers looked at the silent servers, each"
+        " for itself."
+    )
+    meant = (
+        "Read from the wire: from the event to the server's first frame behind the"
+        " proxy's first request, on a stream that lasts 0.3 s. Tries: streams begun"
+        " until then. Answer: to the first configuration (median), which Consul keeps"
+        " back for 0.2 s, or until there is a leader again."
+    )
+    bound = f"A proxy that got to no server counts with {plan.patience:.0f} s."
+    return done, meant, bound
