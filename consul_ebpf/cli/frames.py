@@ -6,28 +6,16 @@ from dataclasses import dataclass
 from textwrap import wrap
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from consul_ebpf.base.lines import printable
-from consul_ebpf.cli.durations import ago
-from consul_ebpf.cli.keys import HELP, View, chosen, state_of
-from consul_ebpf.cli.tables import table
+from consul_ebpf.cli.keys import HELP, View
+from consul_ebpf.cli.parts import one_line, proxies_of, servers_of, volumes_of
 from consul_ebpf.cli.verdicts import ailment_lines, headline
-from consul_ebpf.model.values import host_port
 from consul_ebpf.views.happenings import Happening
 from consul_ebpf.views.picture import Picture
-from consul_ebpf.views.status import ProxyStatus
 from consul_ebpf.views.wording import words_of
 
-STATE_STYLES: Mapping[str, str] = {
-    "ready": "green",
-    "failing": "bold red",
-    "draining": "yellow",
-    "connected": "green",
-    "not connected": "bold red",
-    "never connected": "dim",
-}
 KIND_STYLES: Mapping[str, str] = {
     "server_ready": "green",
     "server_failing": "bold red",
@@ -37,9 +25,6 @@ KIND_STYLES: Mapping[str, str] = {
     "detached": "bold red",
     "controller_ended": "bold yellow",
 }
-
-BAR_WIDTH = 20
-"""Characters of the bar of a server's share."""
 
 FEWEST_PROXIES, FEWEST_HAPPENINGS = 3, 4
 """Rows that each part has, however low the screen is."""
@@ -95,14 +80,17 @@ def frame(
     status = picture.status
     most = MOST_AILMENTS if height else None
     ailments = ailment_lines(status.verdict, picture.at, most)
-    above = _lines(ailments, width) + len(status.servers) + len(status.lost) + 5
+    pods = volumes_of(status.kubernetes) if status.kubernetes else []
+    above = _height([*ailments, *pods], width) + len(status.servers) + 3
+    above += len(status.lost)
     room = divided(height, above, len(status.proxies))
     parts: list[RenderableType] = [
         _head(picture, view, host),
         *ailments,
         Text("Consul servers", "bold"),
-        _servers(picture, bar),
-        *_proxies(picture, view, room.proxies),
+        servers_of(picture, width, bar),
+        *proxies_of(picture, view, room.proxies, width),
+        *pods,
         *_happenings(status.timeline, room.happenings),
     ]
     if height:
@@ -110,13 +98,9 @@ def frame(
     return Group(*parts)
 
 
-def _lines(texts: Iterable[Text], width: int) -> int:
+def _height(texts: Iterable[Text], width: int) -> int:
     """Return how many lines texts take on a screen."""
     return sum(len(wrap(each.plain, width)) if width else 1 for each in texts)
-
-
-def _line(text: str, style: str = "") -> Text:
-    return Text(printable(text), style, no_wrap=True, overflow="ellipsis")
 
 
 def _head(picture: Picture, view: View, host: str) -> Text:
@@ -127,84 +111,6 @@ def _head(picture: Picture, view: View, host: str) -> Text:
     if view.paused:
         line.append("  PAUSED", "bold reverse")
     return line
-
-
-SERVER_HEADS = (
-    *("server", "state", "for", "share"),
-    *("proxies", "connects/s", "connects", "failures"),
-)
-"""The columns of servers."""
-
-
-def _servers(picture: Picture, bar: str) -> Table:
-    shown = table(SERVER_HEADS, 4)
-    for each in picture.status.servers:
-        endpoint = host_port(each.address, each.port)
-        rate = picture.rates.get(endpoint)
-        share = picture.share(each.active)
-        shown.add_row(
-            _line(endpoint),
-            Text(each.state, STATE_STYLES.get(each.state, "")),
-            ago(picture.at, each.since),
-            f"{bar * round(share * BAR_WIDTH):<{BAR_WIDTH}} {share:>4.0%}",
-            str(each.active),
-            "-" if rate is None else f"{rate:.1f}",
-            str(each.connects),
-            str(each.failures),
-        )
-    for lost in picture.status.lost:
-        for_ = ago(picture.at, lost.since)
-        shown.add_row(_line(lost.server), Text("died", STATE_STYLES["failing"]), for_)
-    return shown
-
-
-PROXY_HEADS = (
-    "proxy",
-    "VIP",
-    "server",
-    "state",
-    "for",
-    "moves",
-    "connects",
-    "failures",
-)
-"""The columns of proxies; most are names in `ORDERS`."""
-
-
-def _proxies(picture: Picture, view: View, room: int) -> list[RenderableType]:
-    all_ = picture.status.proxies
-    found = chosen(view, all_)
-    first = min(view.first, max(0, len(found) - room))
-    shown = found[first : first + room]
-    title = f"Proxies: {len(all_)}, {picture.connected} connected"
-    if view.text or view.typing:
-        title += f"; {len(found)} with /{printable(view.text)}"
-    if len(shown) < len(found):
-        title += f"; rows {first + 1} to {first + len(shown)}"
-    arrow = "^" if view.reverse else "v"
-    heads = [f"{h} {arrow}" if h == view.sort else h for h in PROXY_HEADS]
-    rows = table(heads, 4)
-    for each in shown:
-        rows.add_row(*_proxy(picture, each))
-    return [_line(title, "bold"), rows]
-
-
-def _proxy(picture: Picture, proxy: ProxyStatus) -> list[RenderableType]:
-    state = state_of(proxy)
-    problems = picture.status.problems.get(proxy.id)
-    told = Text(state, STATE_STYLES[state])
-    if problems:
-        told.append(f", {len(problems)} problems", "yellow")
-    return [
-        _line(proxy.id or "(unknown)"),
-        _line(proxy.vip),
-        _line(proxy.server or "-"),
-        told,
-        ago(picture.at, proxy.since),
-        str(proxy.moves),
-        str(proxy.connects),
-        str(proxy.failures),
-    ]
 
 
 def _happenings(timeline: Sequence[Happening], room: int) -> list[RenderableType]:
@@ -220,12 +126,14 @@ def happening_line(happening: Happening) -> Text:
     """Return one happening with its local time."""
     clock = time.strftime("%m-%d %H:%M:%S", time.localtime(happening.at))
     style = KIND_STYLES.get(happening.kind, "")
-    return _line(f"  {clock}  {words_of(happening)}", style)
+    return one_line(f"  {clock}  {words_of(happening)}", style)
 
 
 def _foot(view: View, trouble: str) -> Text:
     if trouble:
-        return _line(f"not read anew: {trouble}", "bold red reverse")
+        return one_line(f"not read anew: {trouble}", "bold red reverse")
     if view.typing:
-        return _line(f"filter: {view.text}_   Enter keeps it, Esc clears it", "reverse")
-    return _line(HELP, "reverse")
+        return one_line(
+            f"filter: {view.text}_   Enter keeps it, Esc clears it", "reverse"
+        )
+    return one_line(HELP, "reverse")

@@ -21,10 +21,7 @@ ORDERS: Mapping[str, Order] = {
 PAGE = 10
 """Rows that a page key goes on or back."""
 
-HELP = (
-    "q quit  s S sort by another column  r reverse  / filter  Esc shows all"
-    "  j k PgDn PgUp scroll  p pause"
-)
+HELP = "q quit  s S sort  r reverse  / filter  Esc all  j k PgUp PgDn scroll  p pause"
 
 TEXT_LENGTH = 100
 """Characters that a filter can have."""

@@ -11,6 +11,7 @@ from consul_ebpf.cli.keys import View
 from consul_ebpf.views.deaths import LostServer
 from consul_ebpf.views.happenings import Happening
 from consul_ebpf.views.picture import Picture, Pictures
+from consul_ebpf.views.pods import NodeStatus, VolumeStatus
 from consul_ebpf.views.timeline import StateSince, Timeline
 from tests.lab.looks import FAILING, READY, server, snapshot, tables
 
@@ -33,7 +34,8 @@ def drawn(
 ) -> list[str]:
     file = StringIO()
     console = Console(file=file, width=width, no_color=True)
-    console.print(frame(picture, view or View(), "host", height, bar="#"))
+    shown = frame(picture, view or View(), "host", height, width=width, bar="#")
+    console.print(shown)
     return [line.rstrip() for line in file.getvalue().splitlines()]
 
 
@@ -85,6 +87,32 @@ def test_scrolling_ends_with_the_last_row(picture: Picture) -> None:
     text = "\n".join(drawn(picture, View(first=1000), height=30))
     assert "web-9 " in text
     assert "to 40" in text
+
+
+def test_a_narrow_screen_has_fewer_columns_and_whole_names(picture: Picture) -> None:
+    """What matters most stays: who is where, since when."""
+    lines = drawn(picture, height=30, width=80)
+    (head,) = (line for line in lines if line.startswith("proxy v"))
+    assert {"server", "state", "for"} <= set(head.split())
+    assert not any("…" in line for line in lines if line.startswith(("web-", "10.")))
+    assert "10.0.0.1:8502" in "".join(lines)
+
+
+def test_pods_are_named_and_those_that_wait(picture: Picture) -> None:
+    """On a node of Kubernetes; the names of many are counted."""
+    volumes = [
+        VolumeStatus(
+            f"shop/web-{n}", f"u{n}", f"web-{n}", n > 7, ["no token"] * (n < 8)
+        )
+        for n in range(10)
+    ]
+    node = replace(picture.status, kubernetes=NodeStatus(volumes=volumes))
+    lines = drawn(replace(picture, status=node))
+    (row,) = (line for line in lines if " web-3 " in line)
+    assert row.split()[:2] == ["shop/web-3", "web-3"]
+    assert "Pods' volumes: 10, 8 wait" in lines
+    assert "  shop/web-0: no token" in lines
+    assert "  and 3 more: consul-ebpf status" in lines
 
 
 def test_the_filter_is_shown(picture: Picture) -> None:
