@@ -98,6 +98,15 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON, venv_params=VENV)
+def matrix(session: nox.Session) -> None:
+    """Other versions of Consul, Envoy and Python: docs/compatibility.md."""
+    require_debian(session)
+    install(session, "tests")
+    get_go(session)
+    session.run("python", "-m", "tests.matrix", *session.posargs)
+
+
+@nox.session(python=PYTHON, venv_params=VENV)
 def demo(session: nox.Session) -> None:
     """Show it: three Consul servers, six Envoys, and servers that die. Needs root."""
     require_debian(session)
@@ -236,6 +245,13 @@ def run_pytest(
 def build_consul(session: nox.Session, *, needed: bool = True) -> None:
     """Build Consul into the cache, unless there is one."""
     build(session, "consul", needed=needed)
+
+
+def get_go(session: nox.Session) -> None:
+    """Install PyPI's Go, unless there is one."""
+    asked = session.run("python", "-m", "tests.lab.go_build", silent=True)
+    if packages := str(asked or "").split():
+        session.install(*packages)
 
 
 def get_resolvers(session: nox.Session, *, needed: bool = True) -> None:

@@ -109,6 +109,11 @@ class ConsulCluster(Held):
         """The servers' HTTPS APIs, as URLs."""
         return [f"https://{_bracketed(a)}:{HTTPS_PORT}" for a in self.addresses]
 
+    @property
+    def version(self) -> str:
+        """The servers' version, as they say it."""
+        return str(self.call("GET", "/v1/agent/self")["Config"]["Version"])
+
     def replace_tls(self, tls: ServerTls) -> None:
         """Have the servers show and trust something else, without a restart."""
         self._tls = tls

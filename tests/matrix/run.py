@@ -1,0 +1,81 @@
+"""Run a case's tests in a pytest of their own, and say what came of it."""
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.bench.machine import versions
+from tests.lab.go_build import Say
+from tests.matrix.cases import Case
+from tests.matrix.junit import read_outcomes, seen
+from tests.matrix.parts import ROOT, get_parts
+from tests.matrix.results import Result
+
+# As `nox -s tests` does: side by side, then what measures, alone, then once more what
+# failed, since real servers on a shared machine may be late.
+BESIDE = ("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")
+AGAIN = ("--last-failed", "--last-failed-no-failures=none")
+
+
+def run_case(case: Case, pytest_arguments: Sequence[str], say: Say) -> Result:
+    """Run it with further arguments to pytest.
+
+    Raises:
+        PartMissingError: a part is not to be had in that version.
+    """
+    python, parts = get_parts(case, say)
+    env = {**os.environ, **parts, "PYTHONPATH": str(ROOT)}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would compile all
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch:
+        reports: list[Path] = []
+
+        def run_pytest(*arguments: str) -> None:
+            reports.append(Path(scratch) / f"{len(reports)}.xml")
+            command = [
+                *(
+                    str(python),
+                    "-m",
+                    "pytest",
+                    "-q",
+                    "-o",
+                    f"cache_dir={scratch}/cache",
+                ),
+                *(f"--junitxml={reports[-1]}", *case.paths, *arguments),
+                *pytest_arguments,
+            ]
+            subprocess.run(command, cwd=ROOT, env=env, check=False)
+
+        run_pytest("-m", f"({case.marks}) and not alone", *BESIDE)
+        run_pytest("-m", f"({case.marks}) and not alone", *AGAIN)
+        run_pytest("-m", f"({case.marks}) and alone")
+        run_pytest("-m", f"({case.marks}) and alone", *AGAIN)
+        outcomes = read_outcomes(path for path in reports if path.exists())
+    failed, skipped = seen(outcomes, "failed"), seen(outcomes, "skipped")
+    found = _versions(python, parts)
+    return Result(
+        case=case.name,
+        date=datetime.now(UTC).date().isoformat(),
+        revision=found.pop("consul_ebpf"),
+        versions=found,
+        tests=case.paths,
+        passed=len(outcomes) - len(failed) - len(skipped),
+        failed=failed,
+        skipped=skipped,
+        seconds=round(time.monotonic() - begun),
+    )
+
+
+def _versions(python: Path, parts: dict[str, str]) -> dict[str, str]:
+    """Ask each part for its version, rather than trust the case's name."""
+    asked = {
+        "consul": [parts["CONSUL_BIN"], "version"],
+        "envoy": [parts["ENVOY_BIN"], "--version"],
+        "python": [str(python), "--version"],
+    }
+    found = versions(asked)
+    return {name: found[name] for name in ("consul_ebpf", *asked)}
