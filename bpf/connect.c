@@ -75,7 +75,7 @@ int connect4(struct bpf_sock_addr *ctx) {
   if (!is_callers(ctx, vip))
     return REFUSE;
 
-  struct server *server = pick(vip, bpf_get_socket_cookie(ctx), false);
+  struct server *server = pick(vip, cookie_of(ctx), false);
   if (!server)
     return REFUSE; /* a VIP must never reach the wire */
   lead4(ctx, server);
@@ -94,7 +94,7 @@ int connect6(struct bpf_sock_addr *ctx) {
   if (!is_callers(ctx, vip))
     return REFUSE;
 
-  struct server *server = pick(vip, bpf_get_socket_cookie(ctx), true);
+  struct server *server = pick(vip, cookie_of(ctx), true);
   if (!server)
     return REFUSE;
   lead6(ctx, server);

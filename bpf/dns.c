@@ -279,7 +279,7 @@ static __always_inline void note_connected(struct bpf_sock_addr *ctx) {
   struct asked *socket = asked.sk_storage_get(ctx->sk, 0, 0);
   if (!socket)
     return;
-  u64 cookie = bpf_get_socket_cookie(ctx), slot = socket->last;
+  u64 cookie = cookie_of(ctx), slot = socket->last;
   connected.update(&cookie, &slot);
 }
 

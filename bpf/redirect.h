@@ -11,6 +11,9 @@
 
 #define SOCK_STREAM 1
 
+/* A socket's cookie has 64 bits; BCC declares this helper with a result of 32. */
+static u64 (*const cookie_of)(void *) = (void *)BPF_FUNC_get_socket_cookie;
+
 static __always_inline bool is_mapped(struct bpf_sock_addr *ctx) {
   return !ctx->user_ip6[0] && !ctx->user_ip6[1] && ctx->user_ip6[2] == MAPPED_PREFIX;
 }
