@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -22,10 +23,12 @@ from tests.bench.machine import ROOT, machine, versions
 from tests.bench.plots import draw
 from tests.bench.report import Report, Section, read_report, write_report
 from tests.bench.run import Run, find_dataplane
+from tests.lab.debian import unpacked
+from tests.lab.go_build import PartMissingError
 from tests.lab.parts import find_consul, find_envoy
 from tests.lab.scratch import PREFIX
 
-PARTS: tuple[str, ...] = ("failover", "scale")
+PARTS: tuple[str, ...] = ("connect", "streams", "failover", "scale")
 """In the order of a whole run."""
 LIMIT_SECONDS = 900.0
 """No part takes as long as this."""
@@ -144,6 +147,12 @@ def programs() -> dict[str, list[str]]:
     for name, found in (("Consul", find_consul()), ("Envoy", find_envoy())):
         if found:
             known[name] = [str(found), "--version"]
+    for name, program, argument in (
+        ("HAProxy", "haproxy", "-v"),
+        ("nftables", "nft", "--version"),
+    ):
+        with suppress(PartMissingError):
+            known[name] = [*unpacked().program(program), argument]
     if dataplane := find_dataplane():
         known["consul-dataplane"] = [str(dataplane), "-version"]
     return known

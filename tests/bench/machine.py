@@ -47,7 +47,8 @@ def _commit() -> str:
 
 
 def _version_of(command: Sequence[str]) -> str:
-    found = re.search(r"\d+\.\d+(\.\d+)?[-\w.+]*", _output(command))
+    said = _output(command).replace(command[0], "")  # a path may have numbers, too
+    found = re.search(r"\d+\.\d+(\.\d+)?[-\w.+]*", said)
     return found[0] if found else ""
 
 

@@ -4,28 +4,21 @@ The kernel's own account (kernel.bpf_stats_enabled), which adds its overhead to 
 Rounds take turns, and the least of each is compared: noise only ever adds.
 """
 
-import os
-import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from consul_ebpf import Server, Table, Vip
-from consul_ebpf.kernel import libbpf, objects
-from consul_ebpf.kernel.links import attach
-from consul_ebpf.kernel.loader import load_program
-from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.program import CONNECT, DNS, Program
-from consul_ebpf.kernel.tables import close_tables, make_tables
 from tests.kernel.conftest import VIP, Kernel, rows
 from tests.kernel.dns_lab import ADDRESS, PORT, open_dns
 from tests.kernel.dns_lab import table as dns_table
 from tests.kernel.resolving import responding
+from tests.lab.attached import EMPTY, Runs, attached, counted_runs
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup
 
 pytestmark = [pytest.mark.kernel, pytest.mark.alone]
@@ -35,7 +28,6 @@ REDIRECTED = 4.5
 ROUNDS = range(40, 400)
 """At least and at most: on a busy machine the least settles later."""
 CALLS = 160
-STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 
 Call = Callable[[int], object]
 """Makes the system call, the n-th time."""
@@ -43,29 +35,18 @@ Call = Callable[[int], object]
 
 @pytest.fixture
 def stats() -> Iterator[None]:
-    before = STATS.read_text()
-    STATS.write_text("1")
-    yield
-    STATS.write_text(before)
+    with counted_runs():
+        yield
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Kernel]:
+def empty() -> Iterator[Kernel]:
     """An empty program at every hook of ours, attached in a cgroup of its own."""
-    source = tmp_path / "empty.c"
-    shutil.copy(Path(__file__).with_name("empty.c"), source)
-    shutil.copy(DNS.source.with_name("tables.h"), tmp_path)
-    shutil.copytree(DNS.source.with_name("stub"), tmp_path / "stub")
-    program = replace(DNS, source=source)
-    with scratch_cgroup() as cgroup, scratch_bpffs() as bpffs:
-        pins = Pins(bpffs, program)
-        pins.current.mkdir(parents=True)
-        close_tables(make_tables(program, pins.current))
-        load_program(program, {"MAX_VIPS": 1}, pins.current, bpffs)
-        for hook, kind in program.hooks.items():
-            link = attach(libbpf.obj_get(bpffs / hook), hook, kind, cgroup)
-            libbpf.obj_pin(link, pins.current / hook)
-            os.close(link)
+    with (
+        scratch_cgroup() as cgroup,
+        scratch_bpffs() as bpffs,
+        attached(EMPTY, cgroup, bpffs),
+    ):
         yield Kernel(cgroup, bpffs)
 
 
@@ -130,24 +111,18 @@ class Measured:
 
     def mean_ns(self) -> float:
         """Return the mean over some calls, in ns."""
-        link = Pins(self.kernel.bpffs, self.program).links()[self.hook]
-        program = objects.program_fd(link.program_id)
+        bpffs, program, hook = self.kernel.bpffs, self.program, self.hook
 
         def calls() -> float:
             call = self.call()
             for n in range(CALLS):
                 if n == CALLS // 4:  # what came before warmed the caches
-                    before = objects.program_info(program)
+                    before = Runs.of(bpffs, program, hook)
                 with suppress(BlockingIOError):
                     call(n)
-            after = objects.program_info(program)
-            time_ns = after.run_time_ns - before.run_time_ns
-            return time_ns / (after.runs - before.runs)
+            return Runs.of(bpffs, program, hook).mean_since(before)
 
-        try:
-            return self.kernel.call(calls)
-        finally:
-            os.close(program)
+        return self.kernel.call(calls)
 
 
 def measure(
@@ -197,7 +172,7 @@ def test_connects_cost_little(
         vips = {Vip(VIP.address + n, 8502): (0, 1, 2) for n in range(6)}
         backend.apply(Table(rows(servers), vips))
         runs = {
-            "empty": Measured(empty, DNS, "connect4", elsewhere),
+            "empty": Measured(empty, EMPTY, "connect4", elsewhere),
             "bystander": Measured(kernel, CONNECT, "connect4", elsewhere),
             "bystander of DNS": Measured(kernel, DNS, "connect4", elsewhere),
             "redirected": Measured(
@@ -214,7 +189,7 @@ def test_datagrams_cost_little(kernel: Kernel, empty: Kernel, stats: None) -> No
     most = {hook: (f"empty {hook}", BYSTANDER) for hook in bystanders}
     runs = {
         **{
-            f"empty {hook}": Measured(empty, DNS, hook, call)
+            f"empty {hook}": Measured(empty, EMPTY, hook, call)
             for hook, call in bystanders.items()
         },
         **{

@@ -20,9 +20,11 @@ PACKAGES = (
     "bind9-dnsutils",
     "busybox",
     "dnsmasq-base",
+    "haproxy",
     "iptables",
     "iputils-ping",
     "musl-dev",
+    "nftables",
     "systemd-resolved",
     "unbound",
 )
