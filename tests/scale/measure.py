@@ -66,20 +66,35 @@ class Changes:
         """Let a server, or its DNS, die and be back: from its pool's verdicts."""
         host, (server, *_) = self._host, self._host.servers
         probe = host.dns_probe if probe_dns else host.probe
-        for what, turn in (
-            (f"{name} dies", probe.kill),
-            (f"{name} is back", probe.revive),
+        for what, turn, fewer in (
+            (f"{name} dies", probe.kill, not probe_dns),
+            (f"{name} is back", probe.revive, False),
         ):
             before = host.verdicts.last
             host.done.clear()
             turn(server.id)
             await host.until(lambda: host.verdicts.last > before)  # noqa: B023
-            await self._note(what, host.verdicts.last)
+            begun = host.verdicts.last
+            await host.until(lambda: self._is_served(fewer=fewer))  # noqa: B023
+            await self._note(what, begun)
 
     async def server_drains(self) -> None:
         """Have Consul name a server no longer, and again."""
-        await self._set("a server drains", lambda s: s.source.set(s.servers[1:]))
-        await self._set("it is listed again", lambda s: s.source.set(s.servers))
+        await self._set(
+            "a server drains",
+            lambda host: host.source.set(host.servers[1:]),
+            lambda: self._is_served(fewer=True),
+        )
+        await self._set(
+            "it is listed again",
+            lambda host: host.source.set(host.servers),
+            self._is_served,
+        )
+
+    def _is_served(self, *, fewer: bool = False) -> bool:
+        """Whether a round has taken up that all servers, or all but one, are ready."""
+        host = self._host
+        return host.serves(len(host.servers) - fewer, len(host.proxies))
 
     async def proxy_comes(self) -> None:
         """Have one more proxy, and then one less."""
@@ -129,7 +144,7 @@ class Changes:
         self,
         what: str,
         change: Callable[[Host], None],
-        holds: Callable[[], bool] = lambda: True,
+        holds: Callable[[], bool],
     ) -> None:
         self._host.done.clear()
         begun = time.perf_counter()
