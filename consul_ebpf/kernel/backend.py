@@ -15,7 +15,7 @@ from consul_ebpf.kernel.install import install
 from consul_ebpf.kernel.installed import Installed
 from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.program import CONNECT, DNS, Program
-from consul_ebpf.kernel.tables import Rows, decode_rows, rows_of, slot_key
+from consul_ebpf.kernel.tables import Found, decode_rows, rows_of, slot_key
 from consul_ebpf.kernel.watchdog import mend
 from consul_ebpf.model.errors import KernelError, TableFullError
 from consul_ebpf.model.seams import Applied
@@ -47,7 +47,7 @@ class BccMapBackend:
         self._vips = installed.tables["vips"]
         self._askers = askers
         self._have: Table | None = None
-        self._read: tuple[Rows, KernelState] | None = None
+        self._read: tuple[Found, KernelState] | None = None
         """The rows that were read last, and what they were decoded to."""
 
     def __repr__(self) -> str:

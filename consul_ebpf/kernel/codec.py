@@ -4,6 +4,7 @@ Addresses and ports are in network byte order in the kernel; here they are bytes
 numbers as people write them. All functions are pure.
 """
 
+import functools
 import struct
 import sys
 import time
@@ -202,7 +203,13 @@ def staying(data: bytes) -> bytes:
 
 def decode_preference(data: bytes) -> Preference:
     """Decode the preference in a VIP's row."""
-    slots = VIP.unpack(data)[0].to_bytes(MAX_CHOICES, "little")
+    return _preference(VIP.unpack(data)[0])
+
+
+@functools.lru_cache(256)
+def _preference(packed: int) -> Preference:
+    """Return the preference; with few servers, most VIPs share one."""
+    slots = packed.to_bytes(MAX_CHOICES, "little")
     return tuple(slot for slot in slots if slot != NO_SLOT)
 
 

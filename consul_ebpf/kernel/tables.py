@@ -3,14 +3,15 @@
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from consul_ebpf.kernel import codec, libbpf, objects
 from consul_ebpf.kernel.maps import Map
+from consul_ebpf.kernel.packed import Packed, VipRows
 from consul_ebpf.kernel.program import Program, TableShape
 from consul_ebpf.model.errors import ConfigError
-from consul_ebpf.model.values import KernelState, Table
+from consul_ebpf.model.values import KernelState, Table, Vip, VipCounters
 
 Tables = dict[str, Map]
 """By name."""
@@ -176,14 +177,28 @@ def slot_of(key: bytes) -> int:
     return int.from_bytes(key, sys.byteorder)
 
 
-def rows_of(tables: Mapping[str, Map]) -> Rows:
-    """Read all rows of the tables that `decode_rows` decodes.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The rows of the tables that `decode_rows` decodes."""
+
+    servers: Packed
+    vips: Packed
+    connected: Packed | None
+    """None: the program has no such table."""
+
+
+def rows_of(tables: Mapping[str, Map]) -> Found:
+    """Read all rows of these tables.
 
     Raises:
         OSError: the kernel refused it.
     """
-    names = [name for name in ("servers", "vips", "connected") if name in tables]
-    return {name: dict(tables[name].items()) for name in names}
+    connected = tables.get("connected")
+    return Found(
+        Packed.of(tables["servers"].items()),
+        Packed.of(tables["vips"].items()),
+        Packed.of(connected.items()) if connected is not None else None,
+    )
 
 
 def read_tables(tables: Mapping[str, Map]) -> KernelState:
@@ -191,32 +206,31 @@ def read_tables(tables: Mapping[str, Map]) -> KernelState:
     return decode_rows(rows_of(tables), tables["vips"].info.max_entries)
 
 
-def decode_rows(found: Rows, capacity: int) -> KernelState:
+def decode_rows(found: Found, capacity: int) -> KernelState:
     """Decode the rows of a program's tables.
 
     The sockets are in the VIPs' rows; those of DNS are in `connected`.
     """
     rows, counts = {}, {}
-    for key, row in found["servers"].items():
-        slot, data = slot_of(key), codec.fit(row, codec.SERVER.size)
+    for at in range(len(found.servers)):
+        slot = slot_of(found.servers.key(at))
+        data = codec.fit(found.servers.value(at), codec.SERVER.size)
         entry = codec.decode_server(slot, data)
         if entry is not None:
             rows[slot] = entry
             counts[slot] = codec.decode_counters(data)
-    entries = [
-        (codec.decode_key(key), codec.fit(row, codec.VIP.size))
-        for key, row in found["vips"].items()
-    ]
-    bindings = {vip: codec.decode_binding(row) for vip, row in entries}
-    counters = {vip: codec.decode_vip_counters(row) for vip, row in entries}
-    if "connected" in found:
-        sockets = found["connected"].items()
-        noted = tuple(codec.CONNECTED.unpack(key + row) for key, row in sockets)
+    counters: Mapping[Vip, VipCounters] = VipRows(found.vips, codec.decode_vip_counters)
+    if found.connected is not None:
+        noted = tuple(
+            codec.CONNECTED.unpack(found.connected.key(at) + found.connected.value(at))
+            for at in range(len(found.connected))
+        )
         counters = {vip: replace(each, sockets=noted) for vip, each in counters.items()}
+    bindings = VipRows(found.vips, codec.decode_binding)
     return KernelState(
         table=Table(
             servers=rows,
-            vips={vip: codec.decode_preference(row) for vip, row in entries},
+            vips=VipRows(found.vips, codec.decode_preference),
             bindings={vip: binding for vip, binding in bindings.items() if binding},
         ),
         servers=counts,
