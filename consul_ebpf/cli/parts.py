@@ -133,7 +133,7 @@ def _proxy(picture: Picture, proxy: ProxyStatus) -> list[Cell]:
 
 def volumes_of(node: NodeStatus) -> list[Text]:
     """Return lines on the volumes of a node's pods: which wait, and for what."""
-    waiting = [each for each in node.volumes if each.problems or not each.published]
+    waiting = [each for each in node.volumes if each.waits]
     head = f"Pods' volumes: {len(node.volumes)}, {len(waiting)} wait"
     lines = [one_line(head, "bold")]
     for each in waiting[:MOST_WAITING]:

@@ -3,17 +3,24 @@
 import asyncio
 import contextlib
 import json
+import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from aiohttp import web
 
+from consul_ebpf.base.boundary import reason
 from consul_ebpf.base.latest import Changes, Latest
+from consul_ebpf.base.reasons import Reasons
+from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.views.answers import refusal
 from consul_ebpf.views.host import Host
 from consul_ebpf.views.page import main_of, page_of, policy
+from consul_ebpf.views.rates import Rates
 from consul_ebpf.views.status import Status, status_of
 from consul_ebpf.views.verdict import judged
+
+logger = logging.getLogger(__name__)
 
 MOST_CLIENTS = 16
 """That follow the page at once."""
@@ -37,6 +44,10 @@ HEADERS = {
 }
 
 
+Draw = Callable[[Status, str, Mapping[str, float]], str]
+"""Makes HTML of a status, the host's name and the servers' connects of a second."""
+
+
 class Live:
     """The page's routes.
 
@@ -48,6 +59,8 @@ class Live:
         self._pictures: Latest[str] = Latest()
         self._clients = 0
         self._looking: asyncio.Task[None] | None = None
+        self._rates = Rates()
+        self._troubles = Reasons(logger, "task_failed")
 
     def __repr__(self) -> str:
         return f"<Live {self._clients} clients>"
@@ -61,8 +74,7 @@ class Live:
 
     async def page(self, _: web.Request) -> web.Response:
         """Answer with the whole page: it can be read without its script."""
-        status = await self._status()
-        text = await asyncio.to_thread(page_of, status, socket.gethostname())
+        text = await self._draw(page_of)
         headers = {**HEADERS, "Content-Security-Policy": policy()}
         return web.Response(text=text, content_type="text/html", headers=headers)
 
@@ -103,14 +115,19 @@ class Live:
         loop = asyncio.get_running_loop()
         while True:
             version, begun = self._host.outcome.version, loop.time()
-            with contextlib.suppress(Exception):  # the next look may go well
-                status = await self._status()
-                name = socket.gethostname()
-                main = await asyncio.to_thread(main_of, status, name)
-                self._pictures.set(json.dumps(main))
+            try:
+                self._pictures.set(json.dumps(await self._draw(main_of)))
+            except Exception as error:  # noqa: BLE001  # the next look may go well
+                ours = isinstance(error, ConsulEbpfError)
+                why = str(error) if ours else reason(error)
+                self._troubles.report([f"the page is not drawn anew: {why}"])
+            else:
+                self._troubles.report([])
             pause = max(LOOK_SECONDS, PAUSE_FACTOR * (loop.time() - begun))
             await self._host.outcome.changed_since(version, pause)
 
-    async def _status(self) -> Status:
+    async def _draw(self, draw: Draw) -> str:
         snapshot = await self._host.snapshot()
-        return await asyncio.to_thread(lambda: judged(status_of(snapshot)))
+        status = await asyncio.to_thread(lambda: judged(status_of(snapshot)))
+        rates = self._rates.add(snapshot.monotonic, status.servers)
+        return await asyncio.to_thread(draw, status, socket.gethostname(), rates)

@@ -4,19 +4,20 @@ All that is shown is escaped here: proxies' names and errors come from elsewhere
 """
 
 import base64
-import datetime as dt
 import functools
 import hashlib
-import html
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
+from types import MappingProxyType
 
-from consul_ebpf.base.lines import one_line
 from consul_ebpf.model.values import host_port
 from consul_ebpf.views.ailments import MEANINGS, Ailment
 from consul_ebpf.views.deaths import LostServer
 from consul_ebpf.views.happenings import Happening
+from consul_ebpf.views.markup import rate_of, text_of, time_of
+from consul_ebpf.views.page_tables import tables_of
+from consul_ebpf.views.pods import NodeStatus
 from consul_ebpf.views.servers import ServerStatus
 from consul_ebpf.views.status import ProxyStatus, Status
 from consul_ebpf.views.wording import listed, words_of
@@ -26,9 +27,6 @@ MOST_PROXIES = 600
 
 MOST_HAPPENINGS = 50
 """Happenings that are shown: the newest."""
-
-LONGEST_TEXT = 300
-"""Characters of a text from elsewhere."""
 
 _PLACE = "<!--main-->"
 
@@ -56,53 +54,51 @@ def _digest(tag: str) -> str:
     return base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
 
 
-def page_of(status: Status, host: str) -> str:
+def page_of(
+    status: Status, host: str, rates: Mapping[str, float] = MappingProxyType({})
+) -> str:
     """Return the whole page."""
-    return template().replace(_PLACE, main_of(status, host))
+    return template().replace(_PLACE, main_of(status, host, rates))
 
 
-def main_of(status: Status, host: str) -> str:
-    """Return what changes of the page: one `main` element."""
+def main_of(
+    status: Status, host: str, rates: Mapping[str, float] = MappingProxyType({})
+) -> str:
+    """Return what changes of the page: one `main` element.
+
+    Args:
+        status: what is shown.
+        host: this host's name.
+        rates: connects a second by the server's `address:port`; empty: not known yet.
+    """
     verdict = status.verdict
     shown = sorted(status.proxies, key=lambda each: (each.active, each.id, each.vip))
     rest = len(shown) - MOST_PROXIES
     del shown[MOST_PROXIES:]
     parts = [
-        f"<main><h1>consul-ebpf on {_text(host)}</h1>",
+        f"<main><h1>consul-ebpf on {text_of(host)}</h1>",
         f'<p><span class="badge {verdict.level.value}">{verdict.level.value}</span> ',
-        f"{_text(verdict.summary)}; {_text(MEANINGS[verdict.level])}</p>",
+        f"{text_of(verdict.summary)}; {text_of(MEANINGS[verdict.level])}</p>",
         *_ailments(verdict.ailments),
         "<h2>Consul servers, and the proxies on each</h2>",
         '<div class="servers">',
-        *(_server(status, each, shown) for each in status.servers),
+        *(_server(status, each, shown, rates) for each in status.servers),
         *map(_lost, status.lost),
         *_elsewhere(status, shown),
+        *(_waiting(status.kubernetes) if status.kubernetes else ()),
         "</div>",
         f'<p class="dim">{rest} more proxies are not shown.</p>' if rest > 0 else "",
         "<h2>What happened, the newest first</h2>",
         *_timeline(status.timeline),
         "<h2>The same as tables</h2>",
-        *_tables(status, shown),
+        *tables_of(status, shown, rates),
         "</main>",
     ]
     return "".join(parts)
 
 
-def _text(text: object) -> str:
-    return html.escape(one_line(text, LONGEST_TEXT))
-
-
 def _number(proxies: int) -> str:
     return "1 proxy" if proxies == 1 else f"{proxies} proxies"
-
-
-def _time(at: float) -> str:
-    """Return a moment; empty: it is 0, so not known."""
-    if not at:
-        return ""
-    local = dt.datetime.fromtimestamp(int(at), dt.UTC).astimezone()
-    shown = local.strftime("%m-%d %H:%M:%S")
-    return f'<time datetime="{local.isoformat()}">{shown}</time>'
 
 
 def _ailments(ailments: Sequence[Ailment]) -> Iterator[str]:
@@ -110,27 +106,30 @@ def _ailments(ailments: Sequence[Ailment]) -> Iterator[str]:
         return
     yield '<ul class="ailments">'
     for each in ailments[:MOST_HAPPENINGS]:
-        since = f" since {_time(each.since)}" if each.since else ""
-        yield f'<li class="{each.level.value}"><strong>{_text(each.what)}</strong>'
-        yield f"{since}<span>{_text(each.do)}</span></li>"
+        since = f" since {time_of(each.since)}" if each.since else ""
+        yield f'<li class="{each.level.value}"><strong>{text_of(each.what)}</strong>'
+        yield f"{since}<span>{text_of(each.do)}</span></li>"
     yield "</ul>"
 
 
 def _server(
-    status: Status, server: ServerStatus, proxies: Iterable[ProxyStatus]
+    status: Status,
+    server: ServerStatus,
+    proxies: Iterable[ProxyStatus],
+    rates: Mapping[str, float],
 ) -> str:
     """Return a server's column."""
     endpoint = host_port(server.address, server.port)
     total = sum(each.active for each in status.servers) or 1
     here = [each for each in proxies if each.active and each.server == endpoint]
-    state = _text(server.state)
-    since = f"since {_time(server.since)}" if server.since else ""
+    state = text_of(server.state)
+    since = f"since {time_of(server.since)}" if server.since else ""
     return (
-        f'<section class="server {state}"><h3>{_text(endpoint)}</h3>'
+        f'<section class="server {state}"><h3>{text_of(endpoint)}</h3>'
         f'<p><span class="badge">{state}</span> <span class="dim">{since}</span></p>'
         f'<meter min="0" max="{total}" value="{server.active}"></meter>'
-        f'<div class="dim">{_number(server.active)}, {server.connects} connects,'
-        f" {server.failures} failures</div>{_chips(status, here)}</section>"
+        f'<div class="dim">{_number(server.active)}, {rate_of(rates, endpoint)}'
+        f" connects/s</div>{_chips(status, here)}</section>"
     )
 
 
@@ -140,10 +139,10 @@ def _lost(server: LostServer) -> str:
     if server.left.count:
         left = f"{listed(server.left.proxies, server.left.count)} went to others"
     return (
-        f'<section class="server failing"><h3>{_text(server.server)}</h3>'
+        f'<section class="server failing"><h3>{text_of(server.server)}</h3>'
         f'<p><span class="badge">died</span> <span class="dim">since'
-        f" {_time(server.since)}; Consul lists it no more</span></p>"
-        f'<div class="dim">{_text(left)}</div></section>'
+        f" {time_of(server.since)}; Consul lists it no more</span></p>"
+        f'<div class="dim">{text_of(left)}</div></section>'
     )
 
 
@@ -161,14 +160,24 @@ def _elsewhere(status: Status, proxies: Iterable[ProxyStatus]) -> Iterator[str]:
             yield f"{_chips(status, found)}</section>"
 
 
+def _waiting(node: NodeStatus) -> Iterator[str]:
+    """Yield a column of the pods whose volumes wait."""
+    found = [each for each in node.volumes if each.waits]
+    if found:
+        pods = "".join(f"<li>{text_of(each.pod)}</li>" for each in found[:MOST_PROXIES])
+        yield '<section class="server never"><h3>Pods that wait</h3>'
+        yield f'<div class="dim">{len(found)} of {len(node.volumes)} volumes</div>'
+        yield f"<ul>{pods}</ul></section>"
+
+
 def _chips(status: Status, proxies: Sequence[ProxyStatus]) -> str:
     if not proxies:
         return '<p class="dim">no proxy is here</p>'
     chips = []
     for each in proxies:
         wrong = ' class="wrong"' if status.problems.get(each.id) else ""
-        name = _text(each.id or each.vip)
-        chips.append(f'<li data-key="{_text(each.vip)}"{wrong}>{name}</li>')
+        name = text_of(each.id or each.vip)
+        chips.append(f'<li data-key="{text_of(each.vip)}"{wrong}>{name}</li>')
     return f"<ul>{''.join(chips)}</ul>"
 
 
@@ -178,57 +187,7 @@ def _timeline(timeline: Sequence[Happening]) -> Iterator[str]:
         return
     yield '<ol class="timeline">'
     for each in reversed(timeline[-MOST_HAPPENINGS:]):
-        kind = _text(each.kind)
-        yield f'<li class="{kind}">{_time(each.at)}<span>{_text(words_of(each))}</span>'
-        yield "</li>"
+        kind = text_of(each.kind)
+        words = text_of(words_of(each))
+        yield f'<li class="{kind}">{time_of(each.at)}<span>{words}</span></li>'
     yield "</ol>"
-
-
-def _tables(status: Status, proxies: Sequence[ProxyStatus]) -> Iterator[str]:
-    servers = [
-        [
-            _text(host_port(each.address, each.port)),
-            _text(each.state),
-            _time(each.since) or "-",
-            str(each.active),
-            str(each.connects),
-            str(each.failures),
-        ]
-        for each in status.servers
-    ]
-    heads = ["server", "state", "since", "proxies", "connects", "failures"]
-    yield _table("servers", "Servers", heads, servers)
-    heads = [
-        *("proxy", "VIP", "server", "connected", "since"),
-        *("moves", "connects", "failures", "problems"),
-    ]
-    rows = [
-        [
-            _text(each.id or "(unknown)"),
-            _text(each.vip),
-            _text(each.server or "-"),
-            "yes" if each.active else "no",
-            _time(each.since) or "-",
-            str(each.moves),
-            str(each.connects),
-            str(each.failures),
-            "<br/>".join(map(_text, status.problems.get(each.id, []))),
-        ]
-        for each in proxies
-    ]
-    yield _table("proxies", "Proxies", heads, rows)
-
-
-def _table(
-    name: str, title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]
-) -> str:
-    """Return a table of cells that are HTML already."""
-    head = "".join(f'<th scope="col">{each}</th>' for each in heads)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows
-    )
-    return (
-        f'<details id="table-{name}" open=""><summary>{title}</summary>'
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div></details>"
-    )

@@ -1,18 +1,14 @@
 """What a live view shows of a host: made of one snapshot after the other. Pure."""
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from consul_ebpf.model.values import host_port
 from consul_ebpf.views.happenings import Look
+from consul_ebpf.views.rates import Rates
 from consul_ebpf.views.snapshot import Snapshot
 from consul_ebpf.views.status import Status, status_of
 from consul_ebpf.views.timeline import Timeline, catch_up, follow
 from consul_ebpf.views.verdict import judged
-
-RATE_SECONDS = 10.0
-"""Over which the connects of a second are an average."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +41,7 @@ class Pictures:
     def __init__(self) -> None:
         self._timeline = Timeline()
         self._before: Look | None = None
-        self._counts: deque[tuple[float, dict[str, int]]] = deque()
+        self._rates = Rates()
 
     def __repr__(self) -> str:
         return f"<Pictures {len(self._timeline.happenings)} happenings>"
@@ -64,23 +60,8 @@ class Pictures:
         self._before = now
         remembered = replace(snapshot.remembered, timeline=self._timeline)
         status = judged(status_of(replace(snapshot, remembered=remembered)))
-        return Picture(snapshot.at, status, self._rates(snapshot.monotonic, status))
-
-    def _rates(self, at: float, status: Status) -> dict[str, float]:
-        counts = {
-            host_port(each.address, each.port): each.connects for each in status.servers
-        }
-        self._counts.append((at, counts))
-        while len(self._counts) > 2 and at - self._counts[1][0] >= RATE_SECONDS:
-            self._counts.popleft()
-        then, earlier = self._counts[0]
-        if at <= then:
-            return {}
-        # A row that was filled anew counts from zero.
-        return {
-            server: max(0, count - earlier.get(server, count)) / (at - then)
-            for server, count in counts.items()
-        }
+        rates = self._rates.add(snapshot.monotonic, status.servers)
+        return Picture(snapshot.at, status, rates)
 
 
 def _look(snapshot: Snapshot) -> Look:

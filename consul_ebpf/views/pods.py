@@ -26,6 +26,11 @@ class VolumeStatus:
     problems: list[str]
     """What is missing or wrong, a line each."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether something is missing."""
+        return bool(self.problems) or not self.published
+
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:

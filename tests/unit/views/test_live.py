@@ -7,7 +7,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import pytest
 
+from consul_ebpf.model.errors import KernelError
+from consul_ebpf.model.values import KernelState
 from consul_ebpf.views.live import MOST_CLIENTS
 from tests.unit.views.test_endpoint import SERVED, World, serving
 
@@ -71,6 +74,23 @@ async def test_followers_get_each_new_picture_and_share_the_looks(
         before = world.looks
         await asyncio.sleep(1.5)
         assert world.looks == before
+
+
+class Broken(World):
+    """A host whose tables cannot be read."""
+
+    async def read(self) -> KernelState:
+        raise KernelError("the tables are gone")
+
+
+async def test_a_page_that_cannot_be_drawn_is_one_line_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often it is tried again; whoever follows keeps the picture they have."""
+    async with serving(tmp_path, world=Broken) as world, followed(world):
+        await asyncio.sleep(2.5)
+    said = [each for each in caplog.messages if "the page is not drawn" in each]
+    assert said == ["the page is not drawn anew: the tables are gone"]
 
 
 async def test_so_many_can_follow_and_no_more(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from consul_ebpf.views.page import (
     policy,
     template,
 )
+from consul_ebpf.views.pods import NodeStatus, VolumeStatus
 from consul_ebpf.views.status import Status, status_of
 from consul_ebpf.views.timeline import StateSince, Timeline
 from consul_ebpf.views.verdict import judged
@@ -86,6 +87,35 @@ def test_all_of_it_is_in_tables(status: Status) -> None:
     assert 2 == len(servers.findall("tbody/tr"))
 
 
+def test_connects_of_a_second_are_shown_once_they_are_known(status: Status) -> None:
+    """In the column and in the table."""
+    main = ET.fromstring(main_of(status, "host1", {server(1): 2.5}))
+    dead, alive, _ = main.findall(".//section")
+    assert ["0 proxies, - connects/s"] == texts(dead, "div")
+    assert ["2 proxies, 2.5 connects/s"] == texts(alive, "div")
+    rows = main.findall(".//details[@id='table-servers']//tbody/tr")
+    assert ["-", "2.5"] == [texts(row, "td")[4] for row in rows]
+
+
+def test_pods_that_wait_have_a_column_and_are_first_in_their_table(
+    status: Status,
+) -> None:
+    """With what they wait for; where no pod waits there is no such column."""
+    well = VolumeStatus("shop/web-1", "u1", "web-1", True, [])
+    waits = VolumeStatus("shop/web-2", "u2", "web-2", True, ["no token"])
+    main = parsed(replace(status, kubernetes=NodeStatus(volumes=[well, waits])))
+    column = main.findall(".//section")[-1]
+    assert ["Pods that wait"] == texts(column, "h3")
+    assert ["shop/web-2"] == texts(column, "ul/li")
+    rows = main.findall(".//details[@id='table-volumes']//tbody/tr")
+    assert [["shop/web-2", "web-2", "yes", "no token"], "shop/web-1"] == [
+        texts(rows[0], "td"),
+        texts(rows[1], "td")[0],
+    ]
+    calm = parsed(replace(status, kubernetes=NodeStatus(volumes=[well])))
+    assert "Pods that wait" not in texts(calm, ".//section/h3")
+
+
 EVIL = "<script>alert(1)</script>\"'&\u202e\x1b[2J"
 
 
@@ -97,6 +127,7 @@ def test_texts_from_elsewhere_are_texts(status: Status) -> None:
         proxies=[proxy, replace(proxy, active=False)],
         servers=[replace(status.servers[0], address=EVIL, state=EVIL)],
         problems={EVIL: [EVIL]},
+        kubernetes=NodeStatus(volumes=[VolumeStatus(EVIL, EVIL, EVIL, False, [EVIL])]),
         lost=[LostServer(EVIL, 1.0, Left([EVIL], 1))],
         timeline=[
             Happening(1.0, EVIL, EVIL, EVIL, [EVIL], 1),

@@ -1,7 +1,8 @@
 """Pictures of one snapshot after the other."""
 
 from consul_ebpf.views.happenings import Happening
-from consul_ebpf.views.picture import RATE_SECONDS, Pictures
+from consul_ebpf.views.picture import Pictures
+from consul_ebpf.views.rates import OLDEST_SECONDS, RATE_SECONDS
 from consul_ebpf.views.timeline import StateSince, Stay, Timeline
 from consul_ebpf.views.wording import words_of
 from tests.lab.looks import FAILING, READY, server, snapshot, tables
@@ -51,6 +52,8 @@ def test_rates_are_of_the_last_seconds() -> None:
     assert rates[server(0)] == 5 / (2 * RATE_SECONDS - 1.0)
     rates = pictures.add(snapshot(30.0, tables(BOTH, {0: (1, 0)}))).rates
     assert rates[server(0)] == 0
+    late = snapshot(31.0 + OLDEST_SECONDS, tables(BOTH, {0: (9, 0)}))
+    assert pictures.add(late).rates == {}  # nobody has looked for a minute
 
 
 def test_shares_are_of_the_open_connections() -> None:
