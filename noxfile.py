@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import nox
 
@@ -27,6 +28,8 @@ DEBIAN = {
     "containernetworking-plugins": Path("/usr/lib/cni/bridge"),
     "busybox-static": Path("/bin/busybox"),
 }
+
+CHROMIUM = {"chromium": Path("/usr/bin/chromium")}
 
 # What pytest takes of tests/, apart from tests/hunt.
 UNIT = [
@@ -173,6 +176,15 @@ def e2e(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON, venv_params=VENV)
+def browser(session: nox.Session) -> None:
+    """The page in a real browser, Debian's chromium. Not in CI: chromium is large."""
+    require_debian(session, {**DEBIAN, **CHROMIUM})
+    install(session, "tests", "browser")
+    build_consul(session)
+    run_pytest(session, "tests/e2e", "-m", "browser")
+
+
+@nox.session(python=PYTHON, venv_params=VENV)
 def kubernetes(session: nox.Session) -> None:
     """Tests in a real Kubernetes cluster of one node. Builds its binaries once."""
     require_debian(session)
@@ -281,9 +293,11 @@ def build_by(session: nox.Session, *command: str, needed: bool) -> None:
     session.run(*parts, success_codes=[0] if needed else [0, 1])
 
 
-def require_debian(session: nox.Session) -> None:
+def require_debian(
+    session: nox.Session, packages: Mapping[str, Path] = MappingProxyType(DEBIAN)
+) -> None:
     """Install what only Debian has; not root: say how."""
-    missing = [package for package, file in DEBIAN.items() if not file.exists()]
+    missing = [package for package, file in packages.items() if not file.exists()]
     if not missing:
         return
     apt = ["apt-get", "install", "-y", "--no-install-recommends", *missing]

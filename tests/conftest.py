@@ -13,7 +13,7 @@ from types import FrameType
 import hypothesis
 import pytest
 
-from tests.lab import debian, promtool
+from tests.lab import browser, debian, promtool
 from tests.lab.kubernetes import cluster
 from tests.lab.leftovers import Traces, adopt_orphans, sweep
 from tests.lab.long import LONG
@@ -72,6 +72,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "resolvers": debian.missing,
     "helm": _missing_helm,
     "promtool": promtool.missing,
+    "browser": browser.missing,
 }
 """Marker -> why it cannot be had here; empty: it can."""
 
