@@ -15,6 +15,10 @@ CHECK_SECONDS = 60.0
 """Between two checks of one token, unless there is a reason to check it sooner. Longer
 on a host with many tokens."""
 
+SELDOM_SECONDS = 600.0
+"""The same for a proxy's token whose lifetime is known. Once a minute the servers are
+asked about the proxy's bootstrap, with that token: they tell if they refuse it."""
+
 
 class Pace:
     """Lets one question through at a time; all keys of a host share it."""

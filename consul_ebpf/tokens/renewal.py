@@ -10,12 +10,13 @@ from consul_ebpf.base.events import event
 from consul_ebpf.base.retry import growing
 from consul_ebpf.model.answers import Missing
 from consul_ebpf.model.lifetime import UNKNOWN, Lifetime
-from consul_ebpf.model.token_keys import named
+from consul_ebpf.model.token_keys import HOST, named
 from consul_ebpf.model.values import Login
 from consul_ebpf.tokens.arrival import arrives
 from consul_ebpf.tokens.life import SHORTEST_LEARNED_SECONDS, LearnedLife, renew_in
 from consul_ebpf.tokens.login import Shared, log_in
 from consul_ebpf.tokens.memory import Session
+from consul_ebpf.tokens.pace import SELDOM_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class Renewal:
             limit = asyncio.timeout(left if left < math.inf else None)
             try:
                 async with limit:
-                    await self._wait_for_check()
+                    await self._wait_for_check(self._check_seconds(session))
                     refused = await self._shared.acl.refused(session.secret)
                     checks += 1
                     if not refused and not checks & (checks - 1):  # 1, 2, 4, 8, ...
@@ -141,9 +142,15 @@ class Renewal:
             self._learned.note_acceptance(age)
             await asyncio.sleep(min(left, 1.0))  # however often a check is asked for
 
-    async def _wait_for_check(self) -> None:
+    def _check_seconds(self, session: Session) -> float:
+        """Return the seconds from one check to the next that nobody asked for."""
+        seconds = self._shared.check_seconds()
+        if self._key != HOST and self._life(session).known:
+            seconds = max(seconds, SELDOM_SECONDS)
+        return seconds * (0.8 + 0.4 * self._spread)
+
+    async def _wait_for_check(self, pause: float) -> None:
         """Wait until a check is due or asked for, and then for a turn."""
-        pause = self._shared.check_seconds() * (0.8 + 0.4 * self._spread)
         try:
             async with asyncio.timeout(
                 SECOND_CHECK_SECONDS if self._check_twice else pause
