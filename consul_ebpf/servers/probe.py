@@ -1,7 +1,7 @@
 """Asks a server's gRPC port whether the server works.
 
 Only an answer in gRPC counts: a server that hangs still accepts TCP connections. Consul
-has no grpc.health.v1; it is asked whether it knows the leader, a cheap call of its
+has no grpc.health.v1; it is asked whether it knows the leader, a cheap call
 (docs/performance.md).
 """
 

@@ -28,7 +28,15 @@ from tests.lab.go_build import PartMissingError
 from tests.lab.parts import find_consul, find_envoy
 from tests.lab.scratch import PREFIX
 
-PARTS: tuple[str, ...] = ("connect", "streams", "failover", "scale", "start")
+PARTS: tuple[str, ...] = (
+    "connect",
+    "streams",
+    "failover",
+    "scale",
+    "start",
+    "host",
+    "fleet",
+)
 """In the order of a whole run."""
 LIMIT_SECONDS = 900.0
 """No part takes as long as this."""

@@ -28,6 +28,14 @@ def connections(pid: int) -> list[str]:
     ]
 
 
+def accepted(pid: int, end: str) -> int:
+    """Count the IPv4 connections to an `address:port` of the namespace of a process."""
+    return sum(
+        state == ESTABLISHED and _readable(local) == end
+        for local, _, state, _ in _table(Path(f"/proc/{pid}/net/tcp"))
+    )
+
+
 def _sockets(pid: int) -> set[str]:
     inodes = set()
     for fd in Path(f"/proc/{pid}/fd").iterdir():
