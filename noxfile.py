@@ -31,6 +31,14 @@ DEBIAN = {
 
 CHROMIUM = {"chromium": Path("/usr/bin/chromium")}
 
+# What boots another kernel.
+QEMU = {
+    "cpio": Path("/usr/bin/cpio"),
+    "e2fsprogs": Path("/usr/sbin/mke2fs"),
+    "mmdebstrap": Path("/usr/bin/mmdebstrap"),
+    "qemu-system-x86": Path("/usr/bin/qemu-system-x86_64"),
+}
+
 # What pytest takes of tests/, apart from tests/hunt.
 UNIT = [
     "-m",
@@ -107,6 +115,14 @@ def matrix(session: nox.Session) -> None:
     install(session, "tests")
     get_go(session)
     session.run("python", "-m", "tests.matrix", *session.posargs)
+
+
+@nox.session(python=PYTHON, venv_params=VENV)
+def kernels(session: nox.Session) -> None:
+    """Debian's kernels 5.10, 6.1 and 6.12, booted by qemu: docs/compatibility.md."""
+    require_debian(session, {**DEBIAN, **QEMU})
+    install(session, "tests")
+    session.run("python", "-m", "tests.matrix.kernels", *session.posargs)
 
 
 @nox.session(python=PYTHON, venv_params=VENV)
