@@ -7,12 +7,13 @@ what another run is using.
 import ctypes
 import os
 import secrets
+import signal
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -64,7 +65,7 @@ def remove_cgroup(path: Path) -> None:
     for child in path.iterdir():
         if child.is_dir():
             remove_cgroup(child)
-    (path / "cgroup.kill").write_text("1")
+    _kill_all_in(path)
     for _ in range(200):
         try:
             path.rmdir()
@@ -73,6 +74,17 @@ def remove_cgroup(path: Path) -> None:
         else:
             return
     path.rmdir()
+
+
+def _kill_all_in(cgroup: Path) -> None:
+    kill = cgroup / "cgroup.kill"
+    if kill.exists():
+        kill.write_text("1")
+        return
+    # A kernel before 5.14, which kills one by one.
+    for pid in (cgroup / "cgroup.procs").read_text().split():
+        with suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
 
 
 @contextmanager

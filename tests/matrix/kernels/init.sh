@@ -13,4 +13,4 @@ mount -t ext4 /dev/vda /root
 mkdir -p /root/src
 tar -x -f /dev/vdb -C /root/src
 umount /proc
-exec switch_root -c /dev/ttyS0 /root /src/tests/matrix/kernels/guest.sh
+exec switch_root /root /src/tests/matrix/kernels/guest.sh
