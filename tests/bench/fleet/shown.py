@@ -106,16 +106,20 @@ def check(
     return Table(title, {"predicted": "", "measured": ""}, found, "as predicted")
 
 
-def herd(died: Sequence[Counted], hosts: int) -> Table:
+def herd(died: Sequence[tuple[float, Counted]], hosts: int) -> Table:
     """Return what the others were asked before and after a server's death."""
     found = []
     for name, part in {"in rest": died[:3], "after it": died[3:]}.items():
-        calls = [each.calls for each in part]
+        calls = [counted.calls / seconds for seconds, counted in part]
         values = {
-            "calls, each second": figure(calls),
-            "in the busiest second": figure([max(calls)]),
-            "catalog answers, in all": figure([sum(each.queries for each in part)]),
-            "gRPC connections made": figure([sum(each.connections for each in part)]),
+            "calls a second": figure(calls),
+            "in the busiest": figure([max(calls)]),
+            "catalog answers, in all": figure(
+                [sum(counted.queries for _, counted in part)]
+            ),
+            "gRPC connections made": figure(
+                [sum(counted.connections for _, counted in part)]
+            ),
         }
         found.append(Row(name, values))
     title = f"The two others when a server of {hosts} controllers dies"

@@ -88,14 +88,22 @@ def measure(run: Run) -> Section:
     return Section("fleet", tables, plots(designs), tuple(notes))
 
 
-def death(cluster: ConsulCluster, place: Lan) -> list[Counted]:
-    """Kill a server; return what the others counted in each second, one before it."""
+def death(cluster: ConsulCluster, place: Lan) -> list[tuple[float, Counted]]:
+    """Kill a server; return what the others counted, second by second.
+
+    Each with the seconds it took, as a busy machine looks more slowly. The first three
+    are from before the death.
+    """
     leader = cluster.call("GET", "/v1/status/leader").rpartition(":")[0]
     victim = next(i for i, a in enumerate(cluster.addresses) if a != leader)
-    counts = [count_all(cluster, place.servers, but=[victim])]
+
+    def look() -> tuple[float, Counted]:
+        return time.monotonic(), count_all(cluster, place.servers, but=[victim])
+
+    looks = [look()]
     for second in range(DIED_SECONDS + 3):
         if second == 3:
             cluster.kill(victim)
         time.sleep(1)
-        counts.append(count_all(cluster, place.servers, but=[victim]))
-    return [now - before for before, now in pairwise(counts)]
+        looks.append(look())
+    return [(then[0] - at[0], then[1] - at[1]) for at, then in pairwise(looks)]
