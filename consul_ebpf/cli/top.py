@@ -74,7 +74,8 @@ def top(
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that knows ASCII alone
     looks = gatherer(config)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    drawable = sys.stdin.isatty() and not Console().is_dumb_terminal
+    if not (drawable and sys.stdout.isatty()):
         _print_frames(looks, view, interval, 1 if count is None else count)
         return
     with _keys_at_once(sys.stdin.fileno()):
@@ -131,7 +132,7 @@ class Screen:
         loop = asyncio.get_running_loop()
         loop.add_reader(sys.stdin.fileno(), self._read_keys)
         loop.add_signal_handler(signal.SIGWINCH, self._changed.set)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._end)
         self._pictures.add(self._looks.take())  # an error is told before the screen is
         looking = asyncio.create_task(self._look())

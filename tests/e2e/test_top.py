@@ -1,7 +1,9 @@
 """`top` on real parts: on a terminal, and without one."""
 
+import re
+import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,36 @@ def test_a_dead_server_is_seen_with_the_controller_alive_and_dead(mesh: Mesh) ->
     assert "\x1b" not in done.stdout
     assert f"moved from {dead} to " in done.stdout
     assert "no controller runs" in done.stdout
+
+
+def test_it_leaves_the_terminal_as_it_was(mesh: Mesh) -> None:
+    """By whichever key or signal it ends; another size is drawn at once."""
+    command = [*COMMAND, "top", *mesh.controller.arguments]
+    ends: dict[str, Callable[[Terminal], None]] = {
+        "q": lambda screen: screen.press("q"),
+        "Ctrl-C": lambda screen: screen.press("\x03"),
+        "SIGTERM": lambda screen: screen.child.terminate(),
+        "SIGHUP": lambda screen: screen.child.send_signal(signal.SIGHUP),
+    }
+    for name, end in ends.items():
+        with Terminal(command) as screen:
+            screen.wait_for("3 of 3 proxies connected")
+            screen.resize(24, 60)
+            screen.wait_for("q quit  s S sort")
+            end(screen)
+            assert screen.end() == 0, name
+            assert screen.is_as_before(), name
+
+
+def test_it_does_with_what_the_terminal_can(mesh: Mesh) -> None:
+    """No colours if they are not wanted; on one that knows no codes, a plain frame."""
+    command = [*COMMAND, "top", *mesh.controller.arguments]
+    with Terminal(command, env={"NO_COLOR": "1", "TERM": "xterm"}) as screen:
+        screen.wait_for("3 of 3 proxies connected")
+        screen.press("q")
+        assert screen.end() == 0
+        assert not re.search(rb"\x1b\[(\d+;)*(3\d|4[0-8]|9\d)[;m]", screen.drawn)
+    with Terminal(command, env={"TERM": "dumb"}) as screen:
+        screen.wait_for("3 of 3 proxies connected")
+        assert screen.end() == 0
+        assert b"\x1b" not in screen.drawn

@@ -5,11 +5,12 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 from tests.lab.held import Held
@@ -21,10 +22,19 @@ _CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")
 class Terminal(Held):
     """Runs a command on a pseudo-terminal."""
 
-    def __init__(self, argv: Sequence[str], rows: int = 40, columns: int = 150) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        rows: int = 40,
+        columns: int = 150,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self._argv = argv
         self._size = struct.pack("HHHH", rows, columns, 0, 0)
+        self._env = {"TERM": "xterm-256color", **(env or {})}
         self._seen = ""
+        self.drawn = b""
+        """All that was drawn, with its codes."""
 
     def hold(self, stack: ExitStack) -> None:
         """Start it."""
@@ -32,16 +42,35 @@ class Terminal(Held):
         stack.callback(os.close, self._ours)
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, self._size)
         self.child = subprocess.Popen(
-            self._argv,
+            ["setsid", "--ctty", *self._argv],  # so Ctrl-C is a signal
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env={**os.environ, "TERM": "xterm-256color"},
-            start_new_session=True,
+            env={**os.environ, **self._env},
         )
-        os.close(theirs)
+        stack.callback(os.close, theirs)
+        self._theirs = theirs
+        self._modes = self.modes
         stack.callback(self.child.wait)
         stack.callback(self.child.kill)
+
+    @property
+    def modes(self) -> list[object]:
+        """How the terminal treats keys, as of `termios`."""
+        return list(termios.tcgetattr(self._theirs))
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Give it another size, and say so to the program."""
+        size = struct.pack("HHHH", rows, columns, 0, 0)
+        fcntl.ioctl(self._theirs, termios.TIOCSWINSZ, size)
+        self.child.send_signal(signal.SIGWINCH)
+
+    def is_as_before(self) -> bool:
+        """Whether the program left the terminal as it found it."""
+        shown = self.drawn.rpartition(b"\x1b[?1049h")[2]
+        hidden = self.drawn.rpartition(b"\x1b[?25l")[2]
+        left = b"\x1b[?1049l" in shown and b"\x1b[?25h" in hidden
+        return left and self.modes == self._modes
 
     def press(self, keys: str) -> None:
         """Type."""
@@ -68,7 +97,10 @@ class Terminal(Held):
         deadline = time.monotonic() + timeout
         while self.child.poll() is None and time.monotonic() < deadline:
             self._read(0.1)
-        return self.child.wait(timeout=1)
+        code = self.child.wait(timeout=1)
+        while select.select([self._ours], [], [], 0)[0] and self._read(0):
+            pass
+        return code
 
     def _read(self, patience: float) -> bool:
         """Read what was drawn; False: the program has closed the terminal."""
@@ -77,5 +109,6 @@ class Terminal(Held):
                 data = os.read(self._ours, 65536)
             except OSError:
                 return False
+            self.drawn += data
             self._seen += _CODES.sub("", data.decode("utf-8", "replace"))
         return True
