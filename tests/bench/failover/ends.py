@@ -9,8 +9,11 @@ from tests.bench.failover.moves import STEADY_SECONDS, End
 from tests.bench.failover.site import ADDRESSES, Site
 from tests.lab.power import powered_off
 
-DEAD_SECONDS = 1.0
-"""A killed server stays dead so long."""
+DEAD_SECONDS = 0.6
+"""A killed server stays dead so long: not long enough for a verdict of probes, which
+would be too late for the next kill."""
+REST_SECONDS = 1.0
+"""From when it is back until the next is killed. Who is on none then is not counted."""
 SETTLE_SECONDS = 5.0
 """Controllers and HAProxy see servers well again within this."""
 
@@ -24,7 +27,7 @@ def kill_servers(site: Site, count: int) -> list[End]:
         site.cluster.kill(victim)
         site.pause(DEAD_SECONDS)
         site.cluster.restart(victim)
-        site.wait_until(lambda: not site.without(site.all), 10)
+        site.wait_until(lambda: not site.without(site.all), REST_SECONDS)
     return ends
 
 

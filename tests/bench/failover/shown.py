@@ -23,7 +23,14 @@ def table(kind: str, moves: Mapping[str, Sequence[Move]], unreached: float) -> T
     base = statistics.median(ours) if ours else None
     return Table(
         f"{kind.capitalize()}: until a proxy is on another server",
-        {"median": "s", "9 of 10": "s", "worst": "s", "tries": "", "answer": "s"},
+        {
+            "median": "s",
+            "9 of 10": "s",
+            "worst": "s",
+            "noticed": "s",
+            "answered": "s",
+            "tries": "",
+        },
         tuple(_row(name, each, base, unreached) for name, each in moves.items()),
         OURS,
     )
@@ -32,15 +39,18 @@ def table(kind: str, moves: Mapping[str, Sequence[Move]], unreached: float) -> T
 def _row(name: str, moves: Sequence[Move], base: float | None, unreached: float) -> Row:
     took = reached(moves, unreached)
     ratio = None if name == OURS or base is None else [each / base for each in took]
-    answered = [move.answered for move in moves if move.answered is not None]
     figures = {
         "median": Figure(spread(took), spread(ratio) if ratio else None),
         "9 of 10": Figure(spread([took[(len(took) * 9 - 1) // 10]])),
         "worst": Figure(spread([took[-1]])),
         "tries": Figure(spread([float(move.tries) for move in moves])),
     }
-    if answered:
-        figures["answer"] = Figure(spread([statistics.median(answered)]))
+    for column, times in (
+        ("noticed", [move.told for move in moves]),
+        ("answered", [move.answered for move in moves]),
+    ):
+        if known := [each for each in times if each is not None]:
+            figures[column] = Figure(spread([statistics.median(known)]))
     never = sum(move.reached is None for move in moves)
     note = f"{len(moves)} moves"
     return Row(name, figures, f"{note}, {never} not in time" if never else note)

@@ -17,6 +17,8 @@ from tests.lab.scratch import scratch_cgroup, scratch_netns
 
 ADDRESSES = ("127.0.100.1", "127.0.100.2", "127.0.100.3")
 START_SECONDS = 90.0
+GATHER_SECONDS = 15.0
+"""Some consul-dataplanes take longer; then they have no part in what follows."""
 LOOK_SECONDS = 0.05
 
 REFUSING = """
@@ -157,7 +159,9 @@ class Site(Held):
                 # It finds no such sockets of other protocols, and says so.
                 enter = [*self.netns.enter, *kill]
                 subprocess.run(enter, check=True, capture_output=True)
-            self.wait_until(lambda: not self.without(self.all, ADDRESSES[i]), 30)
+            self.wait_until(
+                lambda: not self.without(self.all, ADDRESSES[i]), GATHER_SECONDS
+            )
 
     @contextmanager
     def _refusing(self, addresses: Sequence[str]) -> Iterator[None]:

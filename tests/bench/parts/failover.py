@@ -5,7 +5,7 @@ has its servers killed, one has them frozen and cut off, one has them drain.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ from tests.bench.failover.shown import OURS, plot, table
 from tests.bench.failover.site import Make, Site
 from tests.bench.report import Section
 from tests.bench.run import Run
+from tests.lab.debian import unpacked
+from tests.lab.go_build import PartMissingError
 from tests.lab.parts import ensure_consul, find_envoy
 from tests.lab.processes import LabError
 
@@ -38,8 +40,8 @@ class Plan:
     """How much is done.
 
     Attributes:
-        few, many: this project's proxies where servers are killed and drain; and where
-            they fall silent, which takes long.
+        few, some, many: this project's proxies where servers are killed, where they
+            drain, and where they fall silent, which takes long.
         hosts: controllers that are alive there: each looks for itself.
         kills: of servers.
         silent: servers that are frozen, and as many that are cut off.
@@ -48,6 +50,7 @@ class Plan:
     """
 
     few: int = 6
+    some: int = 10
     many: int = 15
     hosts: int = 5
     kills: int = 100
@@ -56,7 +59,9 @@ class Plan:
     drained: float = 280.0
 
 
-QUICK = Plan(few=2, many=2, hosts=1, kills=3, silent=1, patience=8.0, drained=10.0)
+QUICK = Plan(
+    few=2, some=2, many=2, hosts=1, kills=3, silent=1, patience=8.0, drained=10.0
+)
 
 
 def measure(run: Run) -> Section:
@@ -70,7 +75,7 @@ def measure(run: Run) -> Section:
     with ExitStack() as stack:
         killing = make(groups(run, plan.few, plan.few // 2), idle=60)
         silencing = make(groups(run, plan.many, plan.many // 2, plan.hosts), idle=160)
-        draining = make(groups(run, plan.few, plan.few), idle=80)
+        draining = make(groups(run, plan.some, plan.some // 2), idle=110)
         for site in (killing, silencing, draining):
             stack.enter_context(site)
         run.say(f"all are connected after {time.monotonic() - begun:.0f} s")
@@ -89,7 +94,8 @@ def measure(run: Run) -> Section:
                 "packets dropped": gathered(silencing, dropped),
                 "drained": away(draining, times),
             },
-            plan,
+            notes(plan, lacking(run)),
+            plan.patience,
         )
 
 
@@ -97,7 +103,7 @@ def groups(run: Run, ours: int, others: int, hosts: int = 1) -> Groups:
     """Return the peers: of ours and consul-dataplane so many proxies, fewer of others.
 
     Args:
-        run: says whether there is a consul-dataplane.
+        run: says which programs there are.
         ours: how many proxies, for the controller alive and for it dead.
         others: how many of each other peer, two at least.
         hosts: how many controllers are alive.
@@ -111,8 +117,18 @@ def groups(run: Run, ours: int, others: int, hosts: int = 1) -> Groups:
         HAPROXY: [(others, HaProxy)],
         DNAT: [(others, Dnat)],
     }
+    return {name: each for name, each in found.items() if name not in lacking(run)}
+
+
+def lacking(run: Run) -> dict[str, str]:
+    """Return the peers whose program is not here, and how to get it."""
+    found: dict[str, str] = {}
     if run.dataplane is None:
-        del found[DATAPLANE]
+        found[DATAPLANE] = "CONSUL_DATAPLANE_BIN names no binary"
+    try:
+        unpacked().program("haproxy")
+    except PartMissingError as error:
+        found[HAPROXY] = str(error)
     return found
 
 
@@ -140,18 +156,18 @@ def away(site: Site, times: Sequence[tuple[float, float]]) -> Moves:
     }
 
 
-def section(found: dict[str, Moves], plan: Plan) -> Section:
+def section(found: dict[str, Moves], said: tuple[str, ...], bound: float) -> Section:
     """Put the moves in tables, one for each kind of end, and draw them."""
     found = {kind: {n: m for n, m in by.items() if m} for kind, by in found.items()}
     return Section(
         "failover",
-        tuple(table(kind, moves, plan.patience) for kind, moves in found.items()),
-        tuple(plot(kind, moves, plan.patience) for kind, moves in found.items()),
-        notes(plan),
+        tuple(table(kind, moves, bound) for kind, moves in found.items()),
+        tuple(plot(kind, moves, bound) for kind, moves in found.items()),
+        said,
     )
 
 
-def notes(plan: Plan) -> tuple[str, ...]:
+def notes(plan: Plan, missing: Mapping[str, str]) -> tuple[str, ...]:
     """Say what was done to whom, and what a figure is of."""
     done = (
         f"{plan.kills} kills, {plan.silent} servers frozen, {plan.silent} without"
@@ -162,9 +178,11 @@ def notes(plan: Plan) -> tuple[str, ...]:
     )
     meant = (
         "Read from the wire: from the event to the server's first frame behind the"
-        " proxy's first request, on a stream that lasts 0.3 s. Tries: streams begun"
-        " until then. Answer: to the first configuration (median), which Consul keeps"
-        " back for 0.2 s, or until there is a leader again."
+        " proxy's first request, on a stream that lasts 0.3 s. Noticed, answered:"
+        " medians of the time until the old connection was ended, and until the first"
+        " configuration, which Consul keeps back for 0.2 s, or until there is a leader"
+        " again. Tries: streams begun until one lasted."
     )
     bound = f"A proxy that got to no server counts with {plan.patience:.0f} s."
-    return done, meant, bound
+    without = (f"Without {name}: {why}." for name, why in missing.items())
+    return done, meant, bound, *without
