@@ -29,9 +29,17 @@ exclude github.com/hashicorp/go-msgpack v1.1.6
 # A release is built of the modules in its own tree, of which its go.mod does not say
 # the version; a build from outside takes published ones. Where those that go.mod asks
 # for lack something, or are not to be had, these fit.
-PINS = {
-    "1.18.2": ("proto-public@v0.6.2", "troubleshoot@v0.7.1"),
-    "1.21.5": ("envoyextensions@v0.9.6", "troubleshoot@v0.8.7"),
+REPLACED = {
+    "1.18.2": {
+        "envoyextensions": "v0.5.1",
+        "proto-public": "v0.6.1",
+        "troubleshoot": "v0.7.1",
+    },
+    "1.21.5": {
+        "envoyextensions": "v0.9.6",
+        "sdk": "v0.16.3",
+        "troubleshoot": "v0.8.7",
+    },
 }
 
 
@@ -50,11 +58,14 @@ def ensure_version(version: str, say: Say = print) -> Path:
 
 
 def _write_module(folder: Path, version: str) -> None:
-    (folder / "go.mod").write_text(MODULE)
-    wanted = [f"{CONSUL.package}/{pin}" for pin in PINS.get(version, ())]
+    lines = [
+        f"replace {CONSUL.package}/{name} => {CONSUL.package}/{name} {fits}\n"
+        for name, fits in REPLACED.get(version, {}).items()
+    ]
+    (folder / "go.mod").write_text("\n".join([MODULE, *lines]))
     go = require_go(CONSUL.name, CONSUL.variable)
     got = subprocess.run(
-        [go, "get", f"{CONSUL.package}@v{version}", *wanted],
+        [go, "get", f"{CONSUL.package}@v{version}"],
         cwd=folder,
         capture_output=True,
         text=True,

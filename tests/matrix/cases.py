@@ -12,9 +12,16 @@ VERSIONS = {
 }
 
 REAL = "not kubernetes and not resolvers and not coredns"
+ENVOYS_OWN = (
+    *("bootstrap_live", "bootstrap_validate", "controller", "dead_servers"),
+    *("failover", "secured", "tls_files", "tls_live"),
+)
 TESTS = {
     "consul": (("tests/consul", "tests/e2e"), f"consul and {REAL}"),
-    "envoy": (("tests/e2e",), f"envoy and {REAL}"),
+    "envoy": (
+        tuple(f"tests/e2e/test_{name}.py" for name in ENVOYS_OWN),
+        f"envoy and {REAL}",
+    ),
     "python": (
         ("tests/unit", "tests/contract", "tests/consul"),
         f"not kernel and {REAL}",
