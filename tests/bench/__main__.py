@@ -31,6 +31,7 @@ from tests.lab.scratch import PREFIX
 PARTS: tuple[str, ...] = (
     "connect",
     "streams",
+    "dns",
     "failover",
     "scale",
     "start",

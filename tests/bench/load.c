@@ -14,6 +14,8 @@
  *   first N       ns from before connect() until the first byte came back: the median of N
  *   rate MS T     connects a second, each used for a byte both ways, by T threads
  *   trip N        ns of a byte there and back on one connection: median, 99th of a hundred
+ *   query N       ns of a DNS query for web.service.consul, by a socket of its own, from
+ *                 socket() to the answer: median, 99th of a hundred
  *   flow MB       MB/s on one connection, until the server has read all of it
  */
 #define _GNU_SOURCE
@@ -287,6 +289,40 @@ static void measure_flow(long megabytes) {
   close(fd);
 }
 
+/* As glibc asks: a new socket, connected; what is received has its sender looked at. */
+static void ask(uint16_t id) {
+  static const char question[] = "\3web\7service\6consul\0\0\1\0\1";
+  unsigned char query[12 + sizeof question - 1] = {0, 0, 1, 0, 0, 1}, reply[512];
+  struct sockaddr_storage at;
+  struct timeval most = {.tv_sec = 5};
+  int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  socklen_t size = next_address(&at);
+  memcpy(query, &id, sizeof id);
+  memcpy(query + 12, question, sizeof question - 1);
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most);
+  if (connect(fd, (struct sockaddr *)&at, size))
+    fail("connect");
+  if (send(fd, query, sizeof query, 0) < 0)
+    fail("send");
+  size = sizeof at;
+  ssize_t got = recvfrom(fd, reply, sizeof reply, 0, (struct sockaddr *)&at, &size);
+  if (got < 12 || memcmp(reply, query, 2) || (reply[3] & 15) || !reply[7])
+    fail("a DNS answer with a record");
+  close(fd);
+}
+
+static void measure_query(long count) {
+  int64_t *samples = samples_of(count);
+  for (long i = 0; i < count; i++) {
+    int64_t begun = now();
+    ask(i);
+    samples[i] = now() - begun;
+  }
+  qsort(samples, count, sizeof *samples, compare);
+  printf("%ld %ld\n", (long)samples[count / 2], (long)samples[count * 99 / 100]);
+  free(samples);
+}
+
 static void listen_everywhere(uint16_t port) {
   struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
   int on = 1, off = 0;
@@ -312,6 +348,10 @@ static void aim(const char *line) {
 
 static void measure(const char *what, long number, long more) {
   drop_accepted();
+  if (!strcmp(what, "query")) {
+    measure_query(number);
+    return;
+  }
   if (!strcmp(what, "connect")) { /* without a server that wakes up */
     measure_connect(number);
     return;

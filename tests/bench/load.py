@@ -62,11 +62,14 @@ class Load:
 
 
 @contextmanager
-def loading(binary: Path, peer: Peer) -> Iterator[Load]:
-    """Start a client where the peer's clients are, for as long as the block lasts."""
+def loading(binary: Path, peer: Peer, port: int = LISTEN_PORT) -> Iterator[Load]:
+    """Start a client where the peer's clients are, for as long as the block lasts.
+
+    Its own server listens on `port`.
+    """
     join = 'echo 0 > "$0/cgroup.procs" && exec "$@"'
     command = ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", join]
-    command += [str(peer.cgroup), *peer.netns.enter, str(binary), str(LISTEN_PORT)]
+    command += [str(peer.cgroup), *peer.netns.enter, str(binary), str(port)]
     with ExitStack() as stack:
         process = stack.enter_context(
             subprocess.Popen(
