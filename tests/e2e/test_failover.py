@@ -72,10 +72,18 @@ def test_six_proxies_start_two_on_each_server(mesh: Mesh) -> None:
         assert by_id[name]["preference"][0] == each.server
 
 
+def connects(mesh: Mesh) -> Counter[str]:
+    """Return how many connects each server has been sent so far."""
+    servers = mesh.controller.status()["servers"]
+    return Counter({f"{s['address']}:{s['port']}": s["connects"] for s in servers})
+
+
 @pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_fault_01_kills_with_and_without_a_controller(mesh: Mesh) -> None:
     """A dozen SIGKILLs of servers, every other one with the controller dead too.
+
+    No proxy connects to the dead server again, and the first time each connects once.
 
     Six more proxies are registered and never started: with six alone each server has
     room for exactly three, sometimes for two by Consul's own count, and then a proxy
@@ -89,8 +97,13 @@ def test_fault_01_kills_with_and_without_a_controller(mesh: Mesh) -> None:
         if n % 2:
             mesh.controller.kill()
         victim = max(range(3), key=lambda i: (len(mesh.on_server(i)), -i))
+        before = connects(mesh)
         moved = mesh.kill_server(victim)
         assert moved
+        made = connects(mesh) - before
+        assert made[mesh.cluster.grpc_endpoints[victim]] == 0  # nobody tries the dead
+        if n == 0:  # later a server may be full, which costs another one
+            assert made.total() == len(moved)
         times += [each.after for each in moved.values()]
         mesh.cluster.restart(victim)
         mesh.cluster.wait_ready()
