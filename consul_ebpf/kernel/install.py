@@ -2,8 +2,8 @@
 
 1. If the pinned tables have this layout and size, they are used. Else new ones are made
    in staging, and filled from the tables that the attached program uses.
-2. The program is loaded for these tables. Until then nothing that runs is touched, and
-   an error leaves everything as it was.
+2. The program is loaded for these tables, unless the attached one is the same. Until
+   then nothing that runs is touched, and an error leaves everything as it was.
 3. Each link gets the new program, in one step. If a hook has no link, or its link was
    severed or is at another cgroup, a new link is made first.
 
@@ -26,6 +26,7 @@ from consul_ebpf.kernel.links import attach
 from consul_ebpf.kernel.loader import load_program
 from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.program import Program
+from consul_ebpf.kernel.stamp import attached_programs, write_stamp
 from consul_ebpf.kernel.tables import (
     Rows,
     Tables,
@@ -98,7 +99,8 @@ def install(pins: Pins, cgroup: Path, defines: Mapping[str, int]) -> Installed:
         undo = stack.enter_context(ExitStack())
         undo.callback(close_tables, tables)
         at = pins.current if left.usable else staging
-        programs = load(pins.program, defines, at, staging)
+        programs = _attached(pins, defines, left)
+        programs = programs or load(pins.program, defines, at, staging)
         undo.callback(_close, programs)
         links = _links(pins.program, cgroup, programs, left)
         undo.callback(_close, links)
@@ -109,6 +111,7 @@ def install(pins: Pins, cgroup: Path, defines: Mapping[str, int]) -> Installed:
             # What the old program has counted meanwhile.
             carry(pins.program, left.source, tables, carried)
         pins.remove_old()
+        write_stamp(pins.program, defines, pins.current, programs)
         undo.pop_all()
         return Installed(cgroup, tables, programs, links)
 
@@ -180,6 +183,15 @@ def _tables(pins: Pins, left: _Left) -> tuple[Tables, Rows]:
     except BaseException:
         close_tables(tables)
         raise
+
+
+def _attached(pins: Pins, defines: Mapping[str, int], left: _Left) -> dict[str, int]:
+    """Open the attached programs; empty: others have to be loaded."""
+    if left.tables is None or not (left.usable and left.switched):
+        return {}
+    return attached_programs(
+        pins.program, defines, pins.current, left.links, left.tables
+    )
 
 
 def load(

@@ -53,7 +53,8 @@ class _ProgInfo(ctypes.Structure):
     _fields_ = [
         ("type", ctypes.c_uint32),
         ("id", ctypes.c_uint32),
-        ("_tag_to_created_by", ctypes.c_uint8 * 44),
+        ("tag", ctypes.c_uint8 * 8),
+        ("_jited_len_to_created_by", ctypes.c_uint8 * 36),
         ("nr_map_ids", ctypes.c_uint32),
         ("map_ids", ctypes.c_uint64),
         ("name", ctypes.c_char * _NAME),
@@ -130,6 +131,8 @@ class ProgramInfo:
     run_time_ns: int
     maps: tuple[int, ...]
     """Ids of the maps it uses."""
+    tag: str = ""
+    """The kernel's digest of its instructions, as hexadecimal digits."""
 
 
 def program_info(fd: int) -> ProgramInfo:
@@ -143,6 +146,7 @@ def program_info(fd: int) -> ProgramInfo:
         info.run_cnt,
         info.run_time_ns,
         tuple(maps[: min(info.nr_map_ids, len(maps))]),
+        bytes(info.tag).hex(),
     )
 
 

@@ -4,6 +4,7 @@
         v<LAYOUT>/                  published by rename: whole or not there
             servers vips            the tables
             connect4 connect6       the links that keep the programs attached
+            compiled                what the programs were compiled from: `stamp.py`
         staging/                    what a start is making, or has not finished
         retired/                    the last directory of this layout, for a moment
         aside/                      pins that were no tables of ours, to be looked at

@@ -100,7 +100,7 @@ def converges(kernel: Kernel, env: dict[str, str] | None = None) -> None:
     directory = pins.found()
     assert directory is not None
     assert {path.name for path in directory.iterdir()} == {
-        *("servers", "vips"),
+        *("servers", "vips", "compiled"),
         *CONNECT.hooks,
     }
 

@@ -61,7 +61,7 @@ def test_a_restart_keeps_tables_counters_and_cursors(
 def test_a_restart_swaps_the_program_without_a_gap(
     kernel: Kernel, servers: list[Server]
 ) -> None:
-    """Clients that connect all the time see no failure over restarts."""
+    """Clients that connect all the time see no failure while programs take turns."""
     with kernel.open() as backend:
         backend.apply(table(servers))
     ids = {link.program_id for link in Pins(kernel.bpffs).links().values()}
@@ -84,7 +84,8 @@ def test_a_restart_swaps_the_program_without_a_gap(
     restarts = 0
     end = time.monotonic() + stop_after - 1.5
     while time.monotonic() < end:
-        kernel.open().close()
+        # Compiled with another constant, so it is another program each time.
+        kernel.open(retry_window=30.0 + restarts).close()
         restarts += 1
     with os.fdopen(receive) as pipe:
         done = int(pipe.read())
@@ -93,6 +94,50 @@ def test_a_restart_swaps_the_program_without_a_gap(
     assert done > 10
     after = {link.program_id for link in Pins(kernel.bpffs).links().values()}
     assert not ids & after
+
+
+def attached(kernel: Kernel) -> set[int]:
+    return {link.program_id for link in Pins(kernel.bpffs).links().values()}
+
+
+def test_a_restart_compiles_only_what_is_not_attached(
+    kernel: Kernel, servers: list[Server]
+) -> None:
+    """The same program stays; another constant, or another's program, is replaced."""
+    with kernel.open() as backend:
+        backend.apply(table(servers))
+    first = attached(kernel)
+    with kernel.open() as backend:
+        assert attached(kernel) == first
+        assert kernel.call(connect) == endpoint(servers[0])
+        assert backend.mend() == ()
+    with kernel.open(retry_window=20.0):
+        second = attached(kernel)
+    assert not first & second
+    with kernel.open():  # the stamp is the second one's
+        assert not (first | second) & attached(kernel)
+
+
+def test_a_stamp_holds_for_its_programs_alone(
+    kernel: Kernel, servers: list[Server]
+) -> None:
+    """If one hook has another program meanwhile, both are compiled again."""
+    with kernel.open() as backend:
+        backend.apply(table(servers))
+    pins = Pins(kernel.bpffs)
+    stamp = (pins.current / "compiled").readlink()
+    with kernel.open(retry_window=20.0):
+        pass
+    (pins.current / "compiled").unlink()
+    (pins.current / "compiled").symlink_to(stamp)  # as a version without stamps left it
+    other = attached(kernel)
+    with kernel.open():
+        assert not other & attached(kernel)
+        assert (pins.current / "compiled").readlink() == stamp
+    (pins.current / "compiled").unlink()
+    ours = attached(kernel)
+    with kernel.open():
+        assert not ours & attached(kernel)
 
 
 def test_detach_removes_everything(kernel: Kernel, servers: list[Server]) -> None:
