@@ -15,12 +15,26 @@ from typing import Any, TypeVar
 import pytest
 
 from consul_ebpf import BccMapBackend, Server, ServerState, SlottedServer, Table, Vip
+from consul_ebpf.kernel.sockets import own_netns_cookie
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup
 
 T = TypeVar("T")
 
 VIP = Vip(IPv4Address("127.64.0.1"), 8502)
 READY, FAILING, DRAINING = ServerState.READY, ServerState.FAILING, ServerState.DRAINING
+
+
+def _tells_netns_cookies() -> bool:
+    try:
+        return bool(own_netns_cookie())
+    except OSError:
+        return False
+
+
+needs_netns_cookies = pytest.mark.skipif(
+    not _tells_netns_cookies(), reason="this kernel has no SO_NETNS_COOKIE"
+)
+"""For tests that bind a VIP to a network namespace, or ask the helper which one."""
 
 
 @dataclass

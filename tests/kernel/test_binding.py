@@ -9,7 +9,14 @@ import pytest
 
 from consul_ebpf import Binding, Server, Table, Vip
 from tests.kernel.clients import IPV4, IPV6, blocking
-from tests.kernel.conftest import VIP, Kernel, connect, endpoint, rows
+from tests.kernel.conftest import (
+    VIP,
+    Kernel,
+    connect,
+    endpoint,
+    needs_netns_cookies,
+    rows,
+)
 from tests.lab.scratch import Netns, scratch_netns
 
 pytestmark = pytest.mark.kernel
@@ -42,6 +49,7 @@ def inside(kernel: Kernel, netns: Netns, function: Callable[[], object]) -> str:
     return kernel.call(lambda: netns.call(lambda: outcome(function)))
 
 
+@needs_netns_cookies
 def test_from_its_own_namespace_a_vip_leads_to_a_server(
     kernel: Kernel, servers: list[Server]
 ) -> None:
@@ -54,6 +62,7 @@ def test_from_its_own_namespace_a_vip_leads_to_a_server(
         assert backend.read().vips[VIP].connects == 2
 
 
+@needs_netns_cookies
 def test_fault_70_from_another_namespace_it_is_like_an_unknown_address(
     kernel: Kernel, servers: list[Server]
 ) -> None:
@@ -74,6 +83,7 @@ def test_fault_70_from_another_namespace_it_is_like_an_unknown_address(
         assert backend.read().vips[VIP].connects == 1
 
 
+@needs_netns_cookies
 def test_fault_27_two_pods_vips_are_each_their_own(
     kernel: Kernel, servers: list[Server]
 ) -> None:
@@ -122,6 +132,7 @@ def test_a_cgroup_and_those_below_it_may_use_its_vip(
         }
 
 
+@needs_netns_cookies
 def test_a_binding_is_changed_and_taken_away(
     kernel: Kernel, servers: list[Server]
 ) -> None:

@@ -21,6 +21,7 @@ from consul_ebpf import KernelError
 from consul_ebpf.kernel.guards import HelperError
 from consul_ebpf.kernel.helper import Helper
 from consul_ebpf.kernel.namespaces import HelperNamespaces
+from tests.kernel.conftest import needs_netns_cookies
 from tests.lab.processes import pss_of, wait_until
 
 pytestmark = pytest.mark.kernel
@@ -94,6 +95,7 @@ def file(directory: Path) -> Path:
         (lambda directory: directory / "a\0b", "null "),
     ],
 )
+@needs_netns_cookies
 def test_fault_99_what_is_no_network_namespace_is_refused_by_name(
     namespaces: HelperNamespaces,
     tmp_path: Path,
@@ -109,6 +111,7 @@ def test_fault_99_what_is_no_network_namespace_is_refused_by_name(
     assert namespaces.cookie(OURS)
 
 
+@needs_netns_cookies
 def test_fault_100_a_request_that_hangs_is_ended_at_its_deadline(
     helper: Helper, namespaces: HelperNamespaces
 ) -> None:
@@ -146,6 +149,7 @@ def test_fault_100_a_request_that_hangs_is_ended_at_its_deadline(
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 @pytest.mark.parametrize("which", [0, 1])
+@needs_netns_cookies
 def test_fault_101_a_helper_that_is_dead_or_stuck_is_replaced(
     helper: Helper,
     namespaces: HelperNamespaces,
@@ -166,6 +170,7 @@ def test_fault_101_a_helper_that_is_dead_or_stuck_is_replaced(
     assert [each.__dict__["event"] for each in caplog.records] == 3 * ["mended"]
 
 
+@needs_netns_cookies
 def test_fault_66_without_descriptors_the_helper_stays(
     helper: Helper, namespaces: HelperNamespaces
 ) -> None:
