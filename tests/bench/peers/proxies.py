@@ -1,6 +1,6 @@
 """TCP proxies between client and server: HAProxy, and Envoy as one. Each has a thread.
 
-Both leave a connection's bytes to the kernel nowhere: each byte is copied in and out.
+Each makes a second connection, and copies every byte in and out.
 """
 
 from collections.abc import Iterator
