@@ -18,6 +18,7 @@ from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.program import CONNECT
 from consul_ebpf.kernel.tables import close_tables, make_tables
 from tests.kernel.conftest import Kernel, connect, endpoint, table
+from tests.lab.attached import EMPTY
 from tests.lab.scratch import scratch_bpffs, scratch_directory
 from tests.lab.versions import next_version
 
@@ -33,7 +34,7 @@ def others() -> Iterator[dict[str, int]]:
         program = replace(CONNECT, source=source / "connect.c").sized(vips=1)
         close_tables(make_tables(program, bpffs))
         shutil.copytree(CONNECT.source.parent, source, dirs_exist_ok=True)
-        shutil.copy(Path(__file__).with_name("empty.c"), source / "connect.c")
+        shutil.copy(EMPTY.source, source / "connect.c")
         load_program(program, {"MAX_VIPS": 1}, bpffs, bpffs)
         programs = {hook: libbpf.obj_get(bpffs / hook) for hook in program.hooks}
         yield programs
