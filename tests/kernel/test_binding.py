@@ -138,7 +138,7 @@ def test_a_binding_is_changed_and_taken_away(
 ) -> None:
     """Counters and cursor stay; unbound it is anybody's again."""
     with kernel.open() as backend:
-        backend.apply(bound(servers, Binding(netns=1)))
+        backend.apply(bound(servers, Binding(netns=cookie() + 1)))
         assert outcome(lambda: kernel.call(connect)) == REFUSED
         backend.apply(bound(servers, Binding(netns=cookie())))
         kernel.call(connect)
