@@ -3,6 +3,7 @@
 A guest's console is shown when it has ended.
 """
 
+import signal
 import sys
 import tempfile
 import time
@@ -32,6 +33,8 @@ def main(arguments: list[str]) -> int:
     if unknown := set(versions) - set(GUESTS):
         raise SystemExit(f"no kernel {unknown}: there are {', '.join(GUESTS)}")
     say = partial(print, flush=True)
+    # A run that is told to stop still ends its guest.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         return max(_run(GUESTS[version], more, say) for version in versions)
     except PartMissingError as error:
