@@ -212,7 +212,7 @@ def test_off_is_detached_and_nothing_pinned(
         def attached() -> set[str]:
             return {hook for hook, count in programs(kernel).items() if count}
 
-        # Linux 5.10 lets go of a link a moment after its last pin is removed.
+        # Linux 5.10 was seen to have them a moment longer than their last pin.
         wait_until(lambda: attached() == {"connect4", "connect6"}, "DNS' links to go")
         with pytest.raises(ConnectionRefusedError):
             kernel.call(partial(connected, IPV4, *ADDRESS))
