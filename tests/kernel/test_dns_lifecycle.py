@@ -271,5 +271,5 @@ def test_fault_146_killed_at_every_step_of_a_start_of_dns(
             assert set(programs(kernel).values()) == {1}
             assert [path.name for path in pins.root.iterdir()] == [pins.current.name]
             names = {path.name for path in pins.current.iterdir()}
-            assert names == {*DNS.tables, *DNS.hooks}
+            assert names == {*DNS.tables, *DNS.hooks, "compiled"}
     pins.remove()

@@ -82,7 +82,8 @@ def test_a_second_program_comes_and_goes_beside_the_first(
             assert kernel.call(connect) == endpoint(servers[0])
             kernel.call(send)
             assert seen(there, DATAGRAM_PORT) == 1
-            assert {path.name for path in pins.current.iterdir()} == {"seen", *HOOKS}
+            names = {path.name for path in pins.current.iterdir()}
+            assert names == {"seen", "compiled", *HOOKS}
             assert pins.current == kernel.bpffs / "consul-ebpf-second" / "v7"
             assert counts(kernel) == {"connect4": 2, "connect6": 1, "sendmsg4": 1}
             assert backend.mend() == mend(pins, there) == ()
