@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
@@ -12,7 +13,9 @@ from consul_ebpf.controller.outcomes import Outcome, Served
 from consul_ebpf.model.values import Proxy
 from consul_ebpf.views.cache import Cached
 from consul_ebpf.views.host import Host
+from consul_ebpf.views.page import main_of
 from consul_ebpf.views.proxies import ProxyView, proxy_view
+from consul_ebpf.views.rates import Rates
 from consul_ebpf.views.snapshot import Snapshot
 from consul_ebpf.views.status import status_of
 from consul_ebpf.views.verdict import judged
@@ -31,6 +34,8 @@ class Bodies:
         self._statuses = self._cached("the status", self._status)
         self._lists = self._cached("the list of proxies", self._proxies)
         self._scrapes = self._cached("the metrics", self._metrics)
+        self._pictures = self._cached("the page", self._picture)
+        self._rates = Rates()
 
     def __repr__(self) -> str:
         return f"<Bodies {self._host!r}>"
@@ -46,6 +51,10 @@ class Bodies:
     async def metrics(self) -> tuple[bytes, str]:
         """Return the metrics as text, and its content type."""
         return await self._newest(self._scrapes)
+
+    async def picture(self) -> str:
+        """Return what changes of the page for people: its `main` element."""
+        return await self._newest(self._pictures)
 
     def _cached(self, what: str, make: Callable[[], Awaitable[T]]) -> Cached[T]:
         return Cached(what, make, math.inf, version=lambda: self._host.taken)
@@ -65,6 +74,12 @@ class Bodies:
         return await asyncio.to_thread(
             lambda: json.dumps(msgspec.to_builtins(seen)).encode()
         )
+
+    async def _picture(self) -> str:
+        snapshot = await self._host.snapshot()
+        status = await asyncio.to_thread(lambda: judged(status_of(snapshot)))
+        rates = self._rates.add(snapshot.monotonic, status.servers)
+        return await asyncio.to_thread(main_of, status, socket.gethostname(), rates)
 
     async def _metrics(self) -> tuple[bytes, str]:
         # 2 MB of memory, which a host that nobody scrapes does not need.

@@ -20,7 +20,7 @@ from consul_ebpf.views.answers import refusal
 from consul_ebpf.views.bodies import Bodies, view
 from consul_ebpf.views.host import Host
 from consul_ebpf.views.live import Live
-from consul_ebpf.views.peers import peer_uid
+from consul_ebpf.views.peers import client_of
 from consul_ebpf.views.proxies import Condition, ProxyView
 
 LONGEST_SECONDS = 600.0
@@ -55,7 +55,7 @@ class Handlers:
         self._writers = writers
         self._lacking = lacking
         self._bodies = Bodies(host)
-        self._live = Live(host)
+        self._live = Live(host, self._bodies, writers)
 
     def __repr__(self) -> str:
         return f"<Handlers {self._host!r}>"
@@ -183,9 +183,8 @@ class Handlers:
         Compare the answer with None: in older versions of aiohttp an answer is an empty
         mapping, which is false.
         """
-        transport = request.transport
-        uid = peer_uid(transport.get_extra_info("socket") if transport else None)
-        if uid is None:
+        uid = client_of(request)
+        if isinstance(uid, str):
             return refusal(403, "proxies are registered over the unix socket only")
         if uid not in self._writers:
             return refusal(403, f"uid {uid} may not register proxies: see api.users")

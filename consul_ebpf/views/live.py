@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
-import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 
 from aiohttp import web
 
@@ -14,16 +13,16 @@ from consul_ebpf.base.latest import Changes, Latest
 from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.views.answers import refusal
+from consul_ebpf.views.bodies import Bodies
 from consul_ebpf.views.host import Host
-from consul_ebpf.views.page import main_of, page_of, policy
-from consul_ebpf.views.rates import Rates
-from consul_ebpf.views.status import Status, status_of
-from consul_ebpf.views.verdict import judged
+from consul_ebpf.views.page import page_of, policy
+from consul_ebpf.views.peers import client_of
+from consul_ebpf.views.room import Limits, Room, Who
 
 logger = logging.getLogger(__name__)
 
-MOST_CLIENTS = 16
-"""That follow the page at once."""
+FOLLOWERS = Limits(total=16, others=8, each=4, tcp=16, address=4)
+"""How many clients may follow the page at once."""
 
 LONGEST_SECONDS = 600.0
 """That one is followed; then the browser asks again."""
@@ -44,22 +43,24 @@ HEADERS = {
 }
 
 
-Draw = Callable[[Status, str, Mapping[str, float]], str]
-"""Makes HTML of a status, the host's name and the servers' connects of a second."""
-
-
 class Live:
     """The page's routes.
 
     However many follow it, one picture is made for all, and none while nobody does.
+
+    Args:
+        host: tells when something has changed.
+        bodies: makes the pictures.
+        known: uids that only the total of followers limits.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, bodies: Bodies, known: frozenset[int]) -> None:
         self._host = host
+        self._bodies = bodies
+        self._room = Room(known, FOLLOWERS)
         self._pictures: Latest[str] = Latest()
         self._clients = 0
         self._looking: asyncio.Task[None] | None = None
-        self._rates = Rates()
         self._troubles = Reasons(logger, "task_failed")
 
     def __repr__(self) -> str:
@@ -74,17 +75,18 @@ class Live:
 
     async def page(self, _: web.Request) -> web.Response:
         """Answer with the whole page: it can be read without its script."""
-        text = await self._draw(page_of)
+        text = page_of(await self._bodies.picture())
         headers = {**HEADERS, "Content-Security-Policy": policy()}
         return web.Response(text=text, content_type="text/html", headers=headers)
 
     async def follow(self, request: web.Request) -> web.StreamResponse:
         """Answer with each new picture of the page, as JSON texts of HTML."""
-        if self._clients >= MOST_CLIENTS:
-            return refusal(503, f"{MOST_CLIENTS} clients follow the page already")
+        who = client_of(request)
+        if not self._room.enter(who):
+            return refusal(503, "too many clients follow the page; come again")
         stream = web.StreamResponse(headers=HEADERS)
         stream.content_type = "text/event-stream"
-        with self._followed(), contextlib.suppress(TimeoutError):
+        with self._followed(who), contextlib.suppress(TimeoutError):
             await stream.prepare(request)
             async with asyncio.timeout(LONGEST_SECONDS):
                 await self._send(request, stream)
@@ -99,13 +101,14 @@ class Live:
                     await stream.write(f"data: {self._pictures.value}\n\n".encode())
 
     @contextlib.contextmanager
-    def _followed(self) -> Iterator[None]:
+    def _followed(self, who: Who) -> Iterator[None]:
         self._clients += 1
         if self._looking is None:
             self._looking = asyncio.create_task(self._look(), name="pictures")
         try:
             yield
         finally:
+            self._room.leave(who)
             self._clients -= 1
             if not self._clients:
                 self._looking.cancel()
@@ -116,7 +119,7 @@ class Live:
         while True:
             version, begun = self._host.outcome.version, loop.time()
             try:
-                self._pictures.set(json.dumps(await self._draw(main_of)))
+                self._pictures.set(json.dumps(await self._bodies.picture()))
             except Exception as error:  # noqa: BLE001  # the next look may go well
                 ours = isinstance(error, ConsulEbpfError)
                 why = str(error) if ours else reason(error)
@@ -125,9 +128,3 @@ class Live:
                 self._troubles.report([])
             pause = max(LOOK_SECONDS, PAUSE_FACTOR * (loop.time() - begun))
             await self._host.outcome.changed_since(version, pause)
-
-    async def _draw(self, draw: Draw) -> str:
-        snapshot = await self._host.snapshot()
-        status = await asyncio.to_thread(lambda: judged(status_of(snapshot)))
-        rates = self._rates.add(snapshot.monotonic, status.servers)
-        return await asyncio.to_thread(draw, status, socket.gethostname(), rates)

@@ -54,11 +54,9 @@ def _digest(tag: str) -> str:
     return base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
 
 
-def page_of(
-    status: Status, host: str, rates: Mapping[str, float] = MappingProxyType({})
-) -> str:
-    """Return the whole page."""
-    return template().replace(_PLACE, main_of(status, host, rates))
+def page_of(main: str) -> str:
+    """Return the whole page with this `main` element."""
+    return template().replace(_PLACE, main)
 
 
 def main_of(

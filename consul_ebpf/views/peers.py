@@ -5,10 +5,13 @@ import socket
 from collections.abc import Iterable
 from ipaddress import ip_address
 
+from aiohttp import web
+
 from consul_ebpf.base.accounts import uid_of
 from consul_ebpf.base.unix_sockets import credentials
 from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.names import shown
+from consul_ebpf.views.room import Who
 
 
 def writers(users: Iterable[str]) -> frozenset[int]:
@@ -33,6 +36,13 @@ def peer_uid(connection: socket.socket | None) -> int | None:
     if connection is None or connection.family != socket.AF_UNIX:
         return None
     return credentials(connection)[1]
+
+
+def client_of(request: web.Request) -> Who:
+    """Return who asks: a uid, or over TCP the client's address."""
+    transport = request.transport
+    uid = peer_uid(transport.get_extra_info("socket") if transport else None)
+    return (request.remote or "") if uid is None else uid
 
 
 def is_local_name(host: str) -> bool:

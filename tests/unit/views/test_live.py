@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -11,8 +11,9 @@ import pytest
 
 from consul_ebpf.model.errors import KernelError
 from consul_ebpf.model.values import KernelState
-from consul_ebpf.views.live import MOST_CLIENTS
-from tests.unit.views.test_endpoint import SERVED, World, serving
+from consul_ebpf.views.bodies import Bodies
+from consul_ebpf.views.live import FOLLOWERS
+from tests.unit.views.test_endpoint import SERVED, WAITS, World, serving
 
 
 @asynccontextmanager
@@ -97,11 +98,11 @@ async def test_so_many_can_follow_and_no_more(tmp_path: Path) -> None:
     """One that leaves makes room for another."""
     async with serving(tmp_path) as world:
         world.converged(SERVED)
-        open_ = [followed(world) for _ in range(MOST_CLIENTS)]
+        open_ = [followed(world) for _ in range(FOLLOWERS.total)]
         answers = [await each.__aenter__() for each in open_]
         assert {200} == {each.status for each in answers}
         status, answer = await world.ask("GET", "/live")
-        assert (503, "16 clients follow") == (status, answer["error"][:17])
+        assert (503, "too many clients") == (status, answer["error"][:16])
         for each in open_:
             await each.__aexit__(None, None, None)
         async with asyncio.timeout(5):
@@ -111,6 +112,30 @@ async def test_so_many_can_follow_and_no_more(tmp_path: Path) -> None:
                         break
                 await asyncio.sleep(0.05)
         assert "main" in await world_page(world)
+
+
+async def test_users_who_may_only_read_leave_room_for_others(tmp_path: Path) -> None:
+    """However often one of them opens the page, root can follow it."""
+    async with serving(tmp_path, frozenset()) as world, AsyncExitStack() as stack:
+        world.converged(SERVED)
+        for _ in range(FOLLOWERS.each):
+            answer = await stack.enter_async_context(followed(world))
+            assert answer.status == 200
+        assert (await world.ask("GET", "/live"))[0] == 503
+        assert FOLLOWERS.each < FOLLOWERS.others < FOLLOWERS.total
+
+
+async def test_all_who_ask_at_about_the_same_time_share_one_page(
+    tmp_path: Path,
+) -> None:
+    """It is drawn once for each look at the kernel, however many ask."""
+    async with serving(tmp_path) as world:
+        world.converged(SERVED)
+        bodies = Bodies(world.host)
+        one, other = await asyncio.gather(bodies.picture(), bodies.picture())
+        assert one is other is await bodies.picture()
+        world.converged(WAITS)
+        assert one is not await bodies.picture()
 
 
 async def world_page(world: World) -> str:

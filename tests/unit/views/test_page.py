@@ -135,7 +135,7 @@ def test_texts_from_elsewhere_are_texts(status: Status) -> None:
         ],
         verdict=Verdict(Level.FAILING, EVIL, [Ailment(Level.FAILING, EVIL, EVIL)]),
     )
-    text = page_of(bad, EVIL)
+    text = page_of(main_of(bad, EVIL))
     assert text.count("<script>") == 1
     assert not {"\u202e", "\x1b"} & set(text)
     main = parsed(bad, EVIL)
@@ -159,7 +159,7 @@ def test_a_browser_may_load_nothing_and_run_nothing_else() -> None:
 
 def test_it_works_without_its_script(status: Status) -> None:
     """It is whole as it comes, and comes again by itself."""
-    text = page_of(status, "host1")
+    text = page_of(main_of(status, "host1"))
     assert '<noscript><meta http-equiv="refresh" content="5"></noscript>' in text
     assert "web-2" in text.partition("<script>")[0]
     assert "prefers-color-scheme: dark" in text
