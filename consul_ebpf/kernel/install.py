@@ -12,69 +12,28 @@ each with filled tables, and the next start continues from there.
 """
 
 import errno
-import logging
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
-from consul_ebpf.base.events import event
 from consul_ebpf.kernel import libbpf, objects
 from consul_ebpf.kernel.installed import Installed
 from consul_ebpf.kernel.links import attach
 from consul_ebpf.kernel.loader import load_program
 from consul_ebpf.kernel.pins import Pins
 from consul_ebpf.kernel.program import Program
+from consul_ebpf.kernel.remains import Remains, look_for_remains
 from consul_ebpf.kernel.stamp import attached_programs, write_stamp
 from consul_ebpf.kernel.tables import (
     Rows,
     Tables,
     carry,
     close_tables,
-    fit_program,
     make_tables,
     open_tables,
-    tables_of,
 )
 from consul_ebpf.model.errors import KernelError, KernelFeatureError, PrivilegeError
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass
-class _Left:
-    """What an earlier process left."""
-
-    tables: Tables | None
-    """The pinned tables."""
-    usable: bool
-    """The pinned tables are of our layout and size, in our directory."""
-    damaged: bool
-    """Something is pinned in their place that is no table of ours."""
-    live: Tables | None
-    """The tables that the attached program uses."""
-    links: dict[str, int]
-
-    def close(self) -> None:
-        for tables in (self.tables, self.live):
-            close_tables(tables or {})
-        for fd in self.links.values():
-            os.close(fd)
-        self.links.clear()
-
-    @property
-    def source(self) -> Tables | None:
-        """The tables to copy rows from: those in use, else those pinned."""
-        return self.live or self.tables
-
-    @property
-    def switched(self) -> bool:
-        """Whether the attached program uses the pinned tables; True if unknown."""
-        if self.live is None or self.tables is None:
-            return True
-        both = self.live.keys() & self.tables.keys()
-        return all(self.live[n].info.id == self.tables[n].info.id for n in both)
 
 
 def install(pins: Pins, cgroup: Path, defines: Mapping[str, int]) -> Installed:
@@ -93,7 +52,7 @@ def install(pins: Pins, cgroup: Path, defines: Mapping[str, int]) -> Installed:
     with ExitStack() as stack:
         stack.callback(pins.discard_staging)
         staging = pins.new_staging()
-        left = _look(pins)
+        left = look_for_remains(pins)
         stack.callback(left.close)
         tables, carried = _tables(pins, left)
         undo = stack.enter_context(ExitStack())
@@ -116,47 +75,7 @@ def install(pins: Pins, cgroup: Path, defines: Mapping[str, int]) -> Installed:
         return Installed(cgroup, tables, programs, links)
 
 
-def _look(pins: Pins) -> _Left:
-    program, directory = pins.program, pins.found()
-    left = _Left(None, usable=False, damaged=False, live=None, links={})
-    if directory is None:
-        return left
-    left.links = pins.open_links(directory)
-    try:
-        left.tables = open_tables(program, directory)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as error:
-        left.damaged = True
-        logger.warning(
-            "%s: %s; new tables are made, and the old directory is moved to %s",
-            directory,
-            error,
-            pins.aside,
-            extra=event("state_ignored"),
-        )
-    if left.tables is not None:
-        left.usable = directory == pins.current and fit_program(program, left.tables)
-    left.live = _live(program, left.links)
-    return left
-
-
-def _live(program: Program, links: dict[str, int]) -> Tables | None:
-    """Open the tables that the attached program uses; None if that is impossible."""
-    for link in links.values():
-        try:
-            loaded = objects.program_fd(objects.link_info(link).program_id)
-        except OSError:
-            continue
-        try:
-            if tables := tables_of(program, loaded):
-                return tables
-        finally:
-            os.close(loaded)
-    return None
-
-
-def _tables(pins: Pins, left: _Left) -> tuple[Tables, Rows]:
+def _tables(pins: Pins, left: Remains) -> tuple[Tables, Rows]:
     """Open the tables to use, or make them; return them and the rows carried over."""
     if left.usable:
         return open_tables(pins.program, pins.current), {}
@@ -185,7 +104,7 @@ def _tables(pins: Pins, left: _Left) -> tuple[Tables, Rows]:
         raise
 
 
-def _attached(pins: Pins, defines: Mapping[str, int], left: _Left) -> dict[str, int]:
+def _attached(pins: Pins, defines: Mapping[str, int], left: Remains) -> dict[str, int]:
     """Open the attached programs; empty: others have to be loaded."""
     if left.tables is None or not (left.usable and left.switched):
         return {}
@@ -219,7 +138,7 @@ def load(
 
 
 def _links(
-    program: Program, cgroup: Path, programs: dict[str, int], left: _Left
+    program: Program, cgroup: Path, programs: dict[str, int], left: Remains
 ) -> dict[str, int]:
     """Return a link at the cgroup for each hook: the one there is, or a new one."""
     links: dict[str, int] = {}
@@ -237,7 +156,7 @@ def _links(
     return links
 
 
-def _place(pins: Pins, left: _Left, links: dict[str, int]) -> None:
+def _place(pins: Pins, left: Remains, links: dict[str, int]) -> None:
     """Pin the links beside the tables; new tables are published together with them."""
     if not left.usable:
         for name, link in links.items():
