@@ -3,7 +3,8 @@
 from aiohttp import web
 
 from consul_ebpf.views.answers import guarded
-from consul_ebpf.views.connections import Connections, Patience
+from consul_ebpf.views.connections import Connections
+from consul_ebpf.views.guard import Patience
 from consul_ebpf.views.handlers import MAX_BODY, Handlers
 from consul_ebpf.views.listeners import Listeners
 from consul_ebpf.views.room import Room

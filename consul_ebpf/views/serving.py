@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
+from typing import Any
 
 from aiohttp import web
 
-from consul_ebpf.views.connections import Connections, QuietLogger
+from consul_ebpf.base.boundary import reason
+from consul_ebpf.base.lines import one_line
+from consul_ebpf.views.connections import Connections
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ async def serve_application(
         access_log=None,
         handle_signals=False,
         shutdown_timeout=0.5,
-        logger=QuietLogger(logger),
+        logger=_QuietLogger(logger),
         auto_decompress=False,  # or a small body could become a large one
         lingering_time=1.0,
         max_line_size=MAX_LINE,
@@ -49,3 +52,30 @@ async def serve_application(
     finally:
         with contextlib.suppress(TimeoutError):
             await runner.cleanup()
+
+
+class _QuietLogger(logging.LoggerAdapter[logging.Logger]):
+    """Makes one debug line of whatever aiohttp logs.
+
+    What handlers raise does not get to aiohttp, so it only logs malformed requests.
+    """
+
+    def log(
+        self,
+        level: int,
+        msg: object,
+        *args: object,
+        **kwargs: Any,
+    ) -> None:
+        """Log at debug level, without a traceback."""
+        del level
+        error = kwargs.get("exc_info")
+        why = f": {reason(error)}" if isinstance(error, BaseException) else ""
+        text = str(msg) % args if args else str(msg)
+        self.logger.debug("%s%s", one_line(text), why)
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        """Change nothing."""
+        return msg, kwargs

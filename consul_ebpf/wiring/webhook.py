@@ -20,7 +20,8 @@ from consul_ebpf.kubernetes.certificates.server_tls import (
 from consul_ebpf.kubernetes.webhook.admission import MAX_BODY, Admission
 from consul_ebpf.model.addresses import parse_endpoint
 from consul_ebpf.model.errors import ConfigError
-from consul_ebpf.views.connections import Connections, Patience
+from consul_ebpf.views.connections import Connections
+from consul_ebpf.views.guard import Patience
 from consul_ebpf.views.listeners import open_tcp
 from consul_ebpf.views.room import Limits, Room
 from consul_ebpf.views.serving import serve_application

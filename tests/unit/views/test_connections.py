@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf.views.connections import FULL, Patience
+from consul_ebpf.views.connections import FULL
+from consul_ebpf.views.guard import Patience
 from consul_ebpf.views.room import Limits
 from tests.unit.views.test_endpoint import WEB, World, serving
 

@@ -27,9 +27,9 @@ from consul_ebpf.model.values import (
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.sources.precedence import catalog_owner
 from consul_ebpf.proxies.sources.registered import RegisteredWorkloads
-from consul_ebpf.views.connections import Patience
 from consul_ebpf.views.endpoint import serve
 from consul_ebpf.views.gatherer import Gatherer
+from consul_ebpf.views.guard import Patience
 from consul_ebpf.views.handlers import Handlers
 from consul_ebpf.views.host import Host
 from consul_ebpf.views.listeners import Listeners
