@@ -5,13 +5,11 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from ipaddress import IPv4Network
-from typing import Any
 
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.base.timing import done
 from consul_ebpf.client.channels import ChannelFactory, target_of
-from consul_ebpf.client.leader import knows_leader
 from consul_ebpf.client.rpc import CallError
 from consul_ebpf.client.token import TokenSource, no_token
 from consul_ebpf.client.watch_servers import Listed, watch_servers
@@ -19,19 +17,14 @@ from consul_ebpf.model.errors import ConsulEbpfError, ConsulError
 from consul_ebpf.model.values import Server
 from consul_ebpf.model.vips import VIP_NETWORK
 from consul_ebpf.servers.sanity import sane
+from consul_ebpf.servers.sources.leadership import LEADERLESS_SECONDS, Leadership
 from consul_ebpf.servers.sources.names import Resolver
-from consul_ebpf.servers.sources.watch_failures import Failures
+from consul_ebpf.servers.sources.watch_failures import DoubtfulError, Failures
 
 logger = logging.getLogger(__name__)
 
-FIRST = 5.0
-"""Seconds that a server has for its first list, and for saying if it knows a leader."""
-
-LOOKS = 6
-"""How often a server without a leader is asked for one before it is left."""
-
-LEADERLESS_SECONDS = 30.0
-"""A server that has had no leader for so long is left. An election takes seconds."""
+FIRST_SECONDS = 5.0
+"""That a server has for its first list."""
 
 ADVICE = {
     "UNIMPLEMENTED": "Consul is too old for it, or this is something else",
@@ -75,11 +68,9 @@ class WatchSource:
         self._token = token
         self._explain = explain
         self._vip_network = vip_network
-        self._patience = leaderless
+        self._leadership = Leadership(channels, leaderless)
         self._left_out = Reasons(logger, "list_refused")
         self._bad_seeds = Reasons(logger, "list_refused")
-        self._no_leader = Reasons(logger, "source_failed")
-        self._leaderless: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<WatchSource {self._resolver!r}>"
@@ -133,73 +124,21 @@ class WatchSource:
         """Yield one server's lists until something is wrong with it."""
         try:
             lists = _prompt(watch_servers(self._channels, server, token))
-            async for listed in self._while_led(server, lists):
+            async for listed in self._leadership.while_led(server, lists):
                 servers = self._read(server, listed)
                 if servers:  # a first list may be empty: the server does not know yet
                     failed.end()
                     done("discovery")
                     yield servers
         except ConsulError as error:
-            failed.doubtful = isinstance(error, _DoubtfulError)
-            if server.endpoint in self._leaderless and failed.doubtful:
+            failed.doubtful = isinstance(error, DoubtfulError)
+            if failed.doubtful and self._leadership.is_lost(server):
                 failed.pause_shortly()
                 return  # this was logged already
             code = error.code if isinstance(error, CallError) else ""
             advice = f": {ADVICE[code]}" if code in ADVICE else ""
             why = self._explain(target_of(server))
             failed.note(why or f"{error}{advice}")
-
-    async def _while_led(
-        self, server: Server, lists: AsyncGenerator[tuple[Listed, ...], None]
-    ) -> AsyncGenerator[tuple[Listed, ...], None]:
-        """Yield the lists until the server has known no leader for too long.
-
-        Then it is cut off from the others, and its list will not change.
-        """
-        lost = asyncio.create_task(self._lose_leader(server))
-        try:
-            async with aclosing(lists):
-                while True:
-                    newest = asyncio.ensure_future(anext(lists))
-                    if not await _first(newest, lost):
-                        await lost  # raises what went wrong there
-                        self._say_leader(server, leader=False)
-                        raise _DoubtfulError(f"{server.endpoint}: it has no leader")
-                    yield await newest
-        finally:
-            lost.cancel()
-            await asyncio.wait([lost])
-
-    async def _lose_leader(self, server: Server) -> None:
-        """Return once the server has known no leader for too long."""
-        loop = asyncio.get_running_loop()
-        channel = self._channels(target_of(server))
-        since: float | None = None
-        try:
-            while True:
-                await asyncio.sleep(self._patience / LOOKS)
-                knows = await knows_leader(channel, server.endpoint, FIRST)
-                if knows is not False:
-                    since = None
-                    if knows:
-                        self._say_leader(server, leader=True)
-                    continue
-                since = loop.time() if since is None else since
-                if loop.time() >= since + self._patience:
-                    return
-        finally:
-            await channel.close()
-
-    def _say_leader(self, server: Server, *, leader: bool) -> None:
-        """Log once for each server that it has no leader, until it has one again."""
-        if leader:
-            self._leaderless.discard(server.endpoint)
-        else:
-            self._leaderless.add(server.endpoint)
-        self._no_leader.report(
-            f"WatchServers: {each} has no leader; asking another server"
-            for each in self._leaderless
-        )
 
     def _read(self, who: Server, listed: tuple[Listed, ...]) -> tuple[Server, ...]:
         """Return the servers of a list whose addresses a server can have, sorted by id.
@@ -223,39 +162,22 @@ class WatchSource:
         kept, faults = sane(servers, self._vip_network, loopback=here)
         self._left_out.report([*rejected, *faults])
         if listed and not kept:
-            raise _DoubtfulError(f"{who.endpoint}: lists no address a server can have")
+            raise DoubtfulError(f"{who.endpoint}: lists no address a server can have")
         return kept
-
-
-class _DoubtfulError(ConsulError):
-    """A server answers, but others are likely to know better."""
 
 
 async def _prompt(
     stream: AsyncGenerator[tuple[Listed, ...], None],
 ) -> AsyncGenerator[tuple[Listed, ...], None]:
-    """Yield the lists; the first must come within `FIRST` seconds."""
+    """Yield the lists; the first must come within `FIRST_SECONDS`."""
     async with aclosing(stream):
         try:
-            async with asyncio.timeout(FIRST):
+            async with asyncio.timeout(FIRST_SECONDS):
                 first = await anext(stream)
         except TimeoutError:
-            raise ConsulError(f"no list of servers within {FIRST:g} s") from None
+            raise ConsulError(
+                f"no list of servers within {FIRST_SECONDS:g} s"
+            ) from None
         yield first
         async for each in stream:
             yield each
-
-
-async def _first(wanted: asyncio.Future[Any], other: asyncio.Future[Any]) -> bool:
-    """Wait for one of the two.
-
-    False: `other` is done and `wanted` is not; `wanted` is then cancelled.
-    """
-    try:
-        await asyncio.wait({wanted, other}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        done = wanted.done()
-        if not done:
-            wanted.cancel()
-            await asyncio.wait([wanted])
-    return done

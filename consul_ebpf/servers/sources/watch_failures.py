@@ -5,7 +5,7 @@ import random
 
 from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.base.retry import growing
-from consul_ebpf.model.errors import ConsulEbpfError, TokenPendingError
+from consul_ebpf.model.errors import ConsulEbpfError, ConsulError, TokenPendingError
 
 logger = logging.getLogger(__name__)
 
@@ -55,3 +55,7 @@ class Failures:
         """Start over: a list came."""
         self._count = 0
         self._reasons.report(())
+
+
+class DoubtfulError(ConsulError):
+    """A server answers, but others are likely to know better."""
