@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import sys
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -15,6 +16,10 @@ from tests.scale.host import Host
 FEW, MANY = 100, 500
 BYTES_EACH = 2000
 """At most. They were 4,500: paths, copies, and what many proxies share."""
+NOT_OF_IT = (
+    *(type, ModuleType, FunctionType, asyncio.AbstractEventLoop),
+    logging.Logger,  # it leads to what pytest captured of the log
+)
 
 
 @pytest.mark.looptime
@@ -42,9 +47,7 @@ async def _kept(host: Host, number: int) -> int:
     found: list[object] = [host.runner]
     while found:
         each = found.pop()
-        if id(each) not in seen and not isinstance(
-            each, (type, ModuleType, FunctionType, asyncio.AbstractEventLoop)
-        ):
+        if id(each) not in seen and not isinstance(each, NOT_OF_IT):
             seen[id(each)] = each
             found += gc.get_referents(each)
     return sum(map(sys.getsizeof, seen.values()))
