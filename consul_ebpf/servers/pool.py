@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from types import TracebackType
@@ -17,12 +18,14 @@ from consul_ebpf.model.seams import Health, HealthProbe, Rechecks, ServerSource
 from consul_ebpf.model.values import GRPC, PooledServer, Server, ServerState, Service
 from consul_ebpf.model.vips import VIP_NETWORK
 from consul_ebpf.servers import membership
+from consul_ebpf.servers.members import Rules, of_known, untested
 from consul_ebpf.servers.pool_log import PoolLog
 from consul_ebpf.servers.sanity import sane
+from consul_ebpf.servers.subscribers import Subscribers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PoolSettings(membership.Rules):
+class PoolSettings(Rules):
     """The pool's numbers; those of the rules are explained there."""
 
     interval: float = 1.0
@@ -32,13 +35,6 @@ class PoolSettings(membership.Rules):
 
 
 NO_LEADER = "it has no leader: cut off from the other servers"
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """The last thing subscribers see."""
-
-    error: BaseException | None
 
 
 class ServerPool:
@@ -82,16 +78,15 @@ class ServerPool:
         self._settings = settings
         self._service = service
         self._log = PoolLog(service)
-        self._members = membership.of_known(known)
+        self._members = of_known(known)
         self._servers: tuple[PooledServer, ...] = ()
-        self._cell: Latest[tuple[PooledServer, ...] | _End] = Latest()
+        self._subscribers: Subscribers[tuple[PooledServer, ...]] = Subscribers(
+            "server pool", self._run
+        )
         self._listed: Latest[tuple[Server, ...]] = Latest()
         """The newest list that is not empty; at first, the known servers."""
         if self._members:
             self._listed.set(tuple(each.server for each in self._members.values()))
-        self._users = 0
-        self._runner: asyncio.Task[None] | None = None
-        self._ending: asyncio.Task[None] | None = None
         self._watched: Latest[Collection[str]] = Latest()
         self._verdicts: dict[str, str] = {}  # newest, in words
         self._answered = False
@@ -99,7 +94,8 @@ class ServerPool:
     def __repr__(self) -> str:
         count = Counter(pooled.state for pooled in self._servers)
         states = ", ".join(f"{count[state]} {state.value}" for state in ServerState)
-        return f"<ServerPool {'running' if self._runner else 'stopped'}: {states}>"
+        running = "running" if self._subscribers.running else "stopped"
+        return f"<ServerPool {running}: {states}>"
 
     @property
     def servers(self) -> tuple[PooledServer, ...]:
@@ -113,12 +109,7 @@ class ServerPool:
 
     async def __aenter__(self) -> Self:
         """Start, unless somebody else has."""
-        while self._ending is not None and not self._ending.done():
-            await asyncio.wait([self._ending])
-        self._users += 1
-        if self._runner is None:
-            self._cell = Latest()
-            self._runner = asyncio.create_task(self._run(), name="server pool")
+        await self._subscribers.__aenter__()
         return self
 
     async def __aexit__(
@@ -128,27 +119,13 @@ class ServerPool:
         traceback: TracebackType | None,
     ) -> None:
         """Stop if nobody else uses it; raise what made it fail, if nothing else is."""
-        self._users -= 1
-        runner = self._runner
-        if self._users or runner is None:
-            return
-        self._runner, self._ending = None, runner
-        runner.cancel()
-        await asyncio.wait([runner])
-        failure = None if runner.cancelled() else runner.exception()
-        if failure is not None and error is None:
-            raise failure
+        await self._subscribers.__aexit__(kind, error, traceback)
 
     async def __aiter__(self) -> AsyncIterator[tuple[PooledServer, ...]]:
         """Yield the value there is, then each newer one, while the pool runs."""
-        async with self:
-            async for value in self._cell.changes():
-                if not isinstance(value, _End):
-                    yield value
-                elif value.error is not None:
-                    raise value.error
-                else:
-                    return
+        async with aclosing(self._subscribers.values()) as values:
+            async for servers in values:
+                yield servers
 
     async def watch(self) -> AsyncIterator[tuple[Server, ...]]:
         """Yield the usable servers of each list that has any, while the pool runs.
@@ -160,7 +137,6 @@ class ServerPool:
                 yield servers
 
     async def _run(self) -> None:
-        error: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 follow = keep_running("servers", self._follow, fatal=(ConfigError,))
@@ -172,10 +148,8 @@ class ServerPool:
                 )
                 tasks.create_task(probes, name="probes")
         except BaseExceptionGroup as group:
-            error = group.exceptions[0]
-            raise error from None
+            raise group.exceptions[0] from None
         finally:
-            self._cell.set(_End(error))
             self._verdicts.clear()
             await self._probe.aclose()
 
@@ -232,7 +206,7 @@ class ServerPool:
         for id_ in self._verdicts.keys() - self._members.keys():
             del self._verdicts[id_]
         self._watched.set(frozenset(self._members))
-        if self._cell.value is None and membership.untested(self._members):
+        if self._subscribers.newest is None and untested(self._members):
             return  # a plan for the first of three servers would be thrown away
         servers = membership.pooled(
             self._members, self._now(), self._settings, self._service
@@ -242,7 +216,7 @@ class ServerPool:
         self._log.report_states(self._servers, servers, self._why)
         self._note_panic()
         self._servers = servers
-        self._cell.set(servers)
+        self._subscribers.publish(servers)
 
     def _why(self, server: Server) -> str | None:
         lost = membership.leaderless(self._members, self._now(), self._settings)

@@ -38,14 +38,14 @@ from consul_ebpf import (
 from consul_ebpf.controller.inputs import Inputs
 from consul_ebpf.kernel.diff import Changes, diff
 from consul_ebpf.model.values import ServerCounters, VipCounters
-from consul_ebpf.servers import membership
+from consul_ebpf.servers import members, membership
 from consul_ebpf.servers.known import KnownServers
 from consul_ebpf.servers.sanity import sane
 from tests.hunt.conftest import HUNT
 from tests.lab.rounds import Rounds
 
 NETWORK = IPv4Network("127.64.0.0/10")
-RULES = membership.Rules()
+RULES = members.Rules()
 READY = ServerState.READY
 
 GOOD = [replace(Server.at(f"10.0.0.{n}", 8502), id=f"node-{n}") for n in range(1, 7)]
@@ -184,7 +184,7 @@ class Host(RuleBasedStateMachine):
     def start(self) -> None:
         self.known = KnownServers(self.directory, "cluster", NETWORK)
         table = self.kernel.read().table
-        self.members = membership.of_known(self.known.resume(table))
+        self.members = members.of_known(self.known.resume(table))
         self.verdicts.clear()
         self.servers: tuple[PooledServer, ...] = ()
         self.by_hand = Rounds(self.directory, self.kernel, known=self.known)
@@ -193,7 +193,7 @@ class Host(RuleBasedStateMachine):
 
     def settle(self) -> None:
         """Do as the pool and the runner do after each change."""
-        if not self.servers and membership.untested(self.members):
+        if not self.servers and members.untested(self.members):
             return
         self.servers = membership.pooled(self.members, self.now, RULES) or self.servers
         if not self.servers:

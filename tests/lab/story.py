@@ -4,13 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from consul_ebpf.model.values import Server, ServerState
-from consul_ebpf.servers.membership import (
-    Members,
-    Rules,
-    pooled,
-    with_list,
-    with_verdict,
-)
+from consul_ebpf.servers.members import Members, Rules
+from consul_ebpf.servers.membership import pooled, with_list, with_verdict
 
 RULES = Rules()
 READY, FAILING, DRAINING = ServerState.READY, ServerState.FAILING, ServerState.DRAINING

@@ -3,9 +3,7 @@
 from dataclasses import replace
 
 from consul_ebpf.model.values import MAX_SERVERS, PooledServer, Server
-from consul_ebpf.servers.membership import (
-    of_known,
-)
+from consul_ebpf.servers.members import of_known
 from tests.lab.story import DRAINING, FAILING, READY, RULES, A, B, C, D, E, Story
 
 

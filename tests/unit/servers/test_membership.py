@@ -4,11 +4,8 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from consul_ebpf.model.values import PooledServer
-from consul_ebpf.servers.membership import (
-    of_known,
-    panicking,
-    untested,
-)
+from consul_ebpf.servers.members import of_known, untested
+from consul_ebpf.servers.membership import panicking
 from tests.lab.story import DRAINING, FAILING, READY, RULES, A, B, C, Story
 
 
