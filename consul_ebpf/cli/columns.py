@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from consul_ebpf.cli.durations import ago
-from consul_ebpf.cli.keys import state_of
+from consul_ebpf.cli.keys import ORDERS, state_of
 from consul_ebpf.cli.tables import Columns, made_of
 from consul_ebpf.model.values import host_port
 from consul_ebpf.views.deaths import LostServer
@@ -49,14 +49,26 @@ def dns_row(each: DnsServerStatus) -> tuple[str, ...]:
     return (host_port(each.address, each.port), each.state, *map(str, counts))
 
 
+def stay_of(proxy: ProxyStatus, at: float) -> tuple[str, str]:
+    """Return a proxy's state, and for how long it is so: `-` where nobody knows.
+
+    Of one that is not connected its newest try is known: one that tries again and again
+    has an Envoy that runs.
+    """
+    since = ago(at, proxy.since)
+    if proxy.active or not proxy.since:
+        return state_of(proxy), since
+    return f"{state_of(proxy)}, tried {since} ago", "-"
+
+
 def proxy_row(each: ProxyStatus, at: float) -> tuple[str, ...]:
     """Return the texts of a proxy, by `PROXY_COLUMNS`."""
     return (
         each.id or "(unknown)",
         each.vip,
         each.server or "-",
-        state_of(each),
-        ago(at, each.since),
+        stay_of(each, at)[0],
+        stay_of(each, at)[1],
         str(each.moves),
         str(each.connects),
         "+".join(each.bound) or "no",
@@ -76,7 +88,8 @@ def tables_of(shown: Status, at: float) -> Iterator[tuple[str, Columns]]:
     servers = [server_row(each, at) for each in shown.servers]
     servers += [lost_row(each, at) for each in shown.lost]
     yield "Consul servers", Columns(made_of(servers, SERVER_COLUMNS), 2, ("slot",))
-    proxies = [proxy_row(each, at) for each in shown.proxies]
+    wrong_first = sorted(shown.proxies, key=ORDERS["state"])
+    proxies = [proxy_row(each, at) for each in wrong_first]
     cells = made_of(proxies, PROXY_COLUMNS)
     yield "Proxies", Columns(cells, len(PROXY_COLUMNS), FEWER_PROXY_COLUMNS)
     if shown.dns is not None:

@@ -30,7 +30,9 @@ from consul_ebpf.model.errors import (
     NotRunningError,
 )
 from consul_ebpf.model.values import Server
-from consul_ebpf.views.status import Status, status_of
+from consul_ebpf.views.ailments import Level
+from consul_ebpf.views.picture import Pictures
+from consul_ebpf.views.status import Status
 from consul_ebpf.wiring.files import gatherer
 from consul_ebpf.wiring.looking import LookingParts
 
@@ -115,7 +117,7 @@ def _host(config: Config) -> list[Finding]:
     """Return what is attached on this host already, and whether its limits suffice."""
     served = 0
     try:
-        shown = status_of(gatherer(config).take())
+        shown = Pictures().add(gatherer(config).take()).status
     except NotRunningError:
         found = [Finding("attached", "nothing yet: run attaches the programs")]
     except ConsulEbpfError as error:
@@ -134,7 +136,12 @@ def _attached(shown: Status) -> list[Finding]:
     bound = len(shown.proxies) - len(free)
     named = f"; not bound: {', '.join(free[:10])}" if free else ""
     more = " ..." if len(free) > 10 else ""
+    level = shown.verdict.level
+    verdict = f"{level.value.upper()}: {shown.verdict.summary}"
+    if worst := shown.verdict.ailments[:1]:
+        verdict += f"; {worst[0].what}; what to do: consul-ebpf status"
     return [
+        Finding("status", verdict, warn=level is not Level.OK),
         Finding("attached", where, warn=not kernel.attached),
         Finding("controller", running, warn=not controller.running),
         Finding(

@@ -11,7 +11,13 @@ from rich.text import Text
 from consul_ebpf.base.lines import printable
 from consul_ebpf.cli.keys import HELP, View
 from consul_ebpf.cli.parts import one_line, proxies_of, servers_of, volumes_of
-from consul_ebpf.cli.verdicts import ailment_lines, headline
+from consul_ebpf.cli.verdicts import (
+    LABEL_WIDTH,
+    ailment_rows,
+    ailments,
+    headline,
+    urgency,
+)
 from consul_ebpf.views.happenings import Happening
 from consul_ebpf.views.picture import Picture
 from consul_ebpf.views.wording import words_of
@@ -26,11 +32,14 @@ KIND_STYLES: Mapping[str, str] = {
     "controller_ended": "bold yellow",
 }
 
-FEWEST_PROXIES, FEWEST_HAPPENINGS = 3, 4
+FEWEST_PROXIES, FEWEST_HAPPENINGS = 2, 2
 """Rows that each part has, however low the screen is."""
 
-MOST_AILMENTS = 4
-"""Ailments that a frame shows; `status` shows all."""
+MOST_AILMENTS, FEWER_AILMENTS = 4, 2
+"""Ailments that a frame shows, and on a screen below `HIGH`; `status` shows all."""
+
+HIGH = 30
+"""Rows of a screen that has room for all parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +87,19 @@ def frame(
         trouble: why the picture is an old one; empty: it is the newest.
     """
     status = picture.status
-    most = MOST_AILMENTS if height else None
-    ailments = ailment_lines(status.verdict, picture.at, most)
+    low = 0 < height < HIGH
+    most = (FEWER_AILMENTS if low else MOST_AILMENTS) if height else None
+    urgent = urgency(status.verdict)
+    rows = ailment_rows(status.verdict, picture.at, most, briefly=low)
     pods = volumes_of(status.kubernetes) if status.kubernetes else []
-    above = _height([*ailments, *pods], width) + len(status.servers) + 3
+    above = _height((text for _, text in rows), width - LABEL_WIDTH)
+    above += len(urgent) + len(pods) + len(status.servers) + 3
     above += len(status.lost)
     room = divided(height, above, len(status.proxies))
     parts: list[RenderableType] = [
         _head(picture, view, host),
-        *ailments,
+        *urgent,
+        *([ailments(rows)] if rows else ()),
         Text("Consul servers", "bold"),
         servers_of(picture, width, bar),
         *proxies_of(picture, view, room.proxies, width),
@@ -100,7 +113,7 @@ def frame(
 
 def _height(texts: Iterable[Text], width: int) -> int:
     """Return how many lines texts take on a screen."""
-    return sum(len(wrap(each.plain, width)) if width else 1 for each in texts)
+    return sum(len(wrap(each.plain, width)) if width > 0 else 1 for each in texts)
 
 
 def _head(picture: Picture, view: View, host: str) -> Text:

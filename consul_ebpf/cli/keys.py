@@ -8,15 +8,16 @@ from consul_ebpf.views.status import ProxyStatus
 Order = Callable[[ProxyStatus], tuple[object, ...]]
 
 ORDERS: Mapping[str, Order] = {
+    "state": lambda each: (each.active, not each.connects, each.id),
     "proxy": lambda each: (each.id or "~", each.vip),
     "server": lambda each: (each.server, each.id),
     "for": lambda each: (-each.since, each.id),
     "moves": lambda each: (-each.moves, each.id),
     "connects": lambda each: (-each.connects, each.id),
     "failures": lambda each: (-each.failures, each.id),
-    "state": lambda each: (each.active, not each.connects, each.id),
 }
-"""The columns that proxies can be sorted by; numbers begin with the largest."""
+"""The columns that proxies can be sorted by; numbers begin with the largest, states
+with the worst."""
 
 PAGE = 10
 """Rows that a page key goes on or back."""
@@ -31,7 +32,7 @@ TEXT_LENGTH = 100
 class View:
     """What somebody chose to see."""
 
-    sort: str = "proxy"
+    sort: str = "state"
     """One of `ORDERS`."""
     reverse: bool = False
     text: str = ""

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consul_ebpf.base.lines import printable
+from consul_ebpf.cli.columns import stay_of
 from consul_ebpf.cli.durations import ago
 from consul_ebpf.cli.keys import View, chosen, state_of
 from consul_ebpf.cli.tables import PIPE_WIDTH, Cell, Columns, made_of
@@ -103,7 +104,7 @@ def proxies_of(
         title += f"; rows {first + 1} to {first + len(shown)}"
     arrow = "^" if view.reverse else "v"
     heads = [f"{h} {arrow}" if h == view.sort else h for h in PROXY_HEADS]
-    cells = made_of([_proxy(picture, each) for each in shown], heads)
+    cells = made_of([_proxy(picture, each, width) for each in shown], heads)
     left = 4
     if node := picture.status.kubernetes:
         pods = {each.proxy: each.pod for each in node.volumes}
@@ -114,17 +115,19 @@ def proxies_of(
     return [one_line(title, "bold"), columns.drawn(width or PIPE_WIDTH, "ellipsis")]
 
 
-def _proxy(picture: Picture, proxy: ProxyStatus) -> list[Cell]:
-    state = state_of(proxy)
-    told = Text(state, STATE_STYLES[state])
-    if problems := picture.status.problems.get(proxy.id):
-        told.append(f", {len(problems)} problems", "yellow")
+def _proxy(picture: Picture, proxy: ProxyStatus, width: int) -> list[Cell]:
+    state, for_ = stay_of(proxy, picture.at)
+    if 0 < width < WIDE:
+        state = state_of(proxy)
+    told = Text(state, STATE_STYLES[state_of(proxy)])
+    if problems := len(picture.status.problems.get(proxy.id, ())):
+        told.append(", 1 problem" if problems == 1 else f", {problems} problems")
     return [
         proxy.id or "(unknown)",
         proxy.vip,
         proxy.server or "-",
         told,
-        ago(picture.at, proxy.since),
+        for_,
         str(proxy.moves),
         str(proxy.connects),
         str(proxy.failures),

@@ -5,13 +5,16 @@ import time
 from collections.abc import Mapping
 
 import click
+from rich.console import Console
+from rich.text import Text
 
+from consul_ebpf.base.lines import printable
 from consul_ebpf.cli.columns import tables_of
 from consul_ebpf.cli.frames import happening_line
 from consul_ebpf.cli.options import configured
-from consul_ebpf.cli.output import say, say_json
+from consul_ebpf.cli.output import say_json
 from consul_ebpf.cli.tables import console, show_columns
-from consul_ebpf.cli.verdicts import ailment_lines, headline
+from consul_ebpf.cli.verdicts import ailment_rows, ailments, headline, urgency
 from consul_ebpf.config.schema import Config
 from consul_ebpf.views.ailments import Level
 from consul_ebpf.views.dns import DnsStatus
@@ -79,28 +82,49 @@ def show(shown: Status, at: float, *, anew: bool) -> None:
     Args:
         shown: what is shown.
         at: when that was, in Unix time.
-        anew: on a terminal, clear the screen before.
+        anew: on a terminal, show it in place of what is there, as far as there is room.
     """
-    kernel, controller = shown.kernel, shown.controller
     on = console()
-    if anew and on.is_terminal:
+    if not on.is_terminal:
+        _show(on, shown, at)
+        return
+    with on.capture() as drawn:
+        _show(on, shown, at)
+    lines = drawn.get().splitlines()
+    room = on.height - 1  # the last line is the shell's, or says what has no room
+    more = len(lines) - room
+    if anew:
         on.clear()
+        lines = lines[:room]
+    on.out("\n".join(lines), highlight=False)
+    if anew and more > 0:
+        on.print(Text(f"({more} lines more: a higher terminal, or top)", "dim"), end="")
+    elif more > 0:
+        on.print(headline(shown.verdict))  # its first line has left the screen
+
+
+def _show(on: Console, shown: Status, at: float) -> None:
+    kernel, controller = shown.kernel, shown.controller
     on.print(headline(shown.verdict))
-    for ailment in ailment_lines(shown.verdict, at):
-        on.print(ailment)
+    for line in urgency(shown.verdict):
+        on.print(line)
+    if rows := ailment_rows(shown.verdict, at):
+        on.print(ailments(rows))
     for title, columns in tables_of(shown, at):
         show_columns(on, title, columns)
     where = f"attached at {kernel.cgroup}" if kernel.attached else "NOT attached"
     hooks = ", ".join(f"{each.hook} (program {each.id})" for each in kernel.programs)
     running = f"running, pid {controller.pid}" if controller.running else "not running"
-    say(f"kernel: {where}: {hooks}; {len(shown.proxies)} of {kernel.capacity} VIPs")
+    lines = [
+        f"kernel: {where}: {hooks}; {len(shown.proxies)} of {kernel.capacity} VIPs"
+    ]
     if shown.dns is not None:
-        say(f"DNS: {_dns(shown.dns)}")
-    say(f"controller: {running}{_happened(controller)}")
-    for line in _wrong(shown):
-        say(line)
+        lines.append(f"DNS: {_dns(shown.dns)}")
+    lines += [f"controller: {running}{_happened(controller)}", *_wrong(shown)]
     if shown.timeline:
-        say("what happened last (all of it: --json, or consul-ebpf top):")
+        lines.append("what happened last (all of it: --json, or consul-ebpf top):")
+    for each in lines:
+        on.print(Text(printable(each)))
     for happening in shown.timeline[-LAST:]:
         on.print(happening_line(happening))
 

@@ -42,7 +42,7 @@ the most that it takes."""
 @click.option(
     "--sort",
     type=click.Choice(list(ORDERS)),
-    default="proxy",
+    default="state",
     show_default=True,
     help="What proxies are sorted by.",
 )

@@ -40,7 +40,8 @@ async def bootstrap_params(
             if error.code == "UNIMPLEMENTED":
                 return None
             if error.code in TOKEN_REFUSALS:
-                raise TokenRefusedError(str(error)) from None
+                unknown = error.code == "UNAUTHENTICATED"
+                raise TokenRefusedError(str(error), unknown=unknown) from None
             raise
         return BootstrapParams(
             identity=answer.identity or answer.service,

@@ -19,6 +19,10 @@ class Trouble:
     """What that means for this proxy; empty: it is not served."""
     fleeting: bool = False
     """Whether every new proxy has it for a moment. Then it is not logged."""
+    means: str = ""
+    """What follows from it for its Envoy, if `effect` does not say it."""
+    do: str = ""
+    """What to do about it; empty: the log says more."""
 
     def __str__(self) -> str:
         """`effect: cause`."""

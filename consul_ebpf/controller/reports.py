@@ -2,7 +2,8 @@
 
 import functools
 import logging
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from consul_ebpf.base.events import event
@@ -10,6 +11,7 @@ from consul_ebpf.base.latest import Changes, Latest
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.base.threads import finish
+from consul_ebpf.controller.denials import with_denials
 from consul_ebpf.controller.outcomes import (
     Converged,
     Outcome,
@@ -18,7 +20,8 @@ from consul_ebpf.controller.outcomes import (
     name_of,
     refusal,
 )
-from consul_ebpf.controller.problems import ProblemFile, problems_of
+from consul_ebpf.controller.problems import ProblemFile, Problems, problems_of
+from consul_ebpf.proxies.params import Denied
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,8 @@ class Reports:
         missing: what is missing to serve all proxies.
         problems: keeps the problems; None: nothing does.
         outcome: is filled with both together.
+        denied: the proxies whose tokens the servers refuse; None: nobody asks.
+        clock: returns Unix time.
     """
 
     def __init__(
@@ -42,11 +47,16 @@ class Reports:
         missing: Latest[tuple[str, ...]],
         problems: ProblemFile | None,
         outcome: Latest[Converged],
+        *,
+        denied: Latest[Denied] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._done = done
         self._missing = missing
         self._problems = problems
         self._outcome = outcome
+        self._denied: Latest[Denied] = denied or Latest()
+        self._clock = clock
         self._reporter = Reporter()
 
     def __repr__(self) -> str:
@@ -54,16 +64,23 @@ class Reports:
 
     async def run(self) -> None:
         """Report, until cancelled."""
-        changes = Changes(self._done, self._missing)
+        told = Problems()
+        if self._problems is not None:
+            told = await finish(self._problems.read)
+        changes = Changes(self._done, self._missing, self._denied)
         while True:
             await changes.wait()
+            if self._done.value is None and self._missing.value is None:
+                continue  # the first value says that the controller is ready
             done = self._done.value or Converged(0, 0, 0)
-            now = replace(done, missing=self._missing.value or ())
+            outcomes = with_denials(done.outcomes, self._denied.value or Denied())
+            missing = self._missing.value or ()
+            now = replace(done, outcomes=outcomes, missing=missing)
             await finish(functools.partial(self._reporter.report, now))
             self._outcome.set(now)
             if self._problems is not None:  # last: a disk may hang
-                problems = problems_of(now.outcomes, now.missing)
-                await finish(functools.partial(self._problems.save, problems))
+                told = problems_of(now.outcomes, now.missing, told, self._clock())
+                await finish(functools.partial(self._problems.save, told))
 
 
 class Reporter:

@@ -141,7 +141,13 @@ class Runner:
             ),
             "rounds": rounds.run,
             "missing": gaps.run,
-            "reports": Reports(cells.done, cells.missing, problems, cells.outcome).run,
+            "reports": Reports(
+                cells.done,
+                cells.missing,
+                problems,
+                cells.outcome,
+                denied=central.denied if central else None,
+            ).run,
             "memory": Trimmer(cells.outcome).run,
             "upkeep": Upkeep(tables).run,
             "moves": Reconnects(

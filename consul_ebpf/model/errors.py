@@ -88,7 +88,14 @@ class TokenPendingError(ConsulError):
 
 
 class TokenRefusedError(ConsulError):
-    """The servers do not accept an ACL token: it is gone, or lacks a permission."""
+    """The servers do not accept an ACL token: it is gone, or lacks a permission.
+
+    `unknown`: whether they do not know it at all.
+    """
+
+    def __init__(self, message: str, *, unknown: bool = False) -> None:
+        super().__init__(message)
+        self.unknown = unknown
 
 
 class ClusterError(ConsulEbpfError):

@@ -35,6 +35,14 @@ TELL_AFTER = 3
 EARLY_SECONDS = 0.001
 """A timer may wake that much before its time, and must not wake in vain."""
 
+NOT_KNOWN = "is not known to Consul: deleted, expired, or another cluster's"
+NOT_ALLOWED = "lacks a permission: service:write for the proxy's service"
+"""Why the servers refuse a token: what it is."""
+
+Denied = Answers[str, str]
+"""By proxy key: why the servers refuse its token. A proxy that is not in it has a token
+that they accept, or of which nothing is known yet."""
+
 AT_ONCE = 16
 """Questions to the servers at the same time."""
 
@@ -101,6 +109,7 @@ class CentralConfig:
         self._turn = asyncio.Lock()
         """Whose turn it is to wait for the next question."""
         self._collector = Collector[str, BootstrapParams | None]()
+        self._denied = Collector[str, str]()
 
     def __repr__(self) -> str:
         return f"<CentralConfig of {len(self._questions)} proxies>"
@@ -109,6 +118,11 @@ class CentralConfig:
     def params(self) -> Latest[Params]:
         """What Consul said last of each proxy, or why that is not known."""
         return self._collector.answers
+
+    @property
+    def denied(self) -> Latest[Denied]:
+        """The proxies whose tokens the servers refuse now."""
+        return self._denied.answers
 
     async def run(self) -> None:
         """Ask, until cancelled."""
@@ -135,7 +149,9 @@ class CentralConfig:
                     self._questions[proxy.key] = self._question_for(
                         proxy, token, now, old
                     )
-            self._collector.drop(before.keys() - self._questions.keys())
+            gone = before.keys() - self._questions.keys()
+            self._collector.drop(gone)
+            self._denied.drop(gone)
 
     def _question_for(
         self, proxy: Proxy, token: str, now: float, old: _Question | None
@@ -145,7 +161,8 @@ class CentralConfig:
             self._collector.drop([proxy.key])  # it was another's
         if old is None or old.proxy != proxy:
             return self._ask_later(_Question(proxy, token, now, now))
-        if old.token != token and not self._collector.has_value(proxy.key):
+        answered = self._collector.has_value(proxy.key)
+        if old.token != token and (self._denied.has_value(proxy.key) or not answered):
             # The other token may have been the reason.
             return self._ask_later(replace(old, token=token, due=now))
         old.token = token
@@ -194,6 +211,7 @@ class CentralConfig:
             return self._note_failure(question, error)
         question.failures = 0
         if self._is_asked(question):
+            self._denied.drop([proxy.key])
             shared = answer and self._common.share(proxy, answer)
             self._collector.put(proxy.key, shared)
         return self._refresh
@@ -209,6 +227,9 @@ class CentralConfig:
         if self._is_asked(question):
             if isinstance(error, TokenRefusedError):
                 self._note_refusal(key)
+                if question.failures >= TELL_AFTER:
+                    why = NOT_KNOWN if error.unknown else NOT_ALLOWED
+                    self._denied.put(key, why)
             if self._collector.has_value(key):
                 logger.debug("bootstrap of proxy %s: %s; it stays", key, error)
             elif overdue or question.failures >= TELL_AFTER:

@@ -35,6 +35,8 @@ class Ailment:
     """What to do about it."""
     since: float = 0.0
     """Unix time since which it is so; 0: not known."""
+    means: str = ""
+    """What it means for the proxies; empty: `what` says it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ def left(timeline: Sequence[Happening], server: str, since: float) -> Left:
         each
         for each in timeline
         if each.kind == "moved"
+        and each.times == 1
         and each.server == server
         and each.at >= since - BEFORE_SECONDS
     ]

@@ -51,6 +51,8 @@ class Happening:
     """How many proxies there were, or how often the event happened."""
     event: str = ""
     """The event's name."""
+    times: int = 1
+    """How often proxies that go back and forth moved, if that is told as one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,8 +105,12 @@ def _ailments(ailments: Sequence[Ailment]) -> Iterator[str]:
     yield '<ul class="ailments">'
     for each in ailments[:MOST_HAPPENINGS]:
         since = f" since {time_of(each.since)}" if each.since else ""
-        yield f'<li class="{each.level.value}"><strong>{text_of(each.what)}</strong>'
-        yield f"{since}<span>{text_of(each.do)}</span></li>"
+        level = each.level.value
+        yield f'<li class="{level}"><b>{level}</b> '
+        yield f"<strong>{text_of(each.what)}</strong>{since}"
+        if each.means:
+            yield f"<span>{text_of(each.means)}</span>"
+        yield f"<span>→ {text_of(each.do)}</span></li>"
     yield "</ul>"
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from consul_ebpf.controller.problems import About
 from consul_ebpf.model.values import Binding, Preference, Vip
 from consul_ebpf.views.ailments import Verdict
 from consul_ebpf.views.deaths import LostServer, lost_servers
@@ -89,6 +90,8 @@ class Status:
     """By proxy id: why it is not, or not wholly, what it should be, a line each."""
     missing: list[str] = field(default_factory=list)
     """What the controller lacks to serve all, a line each."""
+    about: dict[str, About] = field(default_factory=dict)
+    """By the line, of both: since when, what it means and what to do."""
     dns: DnsStatus | None = None
     """None: DNS is off."""
     kubernetes: NodeStatus | None = None
@@ -119,6 +122,7 @@ def status_of(snapshot: Snapshot) -> Status:
         ),
         problems=snapshot.remembered.problems.proxies,
         missing=snapshot.remembered.problems.missing,
+        about=snapshot.remembered.problems.about,
         dns=dns_of(snapshot.dns) if snapshot.dns else None,
         kubernetes=node_of(snapshot),
         timeline=snapshot.timeline.happenings,

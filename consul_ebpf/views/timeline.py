@@ -4,7 +4,7 @@ It is a value that grows with each look: the controller keeps it in a file, `top
 on with it while no controller runs.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,7 +23,11 @@ TIMELINE_FILE = "timeline.json"
 """The file's name in the bootstraps' directory."""
 
 KEPT = 100
-"""The newest happenings that are kept."""
+"""Happenings that are kept: the newest, and what happened to servers before others."""
+
+RESTLESS_SECONDS = 60.0
+"""Within which the third move of a proxy, and each further one, is no news: it is told
+as one with the one before."""
 
 STAYS = 4096
 """Proxies of which it is kept where they are: those that connected last."""
@@ -148,21 +152,49 @@ def catch_up(timeline: Timeline, now: Look) -> Timeline:
 def together(
     happenings: Iterable[Happening], more: Iterable[Happening], limit: int
 ) -> list[Happening]:
-    """Append happenings; an event that repeats becomes one with a count. Pure.
+    """Append happenings; what repeats becomes one with a count. Pure.
+
+    A proxy whose token is refused goes from server to server for hours; it must not
+    crowd out the death of a server.
 
     Args:
         happenings: the oldest first.
         more: what came after them.
-        limit: how many of the newest are kept.
+        limit: how many are kept.
     """
     all_ = list(happenings)
     for each in more:
         last = all_[-1] if all_ else None
         if last and each.event and each.event == last.event:
             all_[-1] = replace(each, count=last.count + each.count)
+        elif restless := _restless(all_, each):
+            all_.remove(restless)
+            all_.append(replace(each, times=restless.times + 1))
         else:
             all_.append(each)
-    return all_[-limit:]
+    return _within(all_, limit)
+
+
+def _restless(told: Sequence[Happening], each: Happening) -> Happening | None:
+    """Return the move that a move of the same proxies repeats; None: it is news."""
+    before = [
+        old
+        for old in told
+        if (old.kind, old.proxies, old.count) == ("moved", each.proxies, each.count)
+        and each.at - old.at <= RESTLESS_SECONDS
+    ]
+    if each.kind != "moved" or not before:
+        return None
+    return before[-1] if len(before) > 1 or before[-1].times > 1 else None
+
+
+def _within(told: list[Happening], limit: int) -> list[Happening]:
+    """Return at most so many; at least half of the room is for what servers did."""
+    of_servers = [each for each in told if each.kind.startswith("server_")]
+    room = limit - min(len(of_servers), limit // 2)
+    others = [each for each in told if not each.kind.startswith("server_")][-room:]
+    kept = {id(each) for each in [*of_servers[len(others) - limit :], *others]}
+    return [each for each in told if id(each) in kept]
 
 
 class TimelineFile:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from consul_ebpf.controller.problems import About
 from consul_ebpf.model.values import host_port
 from consul_ebpf.views.ailments import Ailment, Level, Verdict
 from consul_ebpf.views.deaths import Left, deserted, left
@@ -51,8 +52,9 @@ def _summary(status: Status) -> str:
     connected = sum(each.active for each in proxies)
     controller = status.controller
     runs = f"controller pid {controller.pid}" if controller.running else "no controller"
+    known = len(servers) + len(status.lost)
     return (
-        f"{ready} of {len(servers)} servers ready,"
+        f"{ready} of {known} servers ready,"
         f" {connected} of {len(proxies)} proxies connected, {runs}"
     )
 
@@ -83,17 +85,17 @@ def _servers(status: Status) -> Iterator[Ailment]:
         if each.state != "failing":
             continue
         where = host_port(each.address, each.port)
-        what = f"server {where} does not answer"
+        what, means = f"server {where} does not answer", ""
         if ready and not each.active:
             gone = left(status.timeline, where, each.since)
-            what += _went(gone) or "; no proxy is on it, they use the others"
+            means = _went(status, gone) or "no proxy is on it, they use the others"
         elif ready:
-            what += f"; connections to it are still open: {each.active}"
+            means = f"connections to it are still open: {each.active}"
         do = (
             f"look at Consul on {each.address}: does it run, does it know a leader, can"
             f" this host reach port {each.port}? (consul-ebpf doctor)"
         )
-        yield Ailment(Level.DEGRADED, what, do, each.since)
+        yield Ailment(Level.DEGRADED, what, do, each.since, means)
 
 
 def _lost_servers(status: Status) -> Iterator[Ailment]:
@@ -105,7 +107,8 @@ def _lost_servers(status: Status) -> Iterator[Ailment]:
     for each in status.lost:
         what = f"server {each.server} died, and Consul lists it no more"
         do = "if it is to be there, start Consul on it again; else nothing"
-        yield Ailment(Level.DEGRADED, f"{what}{_went(each.left)}", do, each.since)
+        means = _went(status, each.left) or "no proxy is on it, they use the others"
+        yield Ailment(Level.DEGRADED, what, do, each.since, means)
 
 
 def _deserted(status: Status) -> Iterator[Ailment]:
@@ -123,53 +126,75 @@ def _deserted(status: Status) -> Iterator[Ailment]:
             do = (
                 f"look at Consul on {each.address}; consul-ebpf doctor asks each server"
             )
-            what += _went(gone.left)
-            yield Ailment(Level.DEGRADED, what, do, gone.since)
+            means = _went(status, gone.left)
+            yield Ailment(Level.DEGRADED, what, do, gone.since, means)
 
 
-def _went(gone: Left) -> str:
-    if not gone.count:
-        return ""
-    return f"; {listed(gone.proxies[:NAMED], gone.count)} went from it to others"
+def _went(status: Status, gone: Left) -> str:
+    """Say who went to other servers; not those that have not found one."""
+    down = {_name(each) for each in status.proxies if not each.active}
+    names = [each for each in gone.proxies if each not in down]
+    count = gone.count - len(gone.proxies) + len(names)
+    return f"{listed(names[:NAMED], count)} went from it to others" if count else ""
 
 
 def _controller(status: Status) -> Iterator[Ailment]:
     if not status.controller.running:
-        what = (
-            "no controller runs: the kernel goes on, but new servers, proxies and"
+        what = "no controller runs"
+        means = (
+            "the kernel goes on, also when a server dies; new servers, proxies and"
             " tokens wait for it"
         )
         do = "systemctl start consul-ebpf; journalctl -u consul-ebpf says why it ended"
-        yield Ailment(Level.DEGRADED, what, do)
+        ended = (each for each in status.timeline if each.kind == "controller_ended")
+        since = max((each.at for each in ended), default=0.0)
+        yield Ailment(Level.DEGRADED, what, do, since, means)
 
 
 def _missing(status: Status) -> Iterator[Ailment]:
     for line in status.missing:
-        yield Ailment(Level.DEGRADED, line, LOOK_AT_LOG)
+        since = status.about.get(line, About()).since
+        yield Ailment(Level.DEGRADED, line, LOOK_AT_LOG, since)
 
 
 def _problems(status: Status) -> Iterator[Ailment]:
     """Name each problem once, with all the proxies that have it."""
     served = {each.id for each in status.proxies}
+    down = {each.id for each in _down(status)}
     by_line: dict[str, list[str]] = {}
     for proxy, lines in status.problems.items():
         for line in lines:
             by_line.setdefault(line, []).append(proxy)
     for line, proxies in by_line.items():
-        unserved = [each for each in proxies if each not in served]
-        level = Level.FAILING if unserved else Level.DEGRADED
-        yield Ailment(level, f"{_named(proxies)}: {line}", LOOK_AT_LOG)
+        about = status.about.get(line, About())
+        unserved = any(each not in served for each in proxies)
+        keeps_off = bool(about.do) and any(each in down for each in proxies)
+        level = Level.FAILING if unserved or keeps_off else Level.DEGRADED
+        what, do = f"{_named(proxies)}: {line}", about.do or LOOK_AT_LOG
+        yield Ailment(level, what, do, about.since, about.means)
+
+
+def _down(status: Status) -> list[ProxyStatus]:
+    """Return the proxies that were connected once, or tried, and are not now."""
+    return [each for each in status.proxies if each.connects and not each.active]
 
 
 def _connections(status: Status) -> Iterator[Ailment]:
-    """Name the proxies that were connected once, and are not now."""
-    lost = [each for each in status.proxies if each.connects and not each.active]
+    """Name those that are down, and of which no problem says why."""
+    explained = {
+        proxy
+        for proxy, lines in status.problems.items()
+        if any(status.about.get(line, About()).do for line in lines)
+    }
+    down = _down(status)
+    lost = [each for each in down if each.id not in explained]
     if not lost:
         return
-    level = Level.FAILING if len(lost) == len(status.proxies) else Level.DEGRADED
+    level = Level.FAILING if len(down) == len(status.proxies) else Level.DEGRADED
     what = f"{_named(map(_name, lost))}: not connected to any server"
+    means = "an Envoy that runs goes on with what it has, and gets no changes"
     do = "look whether the Envoy runs, and at its log"
-    yield Ailment(level, what, do)
+    yield Ailment(level, what, do, means=means)
 
 
 def _room(status: Status) -> Iterator[Ailment]:

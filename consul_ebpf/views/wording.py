@@ -27,7 +27,11 @@ LINES: Mapping[str, Callable[[Happening], str]] = {
         f"server {each.server} is draining: Consul no longer lists it"
     ),
     "server_gone": lambda each: f"server {each.server} is gone",
-    "moved": lambda each: f"{_who(each)} moved from {each.server} to {each.to}",
+    "moved": lambda each: (
+        f"{_who(each)} moved from {each.server} to {each.to}"
+        if each.times == 1
+        else f"{_who(each)} moved back and forth {each.times} times, last to {each.to}"
+    ),
     "connected": lambda each: f"{_who(each)} connected to {each.to}",
     "proxies_new": lambda each: f"{_who(each)} added",
     "proxies_gone": lambda each: f"{_who(each)} removed",

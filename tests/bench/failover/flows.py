@@ -76,7 +76,7 @@ class _Flow:
 
 
 class Flows:
-    """Takes packets to and from one port in turn, and knows the streams in them.
+    """Takes packets back and forthm one port in turn, and knows the streams in them.
 
     Args:
         port: the servers'.

@@ -57,7 +57,7 @@ def test_every_column_sorts_what_matters_first() -> None:
         "failures": "b",
         "state": "b",
     }
-    assert names(after("r"), a, b) == ["b", "a"]
+    assert names(after("r"), a, b) == ["a", "b"]
 
 
 def test_a_filter_is_typed_kept_and_cleared() -> None:

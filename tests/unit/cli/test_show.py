@@ -46,10 +46,10 @@ def test_a_dead_server_is_told_before_the_tables(
     lines = printed(snapshot(65.0, held, timeline=timeline), capsys)
     assert lines[0].startswith("DEGRADED: 1 of 2 servers ready, 1 of 1 proxies")
     assert lines[1] == "  what runs goes on: look at it in the daytime"
-    assert lines[2].startswith(f"  server {server(0)} does not answer")
-    assert lines[2].endswith("(for 1 m)")
-    assert lines[3].startswith("    -> look at Consul on 10.0.0.0")
-    assert lines[4] == "Consul servers"
+    assert lines[2] == f"  degraded server {server(0)} does not answer (for 1 m)"
+    assert lines[3] == "           no proxy is on it, they use the others"
+    assert lines[4].startswith("        -> look at Consul on 10.0.0.0")
+    assert lines[5] == "Consul servers"
     assert "controller: running, pid 7" in lines
     assert lines[-1].endswith(f"server {server(0)} is failing")
 

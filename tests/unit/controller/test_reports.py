@@ -7,21 +7,33 @@ from pathlib import Path
 
 import pytest
 
+from consul_ebpf.base.latest import Latest
 from consul_ebpf.controller.cells import Cells
-from consul_ebpf.controller.outcomes import Converged, Refused, Trouble
+from consul_ebpf.controller.outcomes import Converged, Refused, Served, Trouble
 from consul_ebpf.controller.problems import ProblemFile
 from consul_ebpf.controller.reports import Reports
+from consul_ebpf.model.values import Credentials, Login, PlacedProxy, Proxy
+from consul_ebpf.proxies.params import NOT_KNOWN, Denied
+from tests.lab.looks import vip
 
 pytestmark = pytest.mark.looptime(start=0)
+
+TOKEN = Credentials(token_file="/run/web.token")
+SERVED = Served(PlacedProxy(Proxy("web", "n", credentials=TOKEN), vip(0)))
 
 REFUSED = {"web": Refused(Trouble("no room"), name="web")}
 
 
 @asynccontextmanager
-async def reporting(directory: Path) -> AsyncIterator[Cells]:
+async def reporting(
+    directory: Path, denied: Latest[Denied] | None = None
+) -> AsyncIterator[Cells]:
     cells = Cells()
     problems = ProblemFile(directory)
-    reports = Reports(cells.done, cells.missing, problems, cells.outcome)
+    clock = asyncio.get_running_loop().time
+    reports = Reports(
+        cells.done, cells.missing, problems, cells.outcome, denied=denied, clock=clock
+    )
     task = asyncio.create_task(reports.run())
     try:
         yield cells
@@ -63,3 +75,51 @@ async def test_a_trouble_is_logged_before_its_outcome_is_told(
         await asyncio.sleep(1)
         assert not ProblemFile(tmp_path).read().proxies
     assert caplog.messages[1:] == ["a.toml cannot be read"]
+
+
+async def test_a_token_that_is_refused_is_told_with_what_to_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which one, since when; until the servers accept it again."""
+    denied: Latest[Denied] = Latest()
+    line = f"the ACL token in {TOKEN.token_file} {NOT_KNOWN}"
+    async with reporting(tmp_path, denied) as cells:
+        denied.set(Denied({"web": NOT_KNOWN}))
+        await asyncio.sleep(3)
+        assert cells.outcome.value is None  # before the first round nothing is told
+        cells.done.set(Converged(3, 1, 0, outcomes={"web": SERVED}))
+        await asyncio.sleep(9)
+        cells.missing.set(("something else",))
+        await asyncio.sleep(1)
+        kept = ProblemFile(tmp_path).read()
+        assert kept.proxies == {"web": [line]}
+        about = kept.about[line]
+        assert (3.0, "gets no changes" in about.means) == (about.since, True)
+        assert about.do.startswith("put a valid token there")
+        assert kept.about["something else"].since == 12.0
+        assert caplog.messages == [f"proxy web: {line}", "something else"]
+        denied.set(Denied())
+        await asyncio.sleep(1)
+        assert not ProblemFile(tmp_path).read().proxies
+
+
+async def test_a_login_is_made_again_by_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So nobody is to write a token, and the log has it from who keeps it."""
+    proxy = Proxy(
+        "web",
+        "n",
+        credentials=Credentials(login=Login("jwt", bearer_token_file="/web.jwt")),
+    )
+    served = Served(PlacedProxy(proxy, vip(0)))
+    denied: Latest[Denied] = Latest()
+    async with reporting(tmp_path, denied) as cells:
+        cells.done.set(Converged(3, 1, 0, outcomes={"web": served}))
+        denied.set(Denied({"web": NOT_KNOWN}))
+        await asyncio.sleep(1)
+        kept = ProblemFile(tmp_path).read()
+        (line,) = kept.proxies["web"]
+        assert line == f"the ACL token of its login at jwt {NOT_KNOWN}"
+        assert kept.about[line].do.startswith("nothing: it logs in again")
+        assert not caplog.messages

@@ -12,7 +12,13 @@ from consul_ebpf.model.answers import Missing
 from consul_ebpf.model.errors import ConsulError, TokenRefusedError
 from consul_ebpf.model.token_keys import Tokens
 from consul_ebpf.model.values import BootstrapParams, Credentials, HostProxies, Proxy
-from consul_ebpf.proxies.params import AT_ONCE, Ask, CentralConfig, Params
+from consul_ebpf.proxies.params import (
+    AT_ONCE,
+    NOT_ALLOWED,
+    Ask,
+    CentralConfig,
+    Params,
+)
 
 pytestmark = pytest.mark.looptime(start=0)
 
@@ -75,6 +81,10 @@ class Host:
     def found(self) -> dict[str, BootstrapParams | None]:
         params = self.central.params.value or Params()
         return {k: each for k, each in params.items() if not isinstance(each, Missing)}
+
+    @property
+    def denied(self) -> dict[str, str | Missing]:
+        return dict(self.central.denied.value or {})
 
     @property
     def missing(self) -> dict[str, Missing]:
@@ -239,14 +249,19 @@ async def test_a_token_that_is_refused_is_said_to_whoever_keeps_it() -> None:
         host.want({WEB: "one", API: "two"})
         await asyncio.sleep(1)
         assert host.refused.value is None
+        assert host.denied == {}
         consul.refused = "one"
         await asyncio.sleep(75)
         assert host.refused.value
         before = host.refused.value["web"]
         assert set(host.refused.value) == {"web"}
+        assert host.denied == {"web": NOT_ALLOWED}
         await asyncio.sleep(75)
         assert host.refused.value["web"] > before
         assert host.found["web"] == consul.answers["web"]
+        host.want({WEB: "three", API: "two"})
+        await asyncio.sleep(1)  # another token is tried at once
+        assert host.denied == {}
 
 
 async def test_questions_are_asked_a_few_at_a_time() -> None:

@@ -10,6 +10,7 @@ import pytest
 from consul_ebpf.views.happenings import Happening, Look
 from consul_ebpf.views.timeline import (
     KEPT,
+    RESTLESS_SECONDS,
     STAYS,
     TIMELINE_FILE,
     StateSince,
@@ -21,6 +22,7 @@ from consul_ebpf.views.timeline import (
     since,
     together,
 )
+from consul_ebpf.views.wording import words_of
 from tests.lab.looks import FAILING, READY, server, tables, vip
 
 
@@ -131,6 +133,35 @@ def test_an_event_that_repeats_is_one_line() -> None:
     cut, other = (Happening(1.0, "event", event=name, count=1) for name in "ab")
     told = together([cut], [cut, other, cut], 9)
     assert [(each.event, each.count) for each in told] == [("a", 2), ("b", 1), ("a", 1)]
+
+
+def back_and_forth(at: float, n: int = 0) -> Happening:
+    here, there = server(n % 2), server(1 - n % 2)
+    return Happening(at, "moved", here, there, ["web-1"], 1)
+
+
+def test_a_proxy_that_goes_back_and_forth_is_one_line() -> None:
+    """From its third move within a minute on; a move of another one is told."""
+    told: list[Happening] = []
+    for n in range(9):
+        told = together(told, [back_and_forth(n * 10.0, n)], KEPT)
+    first, last = told
+    assert (first, last.times, last.at) == (back_and_forth(0.0), 8, 80.0)
+    assert words_of(last).endswith(f"moved back and forth 8 times, last to {server(1)}")
+    other = replace(back_and_forth(81.0), proxies=["web-2"])
+    later = back_and_forth(80.0 + RESTLESS_SECONDS + 1)
+    assert [first, last, other, later] == together(told, [other, later], KEPT)
+
+
+def test_a_death_stays_however_many_proxies_move() -> None:
+    """Half of the room is for servers: of them, too, the newest."""
+    died = Happening(0.0, "server_failing", server(0))
+    moves = [replace(back_and_forth(n), proxies=[f"web-{n}"]) for n in range(3 * KEPT)]
+    told = together([died], moves, KEPT)
+    assert (KEPT, died, moves[-1]) == (len(told), told[0], told[-1])
+    deaths = [Happening(float(n), "server_failing", server(n)) for n in range(KEPT)]
+    mixed = together(moves, deaths, KEPT)
+    assert [*moves[-KEPT // 2 :], *deaths[KEPT // 2 :]] == mixed
 
 
 def test_nothing_new_is_the_same_value() -> None:

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from consul_ebpf.controller.problems import About
 from consul_ebpf.views.ailments import Ailment, Level
 from consul_ebpf.views.deaths import LOST_SECONDS, lost_servers
 from consul_ebpf.views.dns import DnsServerStatus, DnsStatus
 from consul_ebpf.views.happenings import Happening
-from consul_ebpf.views.snapshot import Snapshot
+from consul_ebpf.views.snapshot import Remembered, Snapshot
 from consul_ebpf.views.status import Status, status_of
 from consul_ebpf.views.timeline import StateSince, Timeline
 from consul_ebpf.views.verdict import judge, judged
@@ -38,7 +39,8 @@ def test_a_dead_server_is_named_with_what_to_do() -> None:
     verdict = judge(status_of(snapshot(9.0, held, timeline=timeline)))
     assert verdict.level is Level.DEGRADED
     (ailment,) = verdict.ailments
-    assert ailment.what.startswith(f"server {server(0)} does not answer; no proxy is")
+    assert ailment.what == f"server {server(0)} does not answer"
+    assert ailment.means == "no proxy is on it, they use the others"
     assert "look at Consul on 10.0.0.0" in ailment.do
     assert ailment.since == 5.0
 
@@ -46,7 +48,7 @@ def test_a_dead_server_is_named_with_what_to_do() -> None:
 def test_connections_still_open_to_a_dead_server_are_counted() -> None:
     """They are not on the others yet."""
     held = tables({0: FAILING, 1: READY}, {0: (1, 0)})
-    assert "still open: 1" in told(snapshot(9.0, held))[0]
+    assert "still open: 1" in judge(status_of(snapshot(9.0, held))).ailments[0].means
 
 
 def test_a_dead_server_that_consul_forgot_is_named_for_an_hour() -> None:
@@ -67,6 +69,18 @@ def test_a_dead_server_that_consul_forgot_is_named_for_an_hour() -> None:
     assert judged_at(10.0 + LOST_SECONDS, lost) == []
     back = [*lost, Happening(25.0, "server_ready", "10.0.0.8:8502")]
     assert judged_at(30.0, back) == []
+    counted = replace(status_of(WELL), lost=lost_servers(lost, 30.0))
+    assert judge(counted).summary.startswith("2 of 3 servers ready")
+
+
+def test_who_has_found_no_other_server_is_not_among_those_that_went() -> None:
+    """They are named as not connected."""
+    moves = Happening(6.0, "moved", server(0), server(1), ["web-0", "web-1"], 2)
+    held = tables({0: FAILING, 1: READY}, {0: (2, 1), 1: (2, 1)})
+    host = snapshot(9.0, held, timeline=Timeline([moves]), closed=frozenset({1}))
+    dead, down = judge(status_of(host)).ailments
+    assert dead.means == "proxy web-0 went from it to others"
+    assert down.what == "proxy web-1: not connected to any server"
 
 
 def test_no_server_is_worse_than_a_dead_one() -> None:
@@ -94,9 +108,11 @@ def detached(pid: int | None) -> Snapshot:
 
 def test_a_dead_controller_is_degraded() -> None:
     """The kernel goes on; what is new waits."""
-    (ailment,) = judge(status_of(replace(WELL, pid=None))).ailments
-    assert ailment.level is Level.DEGRADED
-    assert ailment.what.startswith("no controller runs: the kernel goes on")
+    ended = Timeline([Happening(6.0, "controller_ended")])
+    host = replace(WELL, pid=None, remembered=Remembered(timeline=ended))
+    (ailment,) = judge(status_of(host)).ailments
+    assert (Level.DEGRADED, 6.0) == (ailment.level, ailment.since)
+    assert ailment.means.startswith("the kernel goes on")
 
 
 def test_a_server_that_all_left_may_be_dead_while_nobody_probes_it() -> None:
@@ -107,7 +123,7 @@ def test_a_server_that_all_left_may_be_dead_while_nobody_probes_it() -> None:
     assert [] == told(host)
     (dead, _) = judge(status_of(replace(host, pid=None))).ailments
     assert dead.what.startswith(f"server {server(0)} may be dead")
-    assert dead.what.endswith("; proxy web-0 went from it to others")
+    assert dead.means == "proxy web-0 went from it to others"
     assert 6.0 == dead.since
 
 
@@ -129,6 +145,28 @@ def test_a_problem_that_many_proxies_have_is_one_line() -> None:
     assert (Level.FAILING, Level.DEGRADED) == (worst.level, missing.level)
     served = replace(status, problems={"web-0": ["no token"]})
     assert told(served) == ["Consul", "proxy web-0: no token"]
+
+
+def test_a_problem_that_keeps_a_proxy_off_is_told_once_with_what_to_do() -> None:
+    """It is urgent then; while the Envoy has its stream it is not."""
+    held = tables({0: READY}, {0: (1, 0), 1: (9, 0)})
+    line = "the ACL token in /x is not known to Consul"
+    about = {line: About(5.0, "it gets no changes", "put a valid token there")}
+
+    def status(closed: frozenset[int]) -> Status:
+        shown = status_of(snapshot(9.0, held, closed=closed))
+        return replace(shown, problems={"web-1": [line]}, about=about)
+
+    (worst,) = judge(status(frozenset({1}))).ailments
+    assert worst == Ailment(
+        Level.FAILING,
+        f"proxy web-1: {line}",
+        "put a valid token there",
+        5.0,
+        "it gets no changes",
+    )
+    (mild,) = judge(status(frozenset())).ailments
+    assert mild.level is Level.DEGRADED
 
 
 def test_a_table_that_is_nearly_full() -> None:
