@@ -14,8 +14,7 @@ OPTIONS = (
     ("grpc.enable_retries", 0),
     ("grpc.enable_http_proxy", 0),  # $http_proxy is not meant for us
     ("grpc.use_local_subchannel_pool", 1),  # no sharing: a new channel reconnects
-    # A server that comes back is seen at the next probe, a second later: gRPC adds a
-    # fifth at random, and a call in between fails by what was before.
+    # A call in between fails by what was before; a fifth is added at random.
     ("grpc.initial_reconnect_backoff_ms", 500),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.min_reconnect_backoff_ms", 5000),  # in fact a connect's own deadline

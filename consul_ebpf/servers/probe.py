@@ -42,6 +42,11 @@ MISSES_PER_CHANNEL = 5
 again if the server was only stopped; if its host went away and came back, TCP's own
 back-off would delay the old one for long."""
 
+REFUSED = "UNAVAILABLE"
+"""There is no connection. A new one is made then, too: the old channel would wait for a
+while before it connects, and answer a probe meanwhile by what was before. A server that
+is back by then would lose the connections that have just moved to it."""
+
 IDLE = 30.0
 """Seconds after which the channel of a server that is no longer probed is closed."""
 
@@ -49,7 +54,7 @@ IDLE = 30.0
 LEADER_SECONDS = 5.0
 """How often a server is asked whether it knows the leader, if another call probes."""
 
-SILENT = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"}
+SILENT = {REFUSED, "DEADLINE_EXCEEDED", "CANCELLED"}
 """What gRPC says where a server did not answer at all."""
 
 
@@ -126,7 +131,8 @@ class GrpcProbe:
                 who = server.endpoint
                 link.leader = await knows_leader(link.channel, who, self._timeout)
             health = replace(health, leader=link.leader)
-        if link.misses >= MISSES_PER_CHANNEL and self._links.get(target) is link:
+        renew = code == REFUSED or link.misses >= MISSES_PER_CHANNEL
+        if renew and self._links.get(target) is link:
             del self._links[target]
             await link.channel.close()
         return health

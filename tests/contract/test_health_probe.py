@@ -194,6 +194,20 @@ async def test_fault_06_a_server_that_is_gone_is_dead_at_once(world: World) -> N
     await settle(world, alive=True)
 
 
+async def test_a_server_that_is_back_is_alive_at_the_next_check(world: World) -> None:
+    """However soon, and however often it was refused before.
+
+    What was true a moment ago would be the last of three failures, and the connections
+    that have just moved to the server would be cut.
+    """
+    await world.probe.check(world.server)
+    await world.kill()
+    for _ in range(2):
+        assert not (await world.probe.check(world.server)).alive
+    await world.restore()
+    assert (await world.probe.check(world.server)).alive
+
+
 async def test_a_check_can_be_cancelled(world: World) -> None:
     """And the next one is none the worse for it."""
     await world.hang()
@@ -452,13 +466,15 @@ async def test_channels_are_made_by_the_factory_and_one_per_server() -> None:
         targets.append(target)
         return insecure_channel(target)
 
-    probe = GrpcProbe(timeout=TIMEOUT, channel_factory=factory)
-    for _ in range(3):
-        await probe.check(Server.at("127.0.0.1", 1))
-        await probe.check(Server.at("::1", 1))
-    assert repr(probe) == "<GrpcProbe 2 channels, 0.5 s>"
-    await probe.aclose()
-    assert ["ipv4:127.0.0.1:1", "ipv6:[::1]:1"] == targets
+    with listening("127.0.0.1") as one, listening("::1") as other:
+        ports = [each.getsockname()[1] for each in (one, other)]
+        probe = GrpcProbe(timeout=0.1, channel_factory=factory)
+        for _ in range(3):
+            await probe.check(Server.at("127.0.0.1", ports[0]))
+            await probe.check(Server.at("::1", ports[1]))
+        assert repr(probe) == "<GrpcProbe 2 channels, 0.1 s>"
+        await probe.aclose()
+    assert [f"ipv4:127.0.0.1:{ports[0]}", f"ipv6:[::1]:{ports[1]}"] == targets
 
 
 async def test_a_new_connection_is_tried_after_some_missed_deadlines() -> None:
