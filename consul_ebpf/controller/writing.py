@@ -12,13 +12,12 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from consul_ebpf.base.boundary import boundary
 from consul_ebpf.base.events import event
-from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.controller.inputs import (
     NO_BOOTSTRAP,
     Inputs,
@@ -28,6 +27,7 @@ from consul_ebpf.controller.inputs import (
 )
 from consul_ebpf.controller.outcomes import Served, Trouble
 from consul_ebpf.controller.placing import bare
+from consul_ebpf.controller.record import Record
 from consul_ebpf.envoy.borrowed import NotThereError
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.envoy.right_files import WrongFiles
@@ -35,7 +35,7 @@ from consul_ebpf.model.answers import Missing
 from consul_ebpf.model.errors import ConsulEbpfError, InvalidProxyError
 from consul_ebpf.model.seams import BootstrapRenderer, Noting
 from consul_ebpf.model.token_keys import token_of
-from consul_ebpf.model.values import BootstrapParams, PlacedProxy, Proxy
+from consul_ebpf.model.values import PlacedProxy, Proxy
 
 logger = logging.getLogger(__name__)
 
@@ -52,25 +52,6 @@ class _Made:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """The outcome of a proxy, and what its files were made from besides."""
-
-    served: Served
-    token: str | Missing = field(repr=False)
-    tls: TlsMaterial | None = field(repr=False)
-    params: BootstrapParams | Missing | None
-
-    def is_of(self, placed: PlacedProxy, inputs: Inputs) -> bool:
-        """Whether it would be the same with these."""
-        return (
-            self.served.placed == placed
-            and self.token == token_of(placed.proxy, inputs.tokens)
-            and self.tls == inputs.tls
-            and self.params == params_of(placed.proxy, inputs)
-        )
-
-
 class Writer:
     """Writes files whose inputs changed; remembers which token each file holds."""
 
@@ -81,7 +62,7 @@ class Writer:
         """The tokens that this process wrote last, by proxy key."""
         self._notes: dict[str, tuple[str, ...]] = {}
         """The notes on the newest bootstrap that could be made, by proxy key."""
-        self._done: dict[str, _Done] = {}
+        self._done: dict[str, Record] = {}
         """By proxy key. Only of proxies whose files could all be written."""
 
         self._wrong: WrongFiles | None = None
@@ -96,10 +77,10 @@ class Writer:
         done = self._done.get(key)
         if done is not None and done.is_of(placed, inputs):
             return done.served
-        served = self._write(placed, inputs)
+        served = self._write(placed, inputs, done)
         if served.complete:
             proxy = placed.proxy
-            self._done[key] = _Done(
+            self._done[key] = Record(
                 served,
                 token_of(proxy, inputs.tokens),
                 inputs.tls,
@@ -118,10 +99,17 @@ class Writer:
                 self._done.pop(key, None)
                 self._files.right.forget(key)
 
-    def _write(self, placed: PlacedProxy, inputs: Inputs) -> Served:
+    def _write(
+        self, placed: PlacedProxy, inputs: Inputs, done: Record | None
+    ) -> Served:
+        """Write what differs from `done`; None: all of it may."""
         proxy = placed.proxy
+        if done is not None and not done.has_bootstrap_of(placed, inputs):
+            done = None
+        failed = self._write_secrets(proxy, inputs, done)
+        if done is not None and failed is None:
+            return replace(done.served, token=self._held(proxy))
         path = self._files.bootstrap_path(proxy)
-        failed = self._write_secrets(proxy, inputs)
         there = _is_file(path)
         made = self._make(placed, inputs, there=there)
         trouble = made.trouble
@@ -160,16 +148,21 @@ class Writer:
             for gone in known.keys() - keep:
                 known.pop(gone)
 
-    def _write_secrets(self, proxy: Proxy, inputs: Inputs) -> ConsulEbpfError | None:
+    def _write_secrets(
+        self, proxy: Proxy, inputs: Inputs, done: Record | None
+    ) -> ConsulEbpfError | None:
         """Write the TLS files, then the token; return one that failed, or None."""
+        failed, token = None, secret(inputs, proxy)
 
         def write_token() -> None:
-            if token := secret(inputs, proxy):
-                self._files.write_token(proxy, token)
-                self._tokens[proxy.key] = token
+            self._files.write_token(proxy, token)
+            self._tokens[proxy.key] = token
 
-        failed = _attempt(lambda: self._files.write_tls(proxy, inputs.tls))
-        return _attempt(write_token) or failed
+        if done is None or done.tls != inputs.tls:
+            failed = _attempt(lambda: self._files.write_tls(proxy, inputs.tls))
+        if token and (done is None or done.token != token):
+            failed = _attempt(write_token) or failed
+        return failed
 
     def _make(self, placed: PlacedProxy, inputs: Inputs, *, there: bool) -> _Made:
         """Render the bootstrap, unless it has to wait; meanwhile an old one stays."""

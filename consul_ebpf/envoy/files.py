@@ -16,6 +16,7 @@ from typing import Any
 from consul_ebpf.base.files import write_atomically
 from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.envoy.borrowed import Borrowed
+from consul_ebpf.envoy.contents import ca_content, cert_content, token_content
 from consul_ebpf.envoy.directories import (
     BOOTSTRAP,
     OURS,
@@ -30,8 +31,6 @@ from consul_ebpf.envoy.holdings import Holdings, Kind
 from consul_ebpf.envoy.json_text import indented
 from consul_ebpf.envoy.places import Places
 from consul_ebpf.envoy.right_files import RightFiles
-from consul_ebpf.envoy.tls import tls_ca_secret, tls_cert_secret
-from consul_ebpf.envoy.token import token_secret
 from consul_ebpf.model.errors import ConsulEbpfError, InvalidProxyError
 from consul_ebpf.model.names import check_proxy
 from consul_ebpf.model.values import PlacedProxy, Proxy
@@ -114,7 +113,7 @@ class BootstrapFiles:
             NotThereError: the directory that somebody else makes is not there.
             InvalidProxyError: the proxy's key cannot be a directory's name.
         """
-        return self._write(placed.proxy, BOOTSTRAP, bootstrap)
+        return self._write(placed.proxy, BOOTSTRAP, indented(bootstrap))
 
     def write_token(self, proxy: Proxy, token: str) -> Path | None:
         """Write the proxy's ACL token; return its path, None: it is there already.
@@ -122,18 +121,18 @@ class BootstrapFiles:
         Envoy takes up a new token by itself. The first one must be there before Envoy
         starts, so write it before the bootstrap. Raises what `write` raises.
         """
-        return self._write(proxy, TOKEN, token_secret(token))
+        return self._write(proxy, TOKEN, token_content(token))
 
     def write_tls(self, proxy: Proxy, tls: TlsMaterial | None) -> None:
         """Write the proxy's certificates; what `tls` has none of is removed.
 
         Envoy takes up new ones by itself. Raises what `write` raises.
         """
-        ca = tls_ca_secret(tls.ca) if tls and tls.ca else None
-        cert = tls_cert_secret(tls.cert, tls.key) if tls and tls.cert else None
-        for name, content in ((TLS_CA, ca), (TLS_CERT, cert)):
-            if content is not None:
-                self._write(proxy, name, content)
+        ca = ca_content(tls.ca) if tls and tls.ca else None
+        cert = cert_content(tls.cert, tls.key) if tls and tls.cert else None
+        for name, data in ((TLS_CA, ca), (TLS_CERT, cert)):
+            if data is not None:
+                self._write(proxy, name, data)
             else:
                 self._unlink(proxy, name)
 
@@ -225,9 +224,7 @@ class BootstrapFiles:
         self._places.settle([proxy])
         return self._places.of(proxy)
 
-    def _write(
-        self, proxy: Proxy, name: str, content: Mapping[str, Any]
-    ) -> Path | None:
+    def _write(self, proxy: Proxy, name: str, data: bytes) -> Path | None:
         directory, kind = self._place(proxy), self._kind(proxy)
         check = None
         if proxy.files is not None and proxy.files.exists_already:
@@ -235,7 +232,7 @@ class BootstrapFiles:
             check = functools.partial(self._borrowed.check, directory)
         elif not is_directory(directory):
             make_directory(directory, self._directory)
-        path, data = directory / name, indented(content)
+        path = directory / name
         if self._holdings.holds(str(path), data, kind):
             return None
         try:

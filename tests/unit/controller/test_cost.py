@@ -13,7 +13,7 @@ import pytest
 
 from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.controller.inputs import Inputs
-from consul_ebpf.controller.outcomes import Converged
+from consul_ebpf.controller.outcomes import Converged, Served
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
 from consul_ebpf.envoy.files import BootstrapFiles
 from consul_ebpf.model.seams import Applied
@@ -46,9 +46,13 @@ class _Touched:
     def __init__(self) -> None:
         self.below = ""
         self.counts: Counter[str] = Counter()
+        self.renamed = 0
+        """Files that were put in their places."""
         sys.addaudithook(self._hear)
 
     def _hear(self, name: str, args: tuple[object, ...]) -> None:
+        if self.below and name == "os.rename":  # within a directory: a name is no path
+            self.renamed += 1
         if self.below and name in FILE_EVENTS and args:
             path = str(args[0])
             if path.startswith(self.below):
@@ -92,6 +96,7 @@ class Cost:
         self.renders: list[str] = []
         self.looked: set[str] = set()
         self.touched: set[str] = set()
+        self.renamed = 0
         self.applied: list[Applied] = []
 
 
@@ -122,6 +127,7 @@ class Host:
         self.files.looked.clear()
         self.backend.applied.clear()
         TOUCHED.counts.clear()
+        TOUCHED.renamed = 0
         TOUCHED.below = f"{self.directory}/"
         try:
             yield cost
@@ -130,11 +136,16 @@ class Host:
             cost.renders = list(self.renderer.renders)
             cost.looked = set(self.files.looked)
             cost.touched = set(TOUCHED.counts)
+            cost.renamed = TOUCHED.renamed
             cost.applied = [each for each in self.backend.applied if each]
 
     def converge(self, **changed: object) -> Converged:
         self.inputs = replace(self.inputs, **changed)  # type: ignore[arg-type]
         return self.rounds.converge(self.inputs)
+
+
+def served(done: Converged) -> list[Served]:
+    return [each for each in done.outcomes.values() if isinstance(each, Served)]
 
 
 @pytest.fixture
@@ -167,11 +178,11 @@ def test_a_server_that_drains_costs_a_row_for_each_proxy(host: Host) -> None:
 
 
 def test_a_new_ca_is_written_for_everybody(host: Host) -> None:
-    """And nothing in the kernel."""
+    """That file alone: no bootstrap is rendered or looked at, no token written."""
     with host.counted() as cost:
         host.converge(tls=TlsMaterial(ca="another"))
-    assert len(cost.looked) == len(PROXIES)
-    assert cost.applied == []
+    assert (cost.renders, cost.looked, cost.applied) == ([], set(), [])
+    assert cost.renamed == len(PROXIES)
     assert "another" in (host.directory / "web-199" / "tls-ca.json").read_text()
 
 
@@ -215,10 +226,12 @@ def test_nothing_new_costs_nothing(host: Host) -> None:
 
 
 def test_a_new_token_is_written_for_everybody(host: Host) -> None:
-    """What changed for all costs all."""
+    """What changed for all costs all of that file, and nothing else."""
     with host.counted() as cost:
-        host.converge(tokens=Tokens({"": "two"}))
-    assert len(cost.looked) == len(PROXIES)
+        done = host.converge(tokens=Tokens({"": "two"}))
+    assert (cost.renders, cost.looked, cost.applied) == ([], set(), [])
+    assert cost.renamed == len(PROXIES)
+    assert {each.token for each in served(done)} == {"two"}
     assert "two" in (host.directory / "web-199" / "token.json").read_text()
 
 
