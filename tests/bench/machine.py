@@ -32,7 +32,7 @@ def versions(programs: Mapping[str, Sequence[str]]) -> dict[str, str]:
         programs: by name the command that prints its version in the first line that
             has one; those that cannot be run are left out.
     """
-    found = {"consul_ebpf": _commit(), "Python": platform.python_version()}
+    found = {"consul_ebpf": commit(), "Python": platform.python_version()}
     for name in ("grpcio", "aiohttp"):
         found[name] = importlib.metadata.version(name)
     for name, command in programs.items():
@@ -41,7 +41,8 @@ def versions(programs: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return found
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Return the commit that is checked out, with `-dirty` if files were changed."""
     git = ["git", "-c", "safe.directory=*", "-C", str(ROOT)]
     return _output([*git, "describe", "--always", "--dirty"]).strip() or "unknown"
 

@@ -7,6 +7,7 @@ results of whole cases go to docs/compatibility.json, and from there into the pa
 import sys
 from functools import partial
 
+from tests.bench.machine import commit
 from tests.lab.go_build import PartMissingError
 from tests.matrix.cases import CASES, parse_case
 from tests.matrix.page import PAGE, RESULTS, refresh
@@ -27,11 +28,12 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         raise SystemExit(str(error)) from None
     say = partial(print, flush=True)
+    revision = commit()
     code = 0
     for case in cases:
         say(f"== {case.name}")
         try:
-            result = run_case(case, more, say)
+            result = run_case(case, revision, more, say)
         except PartMissingError as error:
             say(f"{case.name} NOT RUN: {error}")
             code = 1

@@ -59,7 +59,7 @@ def ensure_python(version: str, say: Say) -> Path:
         ]
         subprocess.run(make, check=True)
         _pip(python, "--upgrade", "pip>=25.1")  # the first that knows groups
-    _pip(python, "--group", "tests", "--editable", str(ROOT))
+    _pip(python, "--group", "tests", "--group", "bench", "--editable", str(ROOT))
     return python
 
 

@@ -21,8 +21,13 @@ BESIDE = ("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")
 AGAIN = ("--last-failed", "--last-failed-no-failures=none")
 
 
-def run_case(case: Case, pytest_arguments: Sequence[str], say: Say) -> Result:
+def run_case(
+    case: Case, revision: str, pytest_arguments: Sequence[str], say: Say
+) -> Result:
     """Run it with further arguments to pytest.
+
+    `revision` was asked for before the first case: each that is published makes the
+    checkout dirty.
 
     Raises:
         PartMissingError: a part is not to be had in that version.
@@ -56,12 +61,11 @@ def run_case(case: Case, pytest_arguments: Sequence[str], say: Say) -> Result:
         run_pytest("-m", f"({case.marks}) and alone", *AGAIN)
         outcomes = read_outcomes(path for path in reports if path.exists())
     failed, skipped = seen(outcomes, "failed"), seen(outcomes, "skipped")
-    found = _versions(python, parts)
     return Result(
         case=case.name,
         date=datetime.now(UTC).date().isoformat(),
-        revision=found.pop("consul_ebpf"),
-        versions=found,
+        revision=revision,
+        versions=_versions(python, parts),
         tests=case.paths,
         passed=len(outcomes) - len(failed) - len(skipped),
         failed=failed,
@@ -78,4 +82,4 @@ def _versions(python: Path, parts: dict[str, str]) -> dict[str, str]:
         "python": [str(python), "--version"],
     }
     found = versions(asked)
-    return {name: found[name] for name in ("consul_ebpf", *asked)}
+    return {name: found[name] for name in asked}
