@@ -64,7 +64,7 @@ def main() -> int:
     answer = {}  # type: dict[str, Any]
     try:
         if job is None:
-            import bcc  # noqa: PLC0415
+            import bcc  # noqa: PLC0415  # where it is missing, that is the answer
 
             answer = {"version": bcc.__version__}
         else:

@@ -93,16 +93,19 @@ def _read(path: str, limit: int) -> "dict[str, Any]":
     return {"fingerprint": content.fingerprint, "data": data}
 
 
-def _mount(uid: str, name: str) -> bool:
+def _volume_mounts() -> "ModuleType":
+    """Import the module that mounts likewise: most hosts have no pods."""
     from consul_ebpf.kernel import volume_mounts  # noqa: PLC0415
 
-    return volume_mounts.mount(_kubelet_directory(), uid, name)
+    return volume_mounts
+
+
+def _mount(uid: str, name: str) -> bool:
+    return bool(_volume_mounts().mount(_kubelet_directory(), uid, name))
 
 
 def _unmount(uid: str, name: str) -> bool:
-    from consul_ebpf.kernel import volume_mounts  # noqa: PLC0415
-
-    return volume_mounts.unmount(_kubelet_directory(), uid, name)
+    return bool(_volume_mounts().unmount(_kubelet_directory(), uid, name))
 
 
 def _kubelet_directory() -> str:
