@@ -1,6 +1,5 @@
 """Kubernetes' API server, asked over HTTPS as a pod's ServiceAccount."""
 
-import base64
 import binascii
 import json
 import os
@@ -18,6 +17,13 @@ from consul_ebpf.base.reading import FileError, read_file
 from consul_ebpf.base.tls import TlsFiles
 from consul_ebpf.client.token import TokenFile
 from consul_ebpf.kubernetes.certificates.cluster import Configuration, Secret
+from consul_ebpf.kubernetes.certificates.objects import (
+    bundles_patch,
+    configuration_of,
+    object_of,
+    secret_of,
+    status_of,
+)
 from consul_ebpf.model.errors import (
     ClusterError,
     ConfigError,
@@ -102,38 +108,23 @@ class ApiServer:
         """Read a Secret of this namespace."""
         body = await self._ask("GET", self._secret(name))
         with self._decoding():
-            found = msgspec.convert(body, _Secret)
-            data = {
-                key: base64.b64decode(value, validate=True)
-                for key, value in (found.data or {}).items()
-            }
-        return Secret(data, body)
+            return secret_of(body)
 
     async def replace_secret(self, name: str, secret: Secret) -> None:
         """Write a Secret that was read before, with other data."""
-        data = {key: _encoded(value) for key, value in secret.data.items()}
-        await self._ask("PUT", self._secret(name), {**secret.rest, "data": data})
+        await self._ask("PUT", self._secret(name), object_of(secret))
 
     async def get_configuration(self, name: str) -> Configuration:
         """Read a MutatingWebhookConfiguration."""
         body = await self._ask("GET", _configuration(name))
         with self._decoding():
-            found = msgspec.convert(body, _Configuration)
-        bundles = {
-            each.name: _decoded(each.clientConfig.caBundle)
-            for each in found.webhooks or ()
-        }
-        return Configuration(found.metadata.resourceVersion, bundles)
+            return configuration_of(body)
 
     async def patch_bundles(
         self, name: str, version: str, bundles: Mapping[str, bytes]
     ) -> None:
         """Set the `caBundle` of these webhooks, and nothing else."""
-        webhooks = [
-            {"name": each, "clientConfig": {"caBundle": _encoded(bundle)}}
-            for each, bundle in bundles.items()
-        ]
-        patch = {"metadata": {"resourceVersion": version}, "webhooks": webhooks}
+        patch = bundles_patch(version, bundles)
         await self._ask("PATCH", _configuration(name), patch, STRATEGIC)
 
     def _secret(self, name: str) -> str:
@@ -176,10 +167,7 @@ class ApiServer:
         return kind(f"Kubernetes at {self._url}: {why}", status=status)
 
     def _refused(self, status: int, data: bytes) -> ClusterError:
-        try:
-            said = msgspec.json.decode(data, type=_Status)
-        except msgspec.DecodeError:
-            said = _Status()
+        said = status_of(data)
         why = said.reason if status in QUOTING else said.message or said.reason
         return self._error(
             f"HTTP {status}: {one_line(why, SHOWN) or 'no reason given'}", status
@@ -215,46 +203,6 @@ class ApiServer:
             raise self._error("an answer that is not the object asked for") from None
 
 
-class _Metadata(msgspec.Struct):
-    resourceVersion: str  # noqa: N815  # Kubernetes' own names
-
-
-class _Secret(msgspec.Struct):
-    metadata: _Metadata
-    data: dict[str, str] | None = None
-
-
-class _ClientConfig(msgspec.Struct):
-    caBundle: str | None = None  # noqa: N815
-
-
-class _Webhook(msgspec.Struct):
-    name: str
-    clientConfig: _ClientConfig  # noqa: N815
-
-
-class _Configuration(msgspec.Struct):
-    metadata: _Metadata
-    webhooks: list[_Webhook] | None = None
-
-
-class _Status(msgspec.Struct):
-    message: str = ""
-    reason: str = ""
-
-
 def _configuration(name: str) -> str:
     group = "/apis/admissionregistration.k8s.io/v1"
     return f"{group}/mutatingwebhookconfigurations/{name}"
-
-
-def _encoded(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def _decoded(text: str | None) -> bytes:
-    """Return what a text is the base64 of; nothing where it is none."""
-    try:
-        return base64.b64decode(text or "", validate=True)
-    except (binascii.Error, ValueError):
-        return b""
