@@ -25,6 +25,7 @@ PACKAGES = (
     "iputils-ping",
     "musl-dev",
     "nftables",
+    "strace",
     "systemd-resolved",
     "unbound",
 )

@@ -51,6 +51,15 @@ def pss_of(pid: int) -> float:
     return int(rollup.split("Pss:")[1].split()[0]) / 1024
 
 
+def with_children(pid: int) -> list[int]:
+    """Return a process and all that it started."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += with_children(int(child))
+    return found
+
+
 def inotify_instances(pid: int) -> int:
     """Count the inotify instances that a process holds."""
     count = 0

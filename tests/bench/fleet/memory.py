@@ -34,15 +34,6 @@ def memory_of(pids: Iterable[int]) -> Memory:
     return Memory(len(all_of), threads, pss, alone_kilobytes(maps) / 1024)
 
 
-def with_children(pid: int) -> list[int]:
-    """Return a process and all that it started."""
-    found = [pid]
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += with_children(int(child))
-    return found
-
-
 def alone_kilobytes(maps: Iterable[str]) -> float:
     """Add up what processes take if nobody shares with them, by their /proc/PID/smaps.
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.fleet.counters import Counted, count_all, cpu_of
-from tests.bench.fleet.memory import Memory, memory_of, with_children
+from tests.bench.fleet.memory import Memory, memory_of
 from tests.bench.peers.bare_controller import controller_of
 from tests.bench.peers.dataplanes import Dataplanes
 from tests.bench.run import Run
 from tests.lab.consul import ConsulCluster
 from tests.lab.mesh import Mesh
 from tests.lab.parts import find_envoy
-from tests.lab.processes import pss_of, wait_until
+from tests.lab.processes import pss_of, wait_until, with_children
 
 WITH_ENVOYS = 6
 """Pods that are looked at with real Envoys, too."""
