@@ -8,10 +8,13 @@ import pytest
 
 from consul_ebpf import ConsulError, Login, Proxy, Server
 from consul_ebpf.client import acl_grpc as acl
+from consul_ebpf.client import dataplane, leader, watch_servers
 from consul_ebpf.client.calls import CallError, ServerCalls
 from consul_ebpf.client.channels import insecure_channel
 from consul_ebpf.client.dataplane import bootstrap_params
+from consul_ebpf.client.rpc import ask
 from consul_ebpf.model.errors import TokenRefusedError
+from consul_ebpf.servers import probe
 from tests.lab.consul import GRPC_PORT, ConsulCluster
 from tests.lab.jwt import METHOD, Issuer
 from tests.lab.rpc import calls_to, params_of
@@ -109,3 +112,35 @@ async def test_the_next_server_is_asked(cluster: ConsulCluster) -> None:
     with pytest.raises(ConsulError, match=r"no Consul server answers .*UNAVAILABLE"):
         await bootstrap_params(calls, proxy, token)
     await calls.aclose()
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        leader.METHOD,
+        probe.FEATURES,
+        watch_servers.METHOD,
+        f"/hashicorp.consul.{dataplane.METHOD}",
+        "/hashicorp.consul.acl.ACLService/Login",
+        "/hashicorp.consul.acl.ACLService/Logout",
+    ],
+)
+async def test_every_call_is_known(cluster: ConsulCluster, method: str) -> None:
+    """Contract tests say what happens without one; no Consul here comes to that."""
+    assert await refusal(cluster, method) != "UNIMPLEMENTED"
+
+
+async def test_grpcs_health_is_not(cluster: ConsulCluster) -> None:
+    """So a probe asks something else."""
+    assert await refusal(cluster, probe.CHECK) == "UNIMPLEMENTED"
+
+
+async def refusal(cluster: ConsulCluster, method: str) -> str:
+    """Call without a token and with an empty message; return the error's code."""
+    channel = insecure_channel(f"{cluster.addresses[0]}:{GRPC_PORT}")
+    try:
+        with pytest.raises(CallError) as caught:
+            await ask(channel, method, b"", len, who="server", seconds=5)
+    finally:
+        await channel.close()
+    return caught.value.code

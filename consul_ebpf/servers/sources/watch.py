@@ -27,7 +27,9 @@ FIRST_SECONDS = 5.0
 """That a server has for its first list."""
 
 ADVICE = {
-    "UNIMPLEMENTED": "Consul is too old for it, or this is something else",
+    "UNIMPLEMENTED": (
+        'Consul is too old for it (set consul.source = "catalog"), or this is no Consul'
+    ),
     "UNAUTHENTICATED": "it needs an ACL token (consul.credentials)",
     "PERMISSION_DENIED": "the ACL token is not accepted (consul.credentials)",
 }
