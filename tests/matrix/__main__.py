@@ -10,8 +10,8 @@ from functools import partial
 from tests.bench.machine import commit
 from tests.lab.go_build import PartMissingError
 from tests.matrix.cases import CASES, parse_case
-from tests.matrix.page import PAGE, RESULTS, refresh
-from tests.matrix.results import Result, read_results, write_results
+from tests.matrix.page import publish_result
+from tests.matrix.results import told
 from tests.matrix.run import run_case
 
 
@@ -38,20 +38,11 @@ def main(arguments: list[str]) -> int:
             say(f"{case.name} NOT RUN: {error}")
             code = 1
             continue
-        say(_told(result))
+        say(told(result))
         code = 1 if result.failed else code
         if publish:
-            results = {**read_results(RESULTS), result.case: result}
-            write_results(RESULTS, results)
-            PAGE.write_text(refresh(PAGE.read_text(), results))
+            publish_result(result)
     return code
-
-
-def _told(result: Result) -> str:
-    counts = f"{result.passed} passed, {len(result.failed)} failed"
-    lines = [f"{result.case}: {counts}, {len(result.skipped)} skipped"]
-    lines += [f"  failed: {each.test}: {each.why}" for each in result.failed]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """What pytest says of a run, read from the file that `--junitxml` makes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from tests.matrix.results import Seen
+from tests.matrix.results import Result, Seen
 
 WHY_LENGTH = 300
 
@@ -28,6 +29,29 @@ def seen(outcomes: dict[str, tuple[str, str]], outcome: str) -> tuple[Seen, ...]
         Seen(test, why)
         for test, (kind, why) in sorted(outcomes.items())
         if kind == outcome
+    )
+
+
+def make_result(
+    case: str,
+    revision: str,
+    versions: Mapping[str, str],
+    tests: tuple[str, ...],
+    outcomes: dict[str, tuple[str, str]],
+    seconds: float,
+) -> Result:
+    """Return what was seen today of a case with these versions of its parts."""
+    failed, skipped = seen(outcomes, "failed"), seen(outcomes, "skipped")
+    return Result(
+        case=case,
+        date=datetime.now(UTC).date().isoformat(),
+        revision=revision,
+        versions=dict(versions),
+        tests=tests,
+        passed=len(outcomes) - len(failed) - len(skipped),
+        failed=failed,
+        skipped=skipped,
+        seconds=round(seconds),
     )
 
 

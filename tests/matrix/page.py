@@ -9,15 +9,24 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.matrix.results import Result, Seen, read_results
+from tests.matrix.results import Result, Seen, read_results, write_results
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "compatibility.md"
 RESULTS = DOCS / "compatibility.json"
 MARKED = re.compile(r"(<!-- matrix: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+NAMES = {"kernel": "Linux", "bcc": "BCC"}
+"""Of parts whose names are not written like their cases' with a capital."""
 HEADING = """\
 | | with | passed | failed | skipped | minutes | seen |
 |---|---|---|---|---|---|---|"""
+
+
+def publish_result(result: Result) -> None:
+    """Put it beside the others, in place of an older one, and into the page."""
+    results = {**read_results(RESULTS), result.case: result}
+    write_results(RESULTS, results)
+    PAGE.write_text(refresh(PAGE.read_text(), results))
 
 
 def refresh(page: str, results: dict[str, Result]) -> str:
@@ -55,7 +64,7 @@ def _row(result: Result) -> str:
 
 
 def _named(name: str, result: Result) -> str:
-    return f"{name.capitalize()} {result.versions[name]}"
+    return f"{NAMES.get(name, name.capitalize())} {result.versions[name]}"
 
 
 def _reasons(told: Iterable[tuple[str, tuple[Seen, ...]]]) -> list[str]:

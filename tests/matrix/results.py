@@ -39,3 +39,11 @@ def write_results(path: Path, results: dict[str, Result]) -> None:
     ordered = [results[case] for case in sorted(results)]
     text = msgspec.json.format(msgspec.json.encode(ordered), indent=1)
     path.write_bytes(text + b"\n")
+
+
+def told(result: Result) -> str:
+    """Return it as a line, and one for each test that failed."""
+    counts = f"{result.passed} passed, {len(result.failed)} failed"
+    lines = [f"{result.case}: {counts}, {len(result.skipped)} skipped"]
+    lines += [f"  failed: {each.test}: {each.why}" for each in result.failed]
+    return "\n".join(lines)

@@ -5,13 +5,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.bench.machine import versions
 from tests.lab.go_build import Say
 from tests.matrix.cases import Case
-from tests.matrix.junit import read_outcomes, seen
+from tests.matrix.junit import make_result, read_outcomes
 from tests.matrix.parts import ROOT, get_parts
 from tests.matrix.results import Result
 
@@ -60,17 +59,13 @@ def run_case(
         run_pytest("-m", f"({case.marks}) and alone")
         run_pytest("-m", f"({case.marks}) and alone", *AGAIN)
         outcomes = read_outcomes(path for path in reports if path.exists())
-    failed, skipped = seen(outcomes, "failed"), seen(outcomes, "skipped")
-    return Result(
-        case=case.name,
-        date=datetime.now(UTC).date().isoformat(),
-        revision=revision,
-        versions=_versions(python, parts),
-        tests=case.paths,
-        passed=len(outcomes) - len(failed) - len(skipped),
-        failed=failed,
-        skipped=skipped,
-        seconds=round(time.monotonic() - begun),
+    return make_result(
+        case.name,
+        revision,
+        _versions(python, parts),
+        case.paths,
+        outcomes,
+        time.monotonic() - begun,
     )
 
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The guest's first process: mounts what an init would, runs the tests, sends what
-# pytest says of them through the second serial port, and switches the guest off.
+# The guest's first process: mounts what an init would, runs the tests, sends versions
+# and what pytest says of the tests through serial ports, and switches the guest off.
 export HOME=/root LANG=C.UTF-8
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc
@@ -14,9 +14,15 @@ mount -t bpf bpf /sys/fs/bpf
 ip link set lo up
 hostname guest
 cd /src || exit
-xargs -0 python3 -m pytest --junitxml=/tmp/junit.xml <guest-arguments
+if grep -q compile-once /proc/cmdline; then
+  export PYTHONPATH=/src/tests/matrix/kernels/once
+  python3 -m tests.matrix.kernels.first
+fi
 stty -F /dev/ttyS1 raw
-cat /tmp/junit.xml >/dev/ttyS1
+stty -F /dev/ttyS2 raw
+python3 -m tests.matrix.kernels.versions >/dev/ttyS1
+xargs -0 python3 -m pytest --junitxml=/tmp/junit.xml <guest-arguments
+cat /tmp/junit.xml >/dev/ttyS2
 sleep 1 # until the port has sent it
 echo o >/proc/sysrq-trigger
 sleep 60
