@@ -283,7 +283,7 @@ def get_go(session: nox.Session) -> None:
 
 
 def get_resolvers(session: nox.Session, *, needed: bool = True) -> None:
-    """Unpack Debian's resolvers and promtool into the cache, build CoreDNS there."""
+    """Unpack Debian's resolvers and Prometheus into the cache, build CoreDNS there."""
     codes = [0] if needed else [0, 1]
     session.run("python", "-m", "tests.lab.debian", success_codes=codes)
     session.run("python", "-m", "tests.lab.promtool", success_codes=codes)

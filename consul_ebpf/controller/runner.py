@@ -180,6 +180,11 @@ class Runner:
         """How many logins wait for their turn."""
         return self._keeper.logins_queued if self._keeper else 0
 
+    @property
+    def logins_failing(self) -> int:
+        """How many logins failed last, and are tried again."""
+        return self._keeper.logins_failing if self._keeper else 0
+
     async def run(
         self,
         on_converged: Callable[[Converged], None] | None = None,

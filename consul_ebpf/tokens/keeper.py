@@ -106,6 +106,11 @@ class TokenKeeper:
         return self._logins.queued
 
     @property
+    def logins_failing(self) -> int:
+        """How many logins failed last, and are tried again."""
+        return len(self._logins.failing)
+
+    @property
     def tokens(self) -> Latest[Tokens]:
         """The secret of each key's token, or why there is none."""
         return self._collector.answers

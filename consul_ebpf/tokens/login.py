@@ -45,17 +45,21 @@ async def log_in(
     Retries until it succeeds. After each failure `answer` is called with the reason.
     """
     reasons = Reasons(logger, "login_failed")
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type(ConsulError),
-        wait=wait_random_exponential(multiplier=0.5, min=0.5, max=15),
-        sleep=asyncio.sleep,
-    ):
-        with attempt:
-            try:
-                return await shared.logins.log_in(key, how)
-            except ConsulError as error:
-                why = f"login at auth method {how.auth_method}: {error}"
-                reasons.report((f"{named(key)}: {why}; trying again",))
-                answer(Missing(why))
-                raise
-    raise AssertionError  # it is retried for ever
+    try:
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(ConsulError),
+            wait=wait_random_exponential(multiplier=0.5, min=0.5, max=15),
+            sleep=asyncio.sleep,
+        ):
+            with attempt:
+                try:
+                    return await shared.logins.log_in(key, how)
+                except ConsulError as error:
+                    why = f"login at auth method {how.auth_method}: {error}"
+                    reasons.report((f"{named(key)}: {why}; trying again",))
+                    shared.logins.failing.add(key)
+                    answer(Missing(why))
+                    raise
+        raise AssertionError  # it is retried for ever
+    finally:
+        shared.logins.failing.discard(key)

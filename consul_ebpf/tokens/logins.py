@@ -45,6 +45,8 @@ class Logins:
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._unwanted: set[asyncio.Task[None]] = set()
         self._ended: Latest[frozenset[str]] = Latest()
+        self.failing: set[str] = set()
+        """The keys whose login failed last, and is tried again."""
         self.queued = 0
         """How many logins wait for their turn."""
 

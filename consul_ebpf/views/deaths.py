@@ -3,7 +3,7 @@
 Consul forgets a dead server within seconds to hours, and it is in no table then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from consul_ebpf.views.happenings import NAMED, Happening
@@ -23,6 +23,11 @@ class Left:
     proxies: list[str] = field(default_factory=list)
     """The names of at most `NAMED`."""
     count: int = 0
+
+    def without(self, names: Collection[str]) -> "Left":
+        """Return the same but for proxies with these names."""
+        kept = [each for each in self.proxies if each not in names]
+        return Left(kept, self.count - len(self.proxies) + len(kept))
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ class Host:
         events: returns what this controller met, by the events' names.
         tokens: returns when the logins' tokens were made, Unix time, by proxy key.
         logins_queued: returns how many logins wait for their turn.
+        logins_failing: returns how many failed last, and are tried again.
         plugin: returns what kubelet made of the node plugin; None: there is none.
     """
 
@@ -57,6 +58,7 @@ class Host:
         events: Callable[[], Mapping[str, int]] = dict,
         tokens: Callable[[], Mapping[str, float]] = dict,
         logins_queued: Callable[[], int] = int,
+        logins_failing: Callable[[], int] = int,
         plugin: Callable[[], PluginState | None] = lambda: None,
     ) -> None:
         self.outcome = outcome
@@ -66,6 +68,7 @@ class Host:
         self._events = events
         self._tokens = tokens
         self._logins_queued = logins_queued
+        self._logins_failing = logins_failing
         self._plugin = plugin
         self._known = KnownProxies({})
         self._looks = Cached(
@@ -136,6 +139,7 @@ class Host:
             moved_from=timing.counts("moved_from"),
             tokens=dict(self._tokens()),
             logins_queued=self._logins_queued(),
+            logins_failing=self._logins_failing(),
             plugin=self._plugin(),
         )
         tables = {name: await read() for name, read in self._tables.items()}

@@ -80,9 +80,10 @@ def main_of(
         *_ailments(verdict.ailments),
         "<h2>Consul servers, and the proxies on each</h2>",
         '<div class="servers">',
+        *_off(status, "lost", shown),
         *(_server(status, each, shown, rates) for each in status.servers),
-        *map(_lost, status.lost),
-        *_elsewhere(status, shown),
+        *(_lost(status, each) for each in status.lost),
+        *_off(status, "never", shown),
         *(_waiting(status.kubernetes) if status.kubernetes else ()),
         "</div>",
         f'<p class="dim">{rest} more proxies are not shown.</p>' if rest > 0 else "",
@@ -106,7 +107,7 @@ def _ailments(ailments: Sequence[Ailment]) -> Iterator[str]:
     for each in ailments[:MOST_HAPPENINGS]:
         since = f" since {time_of(each.since)}" if each.since else ""
         level = each.level.value
-        yield f'<li class="{level}"><b>{level}</b> '
+        yield f'<li class="{level}"><b class="badge">{level}</b> '
         yield f"<strong>{text_of(each.what)}</strong>{since}"
         if each.means:
             yield f"<span>{text_of(each.means)}</span>"
@@ -135,11 +136,11 @@ def _server(
     )
 
 
-def _lost(server: LostServer) -> str:
+def _lost(status: Status, server: LostServer) -> str:
     """Return the column of a server that died, and that Consul lists no more."""
-    left = ""
-    if server.left.count:
-        left = f"{listed(server.left.proxies, server.left.count)} went to others"
+    gone, left = server.left.without(status.unconnected), ""
+    if gone.count:
+        left = f"{listed(gone.proxies, gone.count)} went to others"
     return (
         f'<section class="server failing"><h3>{text_of(server.server)}</h3>'
         f'<p><span class="badge">died</span> <span class="dim">since'
@@ -148,18 +149,18 @@ def _lost(server: LostServer) -> str:
     )
 
 
-def _elsewhere(status: Status, proxies: Iterable[ProxyStatus]) -> Iterator[str]:
-    """Yield a column of the proxies that lost their connection or never had one."""
-    off = [each for each in proxies if not each.active]
-    columns = {
-        "lost": ("Not connected", [each for each in off if each.connects]),
-        "never": ("Never connected yet", [each for each in off if not each.connects]),
-    }
-    for kind, (title, found) in columns.items():
-        if found:
-            yield f'<section class="server {kind}"><h3>{title}</h3>'
-            yield f'<div class="dim">{_number(len(found))}</div>'
-            yield f"{_chips(status, found)}</section>"
+def _off(status: Status, kind: str, proxies: Iterable[ProxyStatus]) -> Iterator[str]:
+    """Yield a column of proxies that are on no server: `lost`, or `never` connected."""
+    found = [
+        each
+        for each in proxies
+        if not each.active and bool(each.connects) == (kind == "lost")
+    ]
+    if found:
+        title = "Not connected" if kind == "lost" else "Never connected yet"
+        yield f'<section class="server {kind}"><h3>{title}</h3>'
+        yield f'<div class="dim">{_number(len(found))}</div>'
+        yield f"{_chips(status, found)}</section>"
 
 
 def _waiting(node: NodeStatus) -> Iterator[str]:

@@ -71,6 +71,8 @@ class Inside:
     """How often one left a server, by `address:port`."""
     tokens: Mapping[str, float] = field(default_factory=dict)
     """Unix times at which the logins' tokens were made, by proxy key."""
+    logins_failing: int = 0
+    """Logins that failed last, and are tried again."""
     logins_queued: int = 0
     """Logins that wait for their turn."""
     plugin: PluginState | None = None

@@ -103,6 +103,11 @@ class Status:
     verdict: Verdict = field(default_factory=Verdict)
     """What to make of it all; `judged` fills it."""
 
+    @property
+    def unconnected(self) -> set[str]:
+        """The proxies that are on no server now; by the VIP where no name is known."""
+        return {each.id or each.vip for each in self.proxies if not each.active}
+
     def to_json(self) -> dict[str, Any]:
         """Return the data of `status --json`: dicts, lists, texts and numbers."""
         data: dict[str, Any] = msgspec.to_builtins(self)

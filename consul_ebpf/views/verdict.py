@@ -132,10 +132,10 @@ def _deserted(status: Status) -> Iterator[Ailment]:
 
 def _went(status: Status, gone: Left) -> str:
     """Say who went to other servers; not those that have not found one."""
-    down = {_name(each) for each in status.proxies if not each.active}
-    names = [each for each in gone.proxies if each not in down]
-    count = gone.count - len(gone.proxies) + len(names)
-    return f"{listed(names[:NAMED], count)} went from it to others" if count else ""
+    found = gone.without(status.unconnected)
+    if not found.count:
+        return ""
+    return f"{listed(found.proxies[:NAMED], found.count)} went from it to others"
 
 
 def _controller(status: Status) -> Iterator[Ailment]:

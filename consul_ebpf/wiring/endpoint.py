@@ -75,6 +75,7 @@ class Endpoint:
             events=lambda: counter.counts,
             tokens=lambda: runner.tokens_made,
             logins_queued=lambda: runner.logins_queued,
+            logins_failing=lambda: runner.logins_failing,
             plugin=lambda: _state(plugin) if plugin else None,
         )
         if self._config.api.listen:

@@ -1,12 +1,10 @@
 """The page in a real browser, while a server dies."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.lab.browser import Browser
-from tests.lab.consul import ConsulCluster
 from tests.lab.mesh import Mesh
 
 pytestmark = [
@@ -18,17 +16,6 @@ LISTEN = "127.0.0.1:20395"
 PAGE = f"http://{LISTEN}/"
 PATIENCE = 15_000
 """Milliseconds."""
-
-
-@pytest.fixture
-def mesh(consul_bin: Path, envoy_bin: Path) -> Iterator[Mesh]:
-    config = {"api": {"listen": LISTEN}}
-    with (
-        ConsulCluster(consul_bin) as cluster,
-        Mesh(cluster, envoy_bin, proxies=3, config=config) as mesh,
-    ):
-        mesh.start_envoys(20)
-        yield mesh
 
 
 @pytest.fixture

@@ -3,14 +3,11 @@
 import http.client
 import json
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from consul_ebpf.views.timeline import TIMELINE_FILE
-from tests.lab.consul import ConsulCluster
 from tests.lab.controller import COMMAND
 from tests.lab.mesh import Mesh
 from tests.lab.processes import wait_until
@@ -18,17 +15,6 @@ from tests.lab.processes import wait_until
 pytestmark = [pytest.mark.kernel, pytest.mark.consul, pytest.mark.envoy]
 
 LISTEN = "127.0.0.1:20393"
-
-
-@pytest.fixture
-def mesh(consul_bin: Path, envoy_bin: Path) -> Iterator[Mesh]:
-    config = {"api": {"listen": LISTEN}}
-    with (
-        ConsulCluster(consul_bin) as cluster,
-        Mesh(cluster, envoy_bin, proxies=3, config=config) as mesh,
-    ):
-        mesh.start_envoys(20)
-        yield mesh
 
 
 def fetched(path: str) -> str:

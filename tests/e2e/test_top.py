@@ -3,27 +3,15 @@
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from tests.lab.consul import ConsulCluster
 from tests.lab.controller import COMMAND
 from tests.lab.mesh import Mesh
 from tests.lab.terminal import Terminal
 
 pytestmark = [pytest.mark.kernel, pytest.mark.consul, pytest.mark.envoy]
-
-
-@pytest.fixture
-def mesh(consul_bin: Path, envoy_bin: Path) -> Iterator[Mesh]:
-    with (
-        ConsulCluster(consul_bin) as cluster,
-        Mesh(cluster, envoy_bin, proxies=3) as mesh,
-    ):
-        mesh.start_envoys(20)
-        yield mesh
 
 
 def test_a_dead_server_is_seen_with_the_controller_alive_and_dead(mesh: Mesh) -> None:

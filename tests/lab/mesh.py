@@ -1,7 +1,7 @@
 """The whole: a Consul cluster, a controller, and Envoys that know only their VIPs."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,21 +94,35 @@ class Mesh(Held):
             **self._more,
         }
 
-    def start_envoys(self, timeout: float = 10.0) -> dict[str, Connected]:
+    def start_envoys(
+        self,
+        timeout: float = 10.0,
+        *,
+        without: Collection[str] = (),
+        doomed: Collection[str] = (),
+    ) -> dict[str, Connected]:
         """Start every proxy's Envoy; return when all are connected, and where.
+
+        Args:
+            timeout: seconds.
+            without: proxies whose Envoys are not started.
+            doomed: proxies whose Envoys cannot connect: nobody waits for them.
 
         Raises:
             LabError: one was not connected within `timeout` seconds.
         """
+        proxies = [f"{service}-sidecar-proxy" for service in self._services]
         bootstraps = {
             proxy: self.controller.bootstrap(proxy)
-            for proxy in (f"{service}-sidecar-proxy" for service in self._services)
+            for proxy in proxies
+            if proxy not in without
         }
         started = time.monotonic()
         for proxy, path in bootstraps.items():
             envoy = EnvoyProcess(self._envoy, path, cgroup=self.cgroup)
             self.envoys[proxy] = self._stack.enter_context(envoy)
-        return self.wait_connected(since=started, timeout=timeout)
+        waited = [proxy for proxy in bootstraps if proxy not in doomed]
+        return self.wait_connected(waited, since=started, timeout=timeout)
 
     def on_server(self, i: int) -> list[str]:
         """Return the proxies connected to a server, by the kernel's account."""

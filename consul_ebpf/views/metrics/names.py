@@ -27,7 +27,8 @@ METRICS = (
     Metric(
         "consul_ebpf_server_ready",
         "gauge",
-        "Whether new connects go to a server: 1, 0.",
+        "Whether new connects go to a server: 1, 0. One that died and that Consul lists"
+        " no more is 0 for an hour.",
         ("server",),
     ),
     Metric(
@@ -163,6 +164,11 @@ METRICS = (
         "consul_ebpf_logins_queued",
         "gauge",
         "Logins of proxies that wait for their turn.",
+    ),
+    Metric(
+        "consul_ebpf_logins_failing",
+        "gauge",
+        "Logins that failed last, and are tried again; the host's own is among them.",
     ),
     Metric(
         "consul_ebpf_token_age_seconds",

@@ -53,6 +53,7 @@ def _all(
         yield "consul_ebpf_events", (event,), number
     yield from _works(inside.durations, now)
     yield "consul_ebpf_logins_queued", (), inside.logins_queued
+    yield "consul_ebpf_logins_failing", (), inside.logins_failing
     for key, made in inside.tokens.items():
         yield "consul_ebpf_token_age_seconds", (inside.proxies.name(key),), now - made
     for proxy, written in bootstraps.items():
@@ -112,6 +113,8 @@ def _servers(
         yield "consul_ebpf_server_failed", server, each.failures
         yield "consul_ebpf_server_open", server, each.active
         yield "consul_ebpf_server_moved", server, moved_from.get(server[0], 0)
+    for lost in shown.lost:
+        yield "consul_ebpf_server_ready", (lost.server,), 0.0
 
 
 def _dns(shown: DnsStatus) -> Iterator[tuple[str, Labels, float]]:

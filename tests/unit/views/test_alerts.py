@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from consul_ebpf.views.metrics.names import METRICS, scraped
-from tests.lab.promtool import find_promtool
+from tests.lab.promtool import find_program
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -27,6 +27,7 @@ def test_every_name_and_label_of_an_alert_exists() -> None:
     known = {name: set(each.labels) for each in METRICS for name in scraped(each)}
     known["up"] = {"job"}
     words = {"by", "on", "and", "or", "sum", "count", "increase", "m"}
+    words |= {"avg_over_time"}
     for alert, rule in rules().items():
         expression = rule["expr"]
         names = set(re.findall(r"\b(?:consul_\w+|up)\b", expression))
@@ -63,7 +64,7 @@ def test_every_alert_has_a_test() -> None:
 def test_the_alerts_wake_for_what_they_say() -> None:
     """And for nothing on a host that is well: Prometheus' own promtool runs it."""
     done = subprocess.run(
-        [str(find_promtool()), "test", "rules", str(TESTS)],
+        [str(find_program("promtool")), "test", "rules", str(TESTS)],
         capture_output=True,
         text=True,
         check=False,

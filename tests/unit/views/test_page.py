@@ -53,7 +53,7 @@ def test_it_says_first_what_is_wrong_and_what_to_do(status: Status) -> None:
     assert texts(main, ".//p/span[@class='badge degraded']") == ["degraded"]
     ailments = texts(main, ".//ul[@class='ailments']/li")
     assert any(f"server {server(0)} does not answer" in each for each in ailments)
-    dead, alive, lost = main.findall(".//section")
+    lost, dead, alive = main.findall(".//section")
     assert dead.get("class") == "server failing"
     assert texts(dead, "p")[-1] == "no proxy is here"
     assert texts(alive, "ul/li") == ["web-0", "web-1"]
@@ -63,7 +63,7 @@ def test_it_says_first_what_is_wrong_and_what_to_do(status: Status) -> None:
 def test_a_dead_server_that_consul_forgot_keeps_a_column(status: Status) -> None:
     """With who left it."""
     lost = [LostServer("10.0.0.9:8502", 3.0, Left(["web-0"], 1))]
-    _, _, died, _ = parsed(replace(status, lost=lost)).findall(".//section")
+    *_, died = parsed(replace(status, lost=lost)).findall(".//section")
     assert ["10.0.0.9:8502"] == texts(died, "h3")
     assert texts(died, "p")[0].startswith("died since ")
     assert ["proxy web-0 went to others"] == texts(died, "div")
@@ -90,7 +90,7 @@ def test_all_of_it_is_in_tables(status: Status) -> None:
 def test_connects_of_a_second_are_shown_once_they_are_known(status: Status) -> None:
     """In the column and in the table."""
     main = ET.fromstring(main_of(status, "host1", {server(1): 2.5}))
-    dead, alive, _ = main.findall(".//section")
+    _, dead, alive = main.findall(".//section")
     assert ["0 proxies, - connects/s"] == texts(dead, "div")
     assert ["2 proxies, 2.5 connects/s"] == texts(alive, "div")
     rows = main.findall(".//details[@id='table-servers']//tbody/tr")
