@@ -1,7 +1,7 @@
 """What happens to servers, again and again; all peers go through the same."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 
@@ -12,14 +12,18 @@ from tests.lab.power import powered_off
 DEAD_SECONDS = 0.6
 """A killed server stays dead so long: not long enough for a verdict of probes, which
 would be too late for the next kill."""
-REST_SECONDS = 1.0
-"""From when it is back until the next is killed. Who is on none then is not counted."""
+REST_SECONDS = 2.0
+"""At most so long from when it is back until the next is killed."""
 SETTLE_SECONDS = 5.0
 """Controllers and HAProxy see servers well again within this."""
 
 
-def kill_servers(site: Site, count: int) -> list[End]:
-    """Kill one server after the other, and start it again."""
+def kill_servers(site: Site, count: int, waited: Sequence[str]) -> list[End]:
+    """Kill one server after the other, and start it again.
+
+    The next is killed once the proxies that are `waited` for have their configuration.
+    Who is on no server then is not counted.
+    """
     ends = []
     for n in range(count):
         victim = n % len(ADDRESSES)
@@ -27,7 +31,7 @@ def kill_servers(site: Site, count: int) -> list[End]:
         site.cluster.kill(victim)
         site.pause(DEAD_SECONDS)
         site.cluster.restart(victim)
-        site.wait_until(lambda: not site.without(site.all), REST_SECONDS)
+        site.wait_until(lambda: not site.unanswered(waited), REST_SECONDS)
     return ends
 
 

@@ -48,6 +48,29 @@ class Stream:
 
 
 @dataclass
+class Attempt:
+    """A connection that somebody tried to make; times as above.
+
+    Attributes:
+        server: its address.
+        begun: the first packet.
+        again: packets with which it was tried once more.
+        accepted: the kernel's answer that there is one; None: there was none.
+        ended: the first packet that ended it; None: not yet.
+        how: who ended it, and by what.
+        proxy: whose xDS stream it carried, if any.
+    """
+
+    server: str
+    begun: float
+    again: int = 0
+    accepted: float | None = None
+    ended: float | None = None
+    how: str = ""
+    proxy: str = ""
+
+
+@dataclass
 class _Side:
     """The bytes that one side sends, and which are next."""
 
@@ -68,11 +91,19 @@ class _Side:
 class _Flow:
     """One connection to a server."""
 
-    begun: float
+    attempt: Attempt
     client: _Side = field(default_factory=_Side)
     server: _Side = field(default_factory=_Side)
     requests: dict[int, bytes] = field(default_factory=dict)
     streams: dict[int, Stream] = field(default_factory=dict)
+
+    def end(self, at: float, whose: str, *, reset: bool) -> None:
+        """Note the end of the connection, once, and of its streams."""
+        if self.attempt.ended is None:
+            self.attempt.ended = at
+            self.attempt.how = f"{whose} {'RST' if reset else 'FIN'}"
+        for stream in self.streams.values():
+            stream.ended = stream.ended or at
 
 
 class Flows:
@@ -85,7 +116,7 @@ class Flows:
 
     Attributes:
         streams: all of them, by the time of their first request.
-        attempts: time and server of each connection that was tried.
+        attempts: each connection that was tried, by its first packet.
     """
 
     def __init__(self, port: int, alias: str = "") -> None:
@@ -94,7 +125,7 @@ class Flows:
         self._newest: dict[tuple[str, int], Ends] = {}
         self._flows: dict[Ends, _Flow] = {}
         self.streams: list[Stream] = []
-        self.attempts: list[tuple[float, str]] = []
+        self.attempts: list[Attempt] = []
 
     def __repr__(self) -> str:
         return f"<Flows {len(self.streams)} streams>"
@@ -114,13 +145,13 @@ class Flows:
         if ends[2] == self._alias:
             ends = self._newest.get(ends[:2], ends)
         if client and flags & SYN:
-            self._newest[ends[:2]] = ends
-            if ends not in self._flows:
-                self._flows[ends] = _Flow(at)
-                self.attempts.append((at, ends[2]))
+            self._begin(at, ends)
             return
         flow = self._flows.get(ends)
-        if flow is None or flags & SYN:
+        if flow is None:
+            return
+        if flags & SYN:
+            flow.attempt.accepted = flow.attempt.accepted or at
             return
         if payload:
             side = flow.client if client else flow.server
@@ -128,10 +159,18 @@ class Flows:
             for frame in _frames(side.rest):
                 self._read(at, ends[2], flow, frame, client=client)
         if flags & (FIN | RST):
-            for stream in flow.streams.values():
-                stream.ended = stream.ended or at
+            flow.end(at, f"{'client' if client else 'server'}'s", reset=flags & RST > 0)
             if flags & RST or not client:
                 del self._flows[ends]
+
+    def _begin(self, at: float, ends: Ends) -> None:
+        self._newest[ends[:2]] = ends
+        if ends in self._flows:
+            self._flows[ends].attempt.again += 1
+        else:
+            attempt = Attempt(ends[2], at)
+            self._flows[ends] = _Flow(attempt)
+            self.attempts.append(attempt)
 
     def _read(
         self,
@@ -152,7 +191,8 @@ class Flows:
             flow.requests[number] = said
             found = _PROXY.search(said)
             if found and _XDS in said:
-                stream = Stream(found[0].decode(), server, flow.begun, at)
+                stream = Stream(found[0].decode(), server, flow.attempt.begun, at)
+                flow.attempt.proxy = stream.proxy
                 flow.streams[number] = stream
                 self.streams.append(stream)
                 del flow.requests[number]

@@ -28,6 +28,8 @@ class Move:
         answered: seconds until a server had sent configuration on that; None: never.
         tries: streams begun until then, this one among them.
         told: seconds until the old connection or stream was ended, by whomever.
+        answered_before: the server that it lost had sent it configuration. If not, it
+            has lost another one just before, and Envoy still counts failures.
     """
 
     proxy: str
@@ -35,6 +37,7 @@ class Move:
     answered: float | None
     tries: int
     told: float | None
+    answered_before: bool = True
 
 
 class History:
@@ -77,14 +80,16 @@ class History:
     def _move(self, old: Stream, at: float) -> Move:
         tries = 0
         told = old.ended - at if old.ended else None
+        before = old.answered is not None and old.answered <= at
         for stream in self._streams[old.proxy]:
             if stream.asked <= at:
                 continue
             tries += 1
             if stream.taken and _lasted(stream):
                 answered = stream.answered - at if stream.answered else None
-                return Move(old.proxy, stream.taken - at, answered, tries, told)
-        return Move(old.proxy, None, None, tries, told)
+                reached = stream.taken - at
+                return Move(old.proxy, reached, answered, tries, told, before)
+        return Move(old.proxy, None, None, tries, told, before)
 
 
 def _lasted(stream: Stream) -> bool:

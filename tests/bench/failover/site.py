@@ -128,6 +128,13 @@ class Site(Held):
         held = {s.proxy for each in servers for s in history.on(each, then, proxies)}
         return [id_ for id_ in proxies if id_ not in held]
 
+    def unanswered(self, proxies: Sequence[str]) -> list[str]:
+        """Return which have no configuration from the server they are on."""
+        history, now = self.history(), time.time()
+        held = [s for each in ADDRESSES for s in history.on(each, now, proxies)]
+        answered = {stream.proxy for stream in held if stream.answered}
+        return [id_ for id_ in proxies if id_ not in answered]
+
     def wait_until(self, done: Callable[[], bool], seconds: float) -> bool:
         """Wait for something, at most so long; return whether it came.
 

@@ -30,6 +30,7 @@ DATAPLANE = "consul-dataplane"
 LISTED = "servers listed in Envoy"
 HAPROXY = "HAProxy, health checks"
 DNAT = "nftables DNAT"
+KILLED, SILENT_YET = "killed", "killed before it had answered"
 Moves = dict[str, list[Move]]
 """By each peer's name."""
 Groups = dict[str, list[tuple[int, Make]]]
@@ -83,13 +84,13 @@ def measure(run: Run) -> Section:
         stack.callback(stop.set)  # what runs in a thread ends before its site does
         silence = threads.submit(silence_all, silencing, plan)
         drain = threads.submit(ends.drain_servers, draining, plan.drained)
-        killed = ends.kill_servers(killing, plan.kills)
+        killed = ends.kill_servers(killing, plan.kills, ours_of(killing))
         run.say(f"{plan.kills} servers were killed")
         times = drain.result()
         frozen, dropped = silence.result()
         return section(
             {
-                "killed": gathered(killing, killed),
+                **by_answer(gathered(killing, killed)),
                 "frozen": gathered(silencing, frozen),
                 "packets dropped": gathered(silencing, dropped),
                 "drained": away(draining, times),
@@ -147,6 +148,25 @@ def gathered(site: Site, found: Sequence[End]) -> Moves:
     }
 
 
+def ours_of(site: Site) -> list[str]:
+    """Return this project's proxies."""
+    return [*site.proxies[ALIVE], *site.proxies[DEAD]]
+
+
+def by_answer(found: Moves) -> dict[str, Moves]:
+    """Tell those apart whose server had not answered them yet when it was killed.
+
+    Envoy counts that as one more failure of the same connect, and waits longer.
+    """
+    return {
+        kind: {
+            name: [move for move in moves if move.answered_before is answered]
+            for name, moves in found.items()
+        }
+        for kind, answered in ((KILLED, True), (SILENT_YET, False))
+    }
+
+
 def away(site: Site, times: Sequence[tuple[float, float]]) -> Moves:
     """Return the moves of those that a server ended the stream of, by peer."""
     history = site.history()
@@ -159,10 +179,11 @@ def away(site: Site, times: Sequence[tuple[float, float]]) -> Moves:
 def section(found: dict[str, Moves], said: tuple[str, ...], bound: float) -> Section:
     """Put the moves in tables, one for each kind of end, and draw them."""
     found = {kind: {n: m for n, m in by.items() if m} for kind, by in found.items()}
+    shown = {kind: moves for kind, moves in found.items() if moves}
     return Section(
         "failover",
-        tuple(table(kind, moves, bound) for kind, moves in found.items()),
-        tuple(plot(kind, moves, bound) for kind, moves in found.items()),
+        tuple(table(kind, moves, bound) for kind, moves in shown.items()),
+        tuple(plot(kind, moves, bound) for kind, moves in shown.items()),
         said,
     )
 
@@ -176,6 +197,12 @@ def notes(plan: Plan, missing: Mapping[str, str]) -> tuple[str, ...]:
         f" is one proxy's. {plan.hosts} controllers looked at the silent servers, each"
         " for itself."
     )
+    pace = (
+        "The next server is killed once the last is back and has sent this project's"
+        f" proxies their configuration, at most {ends.REST_SECONDS:g} s later. Whose"
+        f" server had sent none yet is in a table of its own ({SILENT_YET}): to Envoy"
+        " that is one more failure in a row, so it waits longer."
+    )
     meant = (
         "Read from the wire: from the event to the server's first frame behind the"
         " proxy's first request, on a stream that lasts 0.3 s. Noticed, answered:"
@@ -185,4 +212,4 @@ def notes(plan: Plan, missing: Mapping[str, str]) -> tuple[str, ...]:
     )
     bound = f"A proxy that got to no server counts with {plan.patience:.0f} s."
     without = (f"Without {name}: {why}." for name, why in missing.items())
-    return done, meant, bound, *without
+    return done, pace, meant, bound, *without

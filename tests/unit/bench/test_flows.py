@@ -67,7 +67,9 @@ def test_a_stream_is_known_by_its_first_request() -> None:
     assert (stream.proxy, stream.server) == ("web-1-sidecar-proxy", SERVER)
     assert (stream.begun, stream.asked, stream.taken, stream.answered) == (0, 3, 4, 5)
     assert stream.ended is None
-    assert flows.attempts == [(0, SERVER)]
+    (attempt,) = flows.attempts
+    assert (attempt.server, attempt.begun, attempt.accepted) == (SERVER, 0, 1)
+    assert (attempt.proxy, attempt.ended) == (stream.proxy, None)
 
 
 def test_frames_may_be_cut_anywhere_and_packets_come_twice() -> None:

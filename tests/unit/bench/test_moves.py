@@ -63,3 +63,13 @@ def test_who_was_turned_away_is_measured_from_then() -> None:
         ]
     )
     assert rounded(history.turned_away([P], 9, 20)) == [(1.1, 1.4, 2, 0)]
+
+
+def test_who_had_not_been_answered_is_told_apart() -> None:
+    """It had lost another server just before."""
+    history = History(
+        [stream(A, 9.8, ended=10.1), stream(B, 11, ended=20.1), stream(C, 21)]
+    )
+    (first,) = history.moved(End(A, 10), [P])
+    (second,) = history.moved(End(B, 20), [P])
+    assert (first.answered_before, second.answered_before) == (False, True)
