@@ -31,6 +31,7 @@ from tests.lab.scratch import PREFIX
 PARTS: tuple[str, ...] = (
     "connect",
     "streams",
+    "xds",
     "dns",
     "failover",
     "scale",

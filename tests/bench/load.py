@@ -5,7 +5,7 @@ A loop in Python would hide what is compared: it takes longer than a connect().
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -62,14 +62,16 @@ class Load:
 
 
 @contextmanager
-def loading(binary: Path, peer: Peer, port: int = LISTEN_PORT) -> Iterator[Load]:
+def loading(
+    client: Sequence[str | Path], peer: Peer, port: int = LISTEN_PORT
+) -> Iterator[Load]:
     """Start a client where the peer's clients are, for as long as the block lasts.
 
-    Its own server listens on `port`.
+    Its own server listens on `port`, where it has one.
     """
     join = 'echo 0 > "$0/cgroup.procs" && exec "$@"'
     command = ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", join]
-    command += [str(peer.cgroup), *peer.netns.enter, str(binary), str(port)]
+    command += [str(peer.cgroup), *peer.netns.enter, *map(str, client), str(port)]
     with ExitStack() as stack:
         process = stack.enter_context(
             subprocess.Popen(

@@ -37,7 +37,7 @@ def measure(run: Run) -> Section:
             except PartMissingError as error:
                 missing.append(f"{way.__name__} was left out: {error}.")
                 continue
-            load = stack.enter_context(loading(binary, peer, LISTEN_PORT + n))
+            load = stack.enter_context(loading([binary], peer, LISTEN_PORT + n))
             found[peer.name] = []
 
             def ask(name: str, measure: Callable[[], list[float]]) -> float:

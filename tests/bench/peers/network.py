@@ -77,7 +77,7 @@ def network(scratch: Path) -> Iterator[Network]:
             except PartMissingError as error:
                 found.missing.append(f"{name} was left out: {error}.")
                 continue
-            case = Case(peer, stack.enter_context(loading(binary, peer)), peer.target)
+            case = Case(peer, stack.enter_context(loading([binary], peer)), peer.target)
             one = replace(case, target=replace(case.target, spread=1))
             if name == OURS_EACH:
                 found.cases[BYSTANDER] = replace(case, target=Target())

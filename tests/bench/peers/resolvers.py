@@ -97,7 +97,7 @@ def consul_dataplane(place: Place) -> Iterator[Peer]:
     flags += f"-consul-dns-bind-addr {DATAPLANE.address} "
     flags += f"-consul-dns-bind-port {DATAPLANE.port} -log-level warn"
     argv = [str(place.dataplane), *flags.split()]
-    with _running("consul-dataplane", argv, place, DATAPLANE) as peer:
+    with running("consul-dataplane", argv, place, DATAPLANE) as peer:
         yield peer
 
 
@@ -117,17 +117,21 @@ def coredns(place: Place) -> Iterator[Peer]:
             f"  forward . {SERVER}:{PORT}\n}}\n"
         )
         argv = [str(binary), "-conf", str(file)]
-        with _running("CoreDNS, forwarding", argv, place, COREDNS_AT) as peer:
+        with running("CoreDNS, forwarding", argv, place, COREDNS_AT) as peer:
             yield peer
 
 
 @contextmanager
-def _running(
-    name: str, argv: list[str], place: Place, target: Target
-) -> Iterator[Peer]:
-    """Run a program that answers by UDP and by TCP at the target."""
+def running(name: str, argv: list[str], place: Place, target: Target) -> Iterator[Peer]:
+    """Run a program that answers at the target; its end is that of its children."""
     with scratch_directory() as directory, scratch_cgroup() as cgroup:
-        child = Child(argv[0].rpartition("/")[2], argv, directory, netns=place.netns)
+        child = Child(
+            argv[0].rpartition("/")[2],
+            argv,
+            directory,
+            cgroup=cgroup,
+            netns=place.netns,
+        )
 
         def connect() -> bool:
             child.must_run()
