@@ -2,10 +2,11 @@
 
 A change of server states is written first and alone: it is a few rows, whatever the
 number of proxies. Everything else comes with a round, in two steps: `prepare` plans
-without the kernel, which may take long; `program` writes.
+without the kernel, which may take long; `program` writes, and between any two of its
+steps another change of states may be written.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from consul_ebpf.base.timing import timed
@@ -24,6 +25,10 @@ from consul_ebpf.model.values import (
 from consul_ebpf.planning.plan import plan
 from consul_ebpf.planning.slots import assign_slots, given_last
 
+ROWS_AT_ONCE = 512
+"""Most VIPs' rows that are written in one step, in some milliseconds: a server's state
+does not wait longer."""
+
 Bound = Mapping[Vip, Binding]
 """The VIPs to program, each with its binding."""
 
@@ -35,6 +40,8 @@ class Planned:
     table: Table
     base: Table
     """What the kernel held then. Since then only states may have changed."""
+    changed: tuple[Vip, ...]
+    """The VIPs whose rows differ: first those that go."""
     bound: Bound
     planned_for: object
 
@@ -75,7 +82,8 @@ class KernelTable:
     def resume(self) -> KernelState:
         """Read what an earlier process left in the tables, and go on from there."""
         state = self.backend.read()
-        self._hold(state.table)
+        self._table = state.table
+        self._preferences = frozenset(state.table.vips.values())
         return state
 
     def prepare(self, servers: Iterable[PooledServer], bound: Bound) -> Planned:
@@ -94,29 +102,42 @@ class KernelTable:
         bindings = base.bindings
         if not same:
             bindings = {vip: each for vip, each in bound.items() if each}
-        return Planned(Table(slotted, vips, bindings), base, bound, planned_for)
+        table = Table(slotted, vips, bindings)
+        return Planned(table, base, tuple(_changed(base, table)), bound, planned_for)
 
-    def program(self, planned: Planned) -> Applied:
-        """Write a planned table, but keep states that were written since `prepare`.
+    def program(self, planned: Planned) -> Iterator[Applied]:
+        """Write a planned table in steps, but keep states written since `prepare`.
+
+        The servers' rows that new preferences need come before them, and those that are
+        not needed any more after all others.
 
         Raises:
             KernelError: the kernel refused a write; prepare and program again.
         """
-        table = _with_newer_states(planned, self._table)
+        self._bound = self._planned_for = None  # until all of it is written
+        rest = planned.changed
+        while len(rest) > ROWS_AT_ONCE:
+            some, rest = rest[:ROWS_AT_ONCE], rest[ROWS_AT_ONCE:]
+            yield self._apply(_on_the_way(planned, self._table, some), some)
+        yield self._apply(_with_newer_states(planned, self._table), rest)
+        self._preferences = frozenset(self._table.vips.values())
+        self._bound, self._planned_for = planned.bound, planned.planned_for
+
+    def _apply(self, table: Table, changed: Collection[Vip]) -> Applied:
         with timed("apply"):
-            applied = self.backend.apply(table)
+            applied = self.backend.apply(table, changed)
         self._newest_slot = given_last(
             self._table.servers, table.servers, self._newest_slot
         )
-        self._hold(table)
-        self._bound, self._planned_for = planned.bound, planned.planned_for
+        self._table = table
+        self._preferences |= {table.vips[vip] for vip in changed if vip in table.vips}
         return applied
 
     def follow_states(self, servers: Iterable[PooledServer]) -> Applied:
         """Write the states of the servers in the table, and nothing else.
 
-        The next round does what needs a new plan: servers that come, drain or leave,
-        and a state that would leave a VIP without a ready server.
+        The next round does what needs a new plan: new preferences where servers come,
+        drain or leave, and a state that would leave a VIP without a ready server.
 
         Raises:
             KernelError: the kernel refused a write; the next round repeats it.
@@ -127,9 +148,7 @@ class KernelTable:
         if turned == rows or self._cuts_off(turned):
             return Applied()
         table = replace(self._table, servers=turned)
-        applied = self.backend.apply(table)
-        self._table = table
-        return applied
+        return self._apply(table, ())
 
     def _cuts_off(self, rows: Mapping[int, SlottedServer]) -> bool:
         """Whether a VIP that has a ready server would have none with these rows."""
@@ -141,19 +160,44 @@ class KernelTable:
             for preference in self._preferences
         )
 
-    def _hold(self, table: Table) -> None:
-        if table.vips is not self._table.vips:
-            self._preferences = frozenset(table.vips.values())
-        self._table = table
-
 
 def _turned(row: SlottedServer, newest: SlottedServer | None) -> SlottedServer:
-    """Return a row with its newest state, unless its server drains or leaves."""
+    """Return a row with its newest state; one whose server left stays."""
     if newest is None or newest.state is row.state:
         return row
-    if ServerState.DRAINING in {row.state, newest.state}:
-        return row
     return replace(row, state=newest.state)
+
+
+def _changed(base: Table, table: Table) -> Iterator[Vip]:
+    """Yield the VIPs whose rows differ: those that go first, as a table may be full."""
+    if table.vips is not base.vips:
+        yield from (vip for vip in base.vips if vip not in table.vips)
+    if table.vips is not base.vips or table.bindings is not base.bindings:
+        for vip, preference in table.vips.items():
+            if base.vips.get(vip) != preference or (
+                base.bindings.get(vip) != table.bindings.get(vip)
+            ):
+                yield vip
+
+
+def _on_the_way(planned: Planned, now: Table, some: Iterable[Vip]) -> Table:
+    """Return what is held now with some rows of the plan, and with what those need."""
+    want = planned.table
+    vips, bindings = dict(now.vips), dict(now.bindings)
+    for vip in some:
+        vips.pop(vip, None)
+        bindings.pop(vip, None)
+        if vip in want.vips:
+            vips[vip] = want.vips[vip]
+        if vip in want.bindings:
+            bindings[vip] = want.bindings[vip]
+    target = _with_newer_states(planned, now).servers
+    needed = {
+        slot: row
+        for slot, row in target.items()
+        if row.state is ServerState.READY or slot not in now.servers
+    }
+    return Table({**now.servers, **needed}, vips, bindings)
 
 
 def _ready(rows: Mapping[int, SlottedServer]) -> set[int]:

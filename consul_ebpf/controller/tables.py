@@ -39,8 +39,17 @@ class Tables:
         return f"<Tables {self._kernel!r}>"
 
     async def program(self, planned: Planned) -> Applied:
-        """Write what a plan says; see `KernelTable.program`."""
-        return await self._use("a round", lambda: self._kernel.program(planned))
+        """Write what a plan says; see `KernelTable.program`.
+
+        Others have their turn after each step: a dead server's state does not wait for
+        the rows of 65,536 proxies.
+        """
+        steps, applied = self._kernel.program(planned), Applied()
+        while True:
+            some = await self._use("a round", lambda: next(steps, None))
+            if some is None:
+                return applied
+            applied += some
 
     async def follow_states(self, servers: Iterable[PooledServer]) -> None:
         """Write the states of servers; see `KernelTable.follow_states`."""

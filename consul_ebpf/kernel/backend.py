@@ -1,6 +1,6 @@
 """`BccMapBackend`: reads and writes the kernel's tables. BCC is not in this process."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -151,15 +151,17 @@ class BccMapBackend:
         """Return the capabilities this still needs, with reasons; mostly none."""
         return unprivileged.to_keep(self._servers.fd)
 
-    def apply(self, table: Table) -> Applied:
+    def apply(self, table: Table, among: Collection[Vip] | None = None) -> Applied:
         """Make the kernel's tables equal `table`; see `MapBackend.apply`."""
         if len(table.vips) > self.capacity:
             raise TableFullError(
                 f"{len(table.vips)} proxies do not fit the VIP table of "
                 f"{self.capacity}: raise kernel.max_proxies"
             )
-        have = self._have if self._have is not None else self.read().table
-        changes = diff(have, table)
+        have = self._have
+        if have is None:
+            have, among = self.read().table, None
+        changes = diff(have, table, among)
         self._have = None  # unknown after a failure: the next apply reads the tables
         with boundary(KernelError, _WRITING):
             self._write(changes, have, table)

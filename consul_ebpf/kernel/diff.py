@@ -6,7 +6,7 @@ new preferences are written and no program run follows an old one (`grace`). VIP
 removed before others are added, so that a full table has room.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from consul_ebpf.model.seams import Applied
@@ -49,8 +49,14 @@ class Changes:
         )
 
 
-def diff(have: Table, want: Table) -> Changes:
-    """Return the changes from `have` to `want`."""
+def diff(have: Table, want: Table, among: Collection[Vip] | None = None) -> Changes:
+    """Return the changes from `have` to `want`.
+
+    Args:
+        have: what the kernel holds.
+        want: what it is to hold.
+        among: the VIPs that may differ; None: any may.
+    """
     fill: list[SlottedServer] = []
     ready: list[SlottedServer] = []
     unready: list[SlottedServer] = []
@@ -60,21 +66,22 @@ def diff(have: Table, want: Table) -> Changes:
             fill.append(entry)
         elif old.state is not entry.state:
             (ready if entry.state is ServerState.READY else unready).append(entry)
-    # The same objects are equal: there may be 65,536 proxies to compare.
-    same = have.vips is want.vips and have.bindings is want.bindings
+    if among is None:
+        # The same objects are equal: there may be 65,536 proxies to compare.
+        same = have.vips is want.vips and have.bindings is want.bindings
+        among = () if same else dict.fromkeys([*have.vips, *want.vips])
     return Changes(
         servers_fill=tuple(fill),
         servers_ready=tuple(ready),
-        vips_remove=()
-        if same
-        else tuple(vip for vip in have.vips if vip not in want.vips),
-        vips_put={}
-        if same
-        else {
-            vip: preference
-            for vip, preference in want.vips.items()
-            if have.vips.get(vip) != preference
-            or have.bindings.get(vip) != want.bindings.get(vip)
+        vips_remove=tuple(v for v in among if v not in want.vips and v in have.vips),
+        vips_put={
+            vip: want.vips[vip]
+            for vip in among
+            if vip in want.vips
+            and (
+                have.vips.get(vip) != want.vips[vip]
+                or have.bindings.get(vip) != want.bindings.get(vip)
+            )
         },
         servers_unready=tuple(unready),
         servers_empty=tuple(slot for slot in have.servers if slot not in want.servers),

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from consul_ebpf.kernel.diff import diff
@@ -102,7 +102,7 @@ class MemoryMapBackend:
         """How many VIPs fit."""
         return self._capacity
 
-    def apply(self, table: Table) -> Applied:
+    def apply(self, table: Table, among: Collection[Vip] | None = None) -> Applied:
         """Make the tables equal `table`."""
         if self.failure is not None:
             failure, self.failure = self.failure, None
@@ -111,7 +111,7 @@ class MemoryMapBackend:
             raise TableFullError(
                 f"{len(table.vips)} proxies do not fit a table of {self._capacity}"
             )
-        changes = diff(self._table, table)
+        changes = diff(self._table, table, among)
         self._carry(table)
         self._table = table
         self.applied.append(changes.applied)

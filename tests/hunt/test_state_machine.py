@@ -7,7 +7,7 @@ import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -114,12 +114,12 @@ class Kernel:
             found[vip] = (ready[0].ipv4, ready[0].port) if ready else None
         return found
 
-    def apply(self, table: Table) -> Applied:
+    def apply(self, table: Table, among: Collection[Vip] | None = None) -> Applied:
         """Write row by row; between any two writes the properties hold."""
         if self.refuse:
             self.refuse = False
             raise KernelError("not now")
-        changes = diff(self.read().table, table)
+        changes = diff(self.read().table, table, among)
         before, visible = self.led_to(), []
         for number, _ in enumerate(self._writes(changes)):
             visible.append(self.led_to())

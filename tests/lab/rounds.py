@@ -50,7 +50,7 @@ class Rounds:
     def converge(self, inputs: Inputs) -> Converged:
         """Carry out these inputs, log and keep what is wrong."""
         prepared = self._converger.prepare(inputs)
-        applied = self._kernel.program(prepared.planned)
+        applied = sum(self._kernel.program(prepared.planned), Applied())
         done = self._converger.complete(prepared, applied)
         self._reporter.report(done)
         self._problems.save(problems_of(done.outcomes, done.missing))

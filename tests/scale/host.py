@@ -8,7 +8,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -102,9 +102,9 @@ class CountedTables:
         self.stay, self.mend = backend.stay, backend.mend
         self.close = backend.close
 
-    def apply(self, table: Table) -> Applied:
+    def apply(self, table: Table, among: Collection[Vip] | None = None) -> Applied:
         """Write a table."""
-        applied = self._backend.apply(table)
+        applied = self._backend.apply(table, among)
         self._done.note_rows(applied)
         return applied
 

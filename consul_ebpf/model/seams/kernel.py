@@ -1,6 +1,6 @@
 """The seams to the kernel: its tables, and the network namespaces of the host."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,14 @@ class Applied:
         """Whether anything was written."""
         return bool(self.servers or self.vips_put or self.vips_removed)
 
+    def __add__(self, other: "Applied") -> "Applied":
+        """Return what both have written."""
+        return Applied(
+            self.servers + other.servers,
+            self.vips_put + other.vips_put,
+            self.vips_removed + other.vips_removed,
+        )
+
 
 class MapBackend(Protocol):
     """Holds the tables of servers and of VIPs.
@@ -32,11 +40,12 @@ class MapBackend(Protocol):
         """How many VIPs the table can hold."""
         ...
 
-    def apply(self, table: Table) -> Applied:
+    def apply(self, table: Table, among: Collection[Vip] | None = None) -> Applied:
         """Make the tables equal `table`; write only what differs.
 
-        At each moment a reader finds, for each VIP, the old entry or the new one.
-        Entries that stay keep their counters and cursors.
+        `among` are the VIPs that may differ from the last table given, so that nobody
+        compares the others; None: any may. At each moment a reader finds, for each VIP,
+        the old entry or the new one. Entries that stay keep their counters and cursors.
 
         Raises:
             TableFullError: more VIPs than `capacity`; nothing was written.

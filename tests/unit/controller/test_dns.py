@@ -181,11 +181,11 @@ class Refusing(MemoryMapBackend):
     refuses: Exception | None = None
     calls = 0
 
-    def apply(self, table: object) -> Applied:
+    def apply(self, *what: object) -> Applied:
         self.calls += 1
         if self.refuses is not None:
             raise self.refuses
-        return super().apply(table)  # type: ignore[arg-type]
+        return super().apply(*what)  # type: ignore[arg-type]
 
 
 async def test_fault_153_a_kernel_that_refuses_is_asked_again(

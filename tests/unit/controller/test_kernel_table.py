@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from consul_ebpf.controller.cutting import in_kernel
-from consul_ebpf.controller.kernel_table import KernelTable
+from consul_ebpf.controller.kernel_table import ROWS_AT_ONCE, KernelTable, Planned
 from consul_ebpf.controller.runner import Runner
 from consul_ebpf.envoy.bootstrap import EnvoyBootstrap
 from consul_ebpf.envoy.files import BootstrapFiles
@@ -55,8 +56,12 @@ def programmed(
     bound: Mapping[Vip, Binding] = BOUND,
 ) -> KernelTable:
     kernel = KernelTable(backend, "host")
-    kernel.program(kernel.prepare(pool(*states), bound))
+    write(kernel, kernel.prepare(pool(*states), bound))
     return kernel
+
+
+def write(kernel: KernelTable, planned: Planned) -> Applied:
+    return sum(kernel.program(planned), Applied())
 
 
 def states(backend: MemoryMapBackend) -> list[ServerState]:
@@ -78,17 +83,70 @@ def test_a_state_is_one_write_and_changes_nothing_else() -> None:
     assert len(backend.applied) == 3  # nothing new: the backend is not even called
 
 
-def test_who_comes_drains_or_leaves_waits_for_the_round() -> None:
+def test_who_comes_or_leaves_waits_for_the_round() -> None:
     """A row has its address before its state, a preference goes before its row."""
     backend = MemoryMapBackend()
     kernel = programmed(backend, READY, READY, READY)
-    assert not kernel.follow_states(pool(READY, READY, DRAINING))
     assert not kernel.follow_states(pool(READY, READY, READY, READY))
     assert not kernel.follow_states(pool(READY, READY))
-    seen = pool(READY, FAILING, DRAINING, READY)
+    seen = pool(READY, FAILING, READY, READY)
     assert kernel.follow_states(seen) == Applied(servers=1)
     assert states(backend) == [READY, FAILING, READY]
-    assert in_kernel(seen, kernel.table.servers) == seen[:2]
+    assert in_kernel(seen, kernel.table.servers) == seen[:3]
+
+
+def test_a_drain_is_one_write_and_the_preferences_follow() -> None:
+    """No new connect goes there from the first write on; back at once, none follow."""
+    backend = MemoryMapBackend()
+    kernel = programmed(backend, READY, READY, READY)
+    assert kernel.follow_states(pool(READY, READY, DRAINING)) == Applied(servers=1)
+    assert kernel.follow_states(pool(READY, READY, READY)) == Applied(servers=1)
+    again = kernel.prepare(pool(READY, READY, READY), BOUND)
+    assert write(kernel, again) == Applied()
+    kernel.follow_states(pool(READY, READY, DRAINING))
+    second = {vip: next(n for n in kernel.table.vips[vip] if n != 2) for vip in BOUND}
+    rest = write(kernel, kernel.prepare(pool(READY, READY, DRAINING), BOUND))
+    assert rest == Applied(vips_put=len(BOUND))
+    assert {vip: order[0] for vip, order in kernel.table.vips.items()} == second
+
+
+def test_fault_132_a_death_waits_for_some_rows_of_a_round_at_most() -> None:
+    """Whatever is still to be written for all proxies, its row comes in between."""
+    backend = MemoryMapBackend()
+    many = {
+        Vip(IPv4Address("127.64.0.0") + n, 8502): Binding()
+        for n in range(1, 3 * ROWS_AT_ONCE)
+    }
+    kernel = programmed(backend, READY, READY, READY, bound=many)
+    steps = kernel.program(kernel.prepare(pool(DRAINING, READY, READY, READY), many))
+    first = next(steps)
+    assert (first.servers, first.vips_put) == (1, ROWS_AT_ONCE)
+    assert kernel.follow_states(pool(READY, FAILING, READY)) == Applied(servers=1)
+    assert states(backend) == [READY, FAILING, READY, READY]
+    for each in steps:
+        assert each.vips_put <= ROWS_AT_ONCE
+        assert states(backend)[1:] == [FAILING, READY, READY]
+    assert states(backend)[0] is DRAINING
+    assert all(0 not in order for order in backend.read().table.vips.values())
+
+
+def test_a_plan_that_was_not_written_to_its_end_is_made_again() -> None:
+    """Even where the servers are again those of the plan before."""
+    backend = MemoryMapBackend()
+    many = {
+        Vip(IPv4Address("127.64.0.0") + n, 8502): Binding()
+        for n in range(1, 2 * ROWS_AT_ONCE)
+    }
+    kernel = programmed(backend, READY, READY, READY, bound=many)
+    steps = kernel.program(kernel.prepare(pool(DRAINING, READY, READY), many))
+    next(steps)
+    backend.failure = KernelError("no memory")
+    with pytest.raises(KernelError):
+        next(steps)
+    write(kernel, kernel.prepare(pool(READY, READY, READY), many))
+    firsts = Counter(order[0] for order in backend.read().table.vips.values())
+    assert max(firsts.values()) - min(firsts.values()) <= 1
+    assert len(firsts) == 3
 
 
 def test_no_vip_loses_its_last_ready_server_before_it_has_another() -> None:
@@ -102,7 +160,7 @@ def test_no_vip_loses_its_last_ready_server_before_it_has_another() -> None:
         now = pool(*(FAILING if n in dying else READY for n in range(12)))
         wrote = kernel.follow_states(now)
         assert bool(wrote) is (left > 1)
-    kernel.program(kernel.prepare(now, {vip: binding}))
+    write(kernel, kernel.prepare(now, {vip: binding}))
     ready = {n for n, row in kernel.table.servers.items() if row.state is READY}
     assert not ready.isdisjoint(kernel.table.vips[vip])
 
@@ -123,7 +181,7 @@ def test_a_state_written_while_a_round_plans_stays() -> None:
     more = {**BOUND, Vip(IPv4Address("127.64.9.9"), 8502): Binding()}
     planned = kernel.prepare(pool(READY, READY, READY, READY), more)
     kernel.follow_states(pool(READY, FAILING, READY, READY))
-    kernel.program(planned)
+    write(kernel, planned)
     assert states(backend) == [READY, FAILING, READY, READY]
     assert len(backend.read().table.vips) == len(more)
 
@@ -136,7 +194,7 @@ def test_a_refused_state_is_written_by_the_round() -> None:
     now = pool(READY, FAILING)
     with pytest.raises(KernelError):
         kernel.follow_states(now)
-    assert kernel.program(kernel.prepare(now, BOUND)) == Applied(servers=1)
+    assert write(kernel, kernel.prepare(now, BOUND)) == Applied(servers=1)
     assert states(backend) == [READY, FAILING]
 
 
@@ -144,14 +202,14 @@ def test_a_plan_is_made_again_only_for_who_comes_or_goes() -> None:
     """Not for a state, nor for another binding."""
     kernel = programmed(MemoryMapBackend(), READY, READY, READY)
     vips = kernel.table.vips
-    kernel.program(kernel.prepare(pool(READY, FAILING, READY), dict(BOUND)))
+    write(kernel, kernel.prepare(pool(READY, FAILING, READY), dict(BOUND)))
     assert kernel.table.vips is vips
     elsewhere = dict.fromkeys(BOUND, Binding(netns=5))
-    assert kernel.program(
-        kernel.prepare(pool(READY, FAILING, READY), elsewhere)
+    assert write(
+        kernel, kernel.prepare(pool(READY, FAILING, READY), elsewhere)
     ) == Applied(vips_put=len(BOUND))
     assert kernel.table.vips is vips
-    kernel.program(kernel.prepare(pool(READY, READY, DRAINING), elsewhere))
+    write(kernel, kernel.prepare(pool(READY, READY, DRAINING), elsewhere))
     assert kernel.table.vips is not vips
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from consul_ebpf.model.values import (
     Proxy,
     SlottedServer,
     Table,
+    Vip,
 )
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.testing import (
@@ -40,10 +42,10 @@ class Looking(MemoryMapBackend):
         self._directory = directory
         self.seen: list[set[str]] = []
 
-    def apply(self, table: Table) -> Applied:
+    def apply(self, table: Table, among: Collection[Vip] | None = None) -> Applied:
         paths = self._directory.glob("*/bootstrap.json")
         self.seen.append({path.parent.name for path in paths})
-        return super().apply(table)
+        return super().apply(table, among)
 
 
 class Refusing(MemoryMapBackend):
@@ -53,11 +55,11 @@ class Refusing(MemoryMapBackend):
         super().__init__()
         self.times = times
 
-    def apply(self, table: Table) -> Applied:
+    def apply(self, table: Table, among: Collection[Vip] | None = None) -> Applied:
         if self.times:
             self.times -= 1
             raise KernelError("writing the tables failed: no memory; trying again")
-        return super().apply(table)
+        return super().apply(table, among)
 
 
 class Slow(MemoryMapBackend):
@@ -69,10 +71,10 @@ class Slow(MemoryMapBackend):
         self.go = threading.Event()
         self._loop = asyncio.get_running_loop()
 
-    def apply(self, table: Table) -> Applied:
+    def apply(self, table: Table, among: Collection[Vip] | None = None) -> Applied:
         self._loop.call_soon_threadsafe(self.begun.set)
         assert self.go.wait(60)
-        return super().apply(table)
+        return super().apply(table, among)
 
 
 async def test_the_tables_come_before_the_bootstraps(tmp_path: Path) -> None:
