@@ -36,7 +36,7 @@ def sweep() -> None:
     with suppress(LabError), host.only_one(patience=0):
         sweep_clusters()
     for directory in _dead_directories():
-        if (directory / host.RECORD).exists():
+        if host.is_recorded(directory):
             continue  # a cluster runs, and what is left cannot be told from it
         if directory.is_mount():
             subprocess.run(["umount", "--lazy", directory], check=True)

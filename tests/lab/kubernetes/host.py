@@ -78,13 +78,21 @@ def record(root: Path) -> None:
     (root / RECORD).write_text(text)
 
 
+def is_recorded(root: Path) -> bool:
+    """Whether a cluster's record is there."""
+    try:
+        return (root / RECORD).exists()
+    except PermissionError:  # a BPF file system, which refuses names with a dot
+        return False
+
+
 def restore(root: Path) -> None:
     """End what still runs of a cluster and undo what it did; the root stays.
 
     Raises:
         LabError: something does not go away; then no file below the root is safe.
     """
-    if not (root / RECORD).exists():
+    if not is_recorded(root):
         return
     before = _Record(**json.loads((root / RECORD).read_text()))
     _end_shims(root)
