@@ -16,6 +16,7 @@ from consul_ebpf.base import heap
 from consul_ebpf.base.events import EventCounter, event
 from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.tasks import Work
+from consul_ebpf.base.threads import switch_often
 from consul_ebpf.cli import logs
 from consul_ebpf.cli.notify import Notifier
 from consul_ebpf.cli.options import configured, consul_dataplanes
@@ -60,6 +61,7 @@ def run(config: Config, *, detach_on_exit: bool) -> None:
     """Serve this host's proxies until SIGTERM or SIGINT."""
     counter = logs.set_up(config.log)
     heap.use_one_arena()
+    switch_often()
     asyncio.run(_serve(config, counter, detach_on_exit=detach_on_exit))
 
 

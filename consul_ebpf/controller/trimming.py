@@ -1,4 +1,4 @@
-"""Gives back the memory that rounds have used for a moment."""
+"""Gives back the memory that rounds have used for a moment; settles what stays."""
 
 from collections.abc import Callable
 
@@ -18,18 +18,23 @@ class Trimmer:
         self,
         outcome: Latest[Converged],
         give_back: Callable[[], None] = heap.give_back,
+        settle: Callable[[], None] = heap.settle,
     ) -> None:
         self._outcome = outcome
         self._give_back = give_back
+        self._settle = settle
 
     def __repr__(self) -> str:
         return f"<Trimmer {self._outcome.version} outcomes>"
 
     async def run(self) -> None:
         """Follow, until cancelled."""
-        changes = Changes(self._outcome)
+        changes, settled = Changes(self._outcome), False
         while True:
             await changes.wait()
             while await changes.wait(QUIET_SECONDS):
                 pass
             await finish(self._give_back)
+            if not settled:
+                settled = True
+                self._settle()

@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from consul_ebpf.base import heap
+from consul_ebpf.base.threads import switch_often
 from consul_ebpf.controller.outcomes import Served
 from consul_ebpf.model.values import Proxy, ServerState, SlottedServer
 from consul_ebpf.planning.plan import plan
@@ -269,7 +270,8 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=2, help="how often each change")
     asked = parser.parse_args()
-    heap.use_one_arena()  # as `run` does
+    heap.use_one_arena()  # as `run` does, and the next line
+    switch_often()
     memory = Path("/dev/shm")
     where = memory if memory.is_dir() else None
     with tables() as opened, tempfile.TemporaryDirectory(dir=where) as directory:

@@ -1,12 +1,13 @@
 """Blocking work that is carried through."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable
 
 import pytest
 
-from consul_ebpf.base.threads import finish
+from consul_ebpf.base.threads import finish, switch_often
 
 
 class Work:
@@ -70,3 +71,13 @@ async def test_cancelled_there_is_nothing_to_undo_of_what_failed() -> None:
     await asyncio.wait([task])
     assert task.cancelled()
     assert [] == undone
+
+
+def test_threads_do_not_wait_long_for_each_other() -> None:
+    """A server's death is written while others compute."""
+    before = sys.getswitchinterval()
+    try:
+        switch_often()
+        assert sys.getswitchinterval() == pytest.approx(0.0005)
+    finally:
+        sys.setswitchinterval(before)

@@ -1,6 +1,8 @@
 """What rounds used for a moment is given back once they have ended."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -16,17 +18,42 @@ async def test_memory_is_given_back_once_after_the_last_of_several_rounds() -> N
     outcome: Latest[Converged] = Latest()
     times: list[float] = []
     loop = asyncio.get_running_loop()
-    trimmer = Trimmer(outcome, lambda: times.append(loop.time()))
+    settled: list[float] = []
+    trimmer = Trimmer(
+        outcome,
+        lambda: times.append(loop.time()),
+        lambda: settled.append(loop.time()),
+    )
     task = asyncio.create_task(trimmer.run())
     for proxies in range(3):
         outcome.set(Converged(3, proxies, 0))
         await asyncio.sleep(QUIET_SECONDS / 2)
     last = loop.time() - QUIET_SECONDS / 2
     await asyncio.sleep(10 * QUIET_SECONDS)
+    assert times == settled == [pytest.approx(last + QUIET_SECONDS)]
+    outcome.set(Converged(3, 7, 0))
+    await asyncio.sleep(10 * QUIET_SECONDS)
+    assert (len(times), len(settled)) == (2, 1)
     task.cancel()
-    assert times == [pytest.approx(last + QUIET_SECONDS)]
 
 
 def test_this_c_library_gives_memory_back() -> None:
     """Nothing is to be seen of it; one without these calls does nothing."""
     heap.give_back()
+
+
+def test_what_is_settled_is_still_freed() -> None:
+    """Unless it is part of a circle."""
+
+    class Thing:
+        """Somebody refers to it."""
+
+    thing = Thing()
+    gone = weakref.ref(thing)
+    heap.settle()
+    try:
+        assert gc.get_freeze_count() > 0
+        del thing
+        assert gone() is None
+    finally:
+        gc.unfreeze()
