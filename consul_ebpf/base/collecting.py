@@ -13,8 +13,11 @@ V = TypeVar("V")
 
 TOGETHER_SECONDS = 1.0
 MANY = 20_000
-"""How long an answer waits for others where there are so many keys; less for fewer.
-Each time all are published anew, and whoever reads them goes through all of them."""
+"""From one publishing to the next where there are so many keys; less for fewer. Each
+time all are published anew, and whoever reads them goes through all of them."""
+
+MOMENT = 0.05
+"""Of that time, what an answer waits for others that come with it."""
 
 
 class _Absent(enum.Enum):
@@ -37,6 +40,8 @@ class Collector(Generic[K, V]):
         self._news: dict[K, V | Missing | _Absent] = {}
         """What has changed since."""
         self._publishing: asyncio.TimerHandle | None = None
+        self._published_at = float("-inf")
+        """By the loop's clock."""
         self.answers: Latest[Answers[K, V]] = Latest()
         self.answers.set(self._published)
 
@@ -73,10 +78,12 @@ class Collector(Generic[K, V]):
             count = len(self._published) + len(self._news)
             delay = TOGETHER_SECONDS * min(1.0, count / MANY)
             loop = asyncio.get_running_loop()
-            self._publishing = loop.call_later(delay, self._publish)
+            due = max(self._published_at + delay, loop.time() + MOMENT * delay)
+            self._publishing = loop.call_at(due, self._publish)
 
     def _publish(self) -> None:
         self._publishing = None
+        self._published_at = asyncio.get_running_loop().time()
         self._published = Answers(
             {
                 key: answer

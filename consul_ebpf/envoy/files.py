@@ -184,9 +184,12 @@ class BootstrapFiles:
         self._holdings.keep_only(in_use)
         self._borrowed.keep_only(in_use)
         try:
-            there = self._directory.iterdir()
             # What begins with a dot is no proxy's, and may be empty for a moment.
-            here = {each: each.name for each in there if each.name[0] != "."}
+            here = {
+                self._directory / name: name
+                for name in os.listdir(self._directory)  # noqa: PTH208  # no Paths
+                if name[0] != "." and not (name in keep and places.are_here(name))
+            }
         except (FileNotFoundError, NotADirectoryError):
             here = {}
         except OSError as error:

@@ -32,6 +32,9 @@ def in_container(proxy: Proxy) -> bool:
     return proxy.files is not None and bool(proxy.files.seen_at)
 
 
+_UNKNOWN = object()
+
+
 class Places:
     """Remembers whose files are where.
 
@@ -97,6 +100,10 @@ class Places:
     def in_use(self, keep: Collection[str]) -> set[str]:
         """Return where the files of the proxies with these keys go now."""
         return {self.directory_of(key) for key in keep}
+
+    def are_here(self, key: str) -> bool:
+        """Whether a proxy's files go to the bootstraps' directory, as most do."""
+        return self._settled.get(key, _UNKNOWN) is None
 
     def is_used(self, directory: Path, key: str, keep: Collection[str]) -> bool:
         """Whether an Envoy may still need the files in a directory.

@@ -159,7 +159,7 @@ class CentralConfig:
         """Return the question there is for a proxy, or a new one that is due now."""
         if old is not None and old.proxy.id != proxy.id:
             self._collector.drop([proxy.key])  # it was another's
-        if old is None or old.proxy != proxy:
+        if old is None or (old.proxy is not proxy and old.proxy != proxy):
             return self._ask_later(_Question(proxy, token, now, now))
         answered = self._collector.has_value(proxy.key)
         if old.token != token and (self._denied.has_value(proxy.key) or not answered):

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from consul_ebpf.base.collecting import MANY, TOGETHER_SECONDS, Collector
+from consul_ebpf.base.collecting import MANY, MOMENT, TOGETHER_SECONDS, Collector
 from consul_ebpf.model.answers import Answers, Missing
 
 pytestmark = pytest.mark.looptime
@@ -61,3 +61,15 @@ async def test_what_is_published_does_not_change() -> None:
     collector.put("web", "two")
     await asyncio.sleep(1)
     assert before == {"web": "one"}
+
+
+async def test_a_single_answer_among_many_does_not_wait_for_others() -> None:
+    """Only one that comes soon after those of many does."""
+    collector = Collector[int, str](dict.fromkeys(range(MANY), "value"))
+    loop, found = asyncio.get_running_loop(), []
+    for _ in range(2):
+        begun, version = loop.time(), collector.answers.version
+        collector.put(7, f"at {begun}")
+        await collector.answers.changed_since(version, None)
+        found.append(loop.time() - begun)
+    assert found == pytest.approx([MOMENT * TOGETHER_SECONDS, TOGETHER_SECONDS])
