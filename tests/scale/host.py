@@ -50,7 +50,7 @@ WRITTEN = "os.rename"
 
 
 class Done:
-    """What was done since `clear`, and when the last of it was."""
+    """What was done since `clear`, and when its first row and the last of it were."""
 
     def __init__(self) -> None:
         self.clear()
@@ -59,7 +59,7 @@ class Done:
     def clear(self) -> None:
         """Begin anew."""
         self.rows = self.files = self.renders = 0
-        self.last = 0.0
+        self.first_row = self.last = 0.0
 
     def _hear(self, name: str, _: tuple[object, ...]) -> None:
         if name == WRITTEN:
@@ -71,6 +71,7 @@ class Done:
         if applied:
             self.rows += applied.servers + applied.vips_put + applied.vips_removed
             self.last = time.perf_counter()
+            self.first_row = self.first_row or self.last
 
 
 class Renderer:
