@@ -402,13 +402,13 @@ async def test_both_calls_share_one_deadline() -> None:
     """A server that is slow twice takes no longer than one that is slow once."""
 
     async def slow(context: Any) -> Any:
-        await asyncio.sleep(TIMEOUT * 0.7)
+        await asyncio.sleep(TIMEOUT * 0.95)
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
 
     begun = asyncio.get_running_loop().time()
     verdict, _ = await probed({CHECK: slow, FEATURES: slow})
     assert not verdict.alive
-    assert asyncio.get_running_loop().time() - begun < TIMEOUT * 1.3
+    assert asyncio.get_running_loop().time() - begun < TIMEOUT * 1.85
 
 
 @contextmanager
