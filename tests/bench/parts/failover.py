@@ -183,7 +183,11 @@ def section(found: dict[str, Moves], said: tuple[str, ...], bound: float) -> Sec
     return Section(
         "failover",
         tuple(table(kind, moves, bound) for kind, moves in shown.items()),
-        tuple(plot(kind, moves, bound) for kind, moves in shown.items()),
+        tuple(
+            plot(kind, moves, bound)
+            for kind, moves in shown.items()
+            if kind != SILENT_YET  # too few to draw
+        ),
         said,
     )
 
