@@ -7,13 +7,12 @@ from pathlib import Path
 
 from tests.bench.fleet.counters import Counted, count
 from tests.bench.fleet.lan import Lan
-from tests.bench.fleet.model import Cost
+from tests.bench.fleet.model import BUSY, SELDOM, Cost, Costs
 from tests.lab.consul import ConsulCluster
 from tests.lab.processes import Child, wait_until
 
-CONNECTIONS = 500
-"""As many clients, so that a server is woken for each call."""
-CALLS_A_SECOND = 1000
+EVERY_SECONDS = 0.5
+"""Each connection's calls: there are many, as each host has one."""
 TIMEOUT_SECONDS = 60.0
 
 
@@ -36,15 +35,31 @@ def watch(cluster: ConsulCluster, place: Lan, server: int, seconds: float) -> Wi
     return Window(done, after - before, place.bytes_passed - passed)
 
 
-def cost_of(
+def costs_of(
     what: str, cluster: ConsulCluster, place: Lan, scratch: Path, idle: Window
+) -> Costs:
+    """Have the first server asked seldom, and often; see `cost_of`."""
+    seldom, busy = (
+        cost_of(what, rate, cluster, place, scratch, idle) for rate in (SELDOM, BUSY)
+    )
+    return Costs(seldom, busy)
+
+
+def cost_of(
+    what: str,
+    rate: float,
+    cluster: ConsulCluster,
+    place: Lan,
+    scratch: Path,
+    idle: Window,
 ) -> Cost:
     """Have the first server asked, for as long as it was looked at in rest.
 
     What it does in rest is taken off.
     """
     module = [sys.executable, "-m", "tests.bench.fleet.asking"]
-    numbers = [what, str(CONNECTIONS), str(CALLS_A_SECOND), cluster.addresses[0]]
+    connections = str(int(rate * EVERY_SECONDS))
+    numbers = [what, connections, str(rate), cluster.addresses[0]]
     child = Child("asking", [*module, *numbers], scratch, netns=place.hosts)
     try:
         wait_until(lambda: _asks(child), f"{what} asked for", TIMEOUT_SECONDS)

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.fleet.costs import cost_of, watch
+from tests.bench.fleet.costs import costs_of, watch
 from tests.bench.fleet.counters import Counted, count_all
 from tests.bench.fleet.hosts import Hosts, node_of, proxies_of, register
 from tests.bench.fleet.lan import Lan
-from tests.bench.fleet.model import Cost, Design, Share
+from tests.bench.fleet.model import Cost, Costs, Design, Share
 from tests.bench.peers.dataplanes import Dataplanes
 from tests.bench.run import Run
 from tests.lab.consul import ConsulCluster
@@ -51,18 +51,18 @@ class Meter:
         )
 
 
-def costs_of_calls(run: Run, cluster: ConsulCluster, place: Lan) -> Mapping[str, Cost]:
+def costs_of_calls(run: Run, cluster: ConsulCluster, place: Lan) -> Mapping[str, Costs]:
     """Return what each kind of call costs a server."""
     run.say("what a call costs a server")
     idle = watch(cluster, place, 0, 4.0 if run.quick else 8.0)
     return {
-        what: cost_of(what, cluster, place, run.scratch, idle)
+        what: costs_of(what, cluster, place, run.scratch, idle)
         for what in ("leader", "features", "health", "params")
     }
 
 
 def learn_ours(
-    run: Run, cluster: ConsulCluster, place: Lan, costs: Mapping[str, Cost]
+    run: Run, cluster: ConsulCluster, place: Lan, costs: Mapping[str, Costs]
 ) -> Design:
     """Look at one host with many pods."""
     run.say(f"one host with {PODS} pods")
@@ -120,7 +120,7 @@ def learn_theirs(run: Run, binary: Path, cluster: ConsulCluster, place: Lan) -> 
         calls={
             "calls": Share(pod=_all_calls(seen.counted) / DATAPLANES / seen.seconds)
         },
-        costs={"calls": Cost(0.0, 0.0)},
+        costs={"calls": Costs(Cost(0.0, 0.0), Cost(0.0, 0.0))},
         opened={
             WATCHING: Share(pod=first.streams_open / DATAPLANES),
             XDS: Share(pod=1),

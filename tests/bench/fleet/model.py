@@ -5,8 +5,12 @@ different servers. `nox -s bench -- fleet` checks that with as many real control
 fit on a machine. What an xDS stream carries is the same whoever holds it, and left out.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+SELDOM, BUSY = 50.0, 1000.0
+"""Calls a second to one server, at which their costs are measured."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,29 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Costs:
+    """What a call of one kind costs a server that gets few calls, and one that is busy.
+
+    With few, the server has to be woken for each call, and that is most of it.
+    """
+
+    seldom: Cost
+    busy: Cost
+
+    def at(self, calls_a_second: float) -> Cost:
+        """Return one call's at a rate, of all kinds: between the two by its logarithm.
+
+        Beyond them it is taken to be as at the nearer one.
+        """
+        rate = min(BUSY, max(SELDOM, calls_a_second))
+        part = math.log(rate / SELDOM) / math.log(BUSY / SELDOM)
+        return Cost(
+            self.seldom.cpu_us + part * (self.busy.cpu_us - self.seldom.cpu_us),
+            self.seldom.size + part * (self.busy.size - self.seldom.size),
+        )
+
+
+@dataclass(frozen=True)
 class Design:
     """What one way of connecting Envoys to servers asks for.
 
@@ -67,7 +94,7 @@ class Design:
     """
 
     calls: Mapping[str, Share]
-    costs: Mapping[str, Cost]
+    costs: Mapping[str, Costs]
     opened: Mapping[str, Share]
     connections: Share
     idle_size: float
@@ -103,7 +130,8 @@ def load_of(design: Design, fleet: Fleet) -> Load:
     calls = {kind: each.at_each_server(fleet) for kind, each in design.calls.items()}
     opened = {kind: each.at_each_server(fleet) for kind, each in design.opened.items()}
     connections = design.connections.at_each_server(fleet)
-    costs = [(rate, design.costs[kind]) for kind, rate in calls.items()]
+    together = sum(calls.values())
+    costs = [(rate, design.costs[kind].at(together)) for kind, rate in calls.items()]
     return Load(
         calls,
         opened,

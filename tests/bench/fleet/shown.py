@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tests.bench.fleet.counters import Counted
 from tests.bench.fleet.learned import BLOCKING, PARAMS, PROBES, WATCHING, XDS, Change
-from tests.bench.fleet.model import Cost, Design, Fleet, load_of
+from tests.bench.fleet.model import BUSY, SELDOM, Costs, Design, Fleet, load_of
 from tests.bench.report import Plot, Row, Table
 from tests.bench.samples import figure
 
@@ -126,8 +126,9 @@ def herd(died: Sequence[tuple[float, Counted]], hosts: int) -> Table:
     return Table(title, dict.fromkeys(found[0].figures, ""), tuple(found))
 
 
-def cost_table(costs: Mapping[str, Cost]) -> Table:
+def cost_table(costs: Mapping[str, Costs]) -> Table:
     """Return what calls cost a server."""
+    seldom, busy = (f"CPU at {rate:,.0f} a second" for rate in (SELDOM, BUSY))
     names = {
         "leader": "who leads? (a probe)",
         "features": "the dataplane's features",
@@ -135,11 +136,18 @@ def cost_table(costs: Mapping[str, Cost]) -> Table:
         "params": "a proxy's bootstrap parameters",
     }
     found = tuple(
-        _row(name, {"CPU": costs[what].cpu_us, "size": costs[what].size})
+        _row(
+            name,
+            {
+                seldom: costs[what].seldom.cpu_us,
+                busy: costs[what].busy.cpu_us,
+                "size": costs[what].busy.size,
+            },
+        )
         for what, name in names.items()
     )
-    title = "A call costs a server, 1,000 a second over 500 connections"
-    return Table(title, {"CPU": "us", "size": "bytes"}, found)
+    title = "A call costs a server, by how many it gets"
+    return Table(title, {seldom: "us", busy: "us", "size": "bytes"}, found)
 
 
 def plots(designs: Mapping[str, Design]) -> tuple[Plot, ...]:
