@@ -70,7 +70,7 @@ def measure(run: Run) -> Section:
             time.sleep(SETTLE_SECONDS)
             opened = start.change().counted
             rest = Meter(cluster, place)
-            time.sleep(15 if run.quick else 66)
+            time.sleep(15 if run.quick else 36)
             seen = rest.change()
             run.say("a server dies")
             died = death(cluster, place)
