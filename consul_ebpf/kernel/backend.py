@@ -193,14 +193,20 @@ class BccMapBackend:
         """
         fresh = []
         for vip, preference in put.items():
-            key = codec.encode_key(vip)
-            binding = want.bindings.get(vip, codec.UNBOUND)
             if vip not in have.vips:
-                fresh.append((key, codec.encode_vip(preference, None, binding)))
+                fresh.append(vip)
                 continue
+            key = codec.encode_key(vip)
             row = self._vips.lookup(key)
+            binding = want.bindings.get(vip, codec.UNBOUND)
             self._vips.update(key, codec.encode_vip(preference, row, binding))
-        self._vips.update_many(fresh)
+        self._vips.update_many(
+            (
+                codec.encode_key(vip),
+                codec.encode_vip(put[vip], None, want.bindings.get(vip, codec.UNBOUND)),
+            )
+            for vip in fresh
+        )
 
     def _change_states(self, entries: Iterable[SlottedServer]) -> None:
         """Write each row once; a connect counted at this very moment may be lost."""

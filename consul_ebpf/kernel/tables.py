@@ -195,10 +195,14 @@ def rows_of(tables: Mapping[str, Map]) -> Found:
     """
     connected = tables.get("connected")
     return Found(
-        Packed.of(tables["servers"].items()),
-        Packed.of(tables["vips"].items()),
-        Packed.of(connected.items()) if connected is not None else None,
+        _packed(tables["servers"]),
+        _packed(tables["vips"]),
+        _packed(connected) if connected is not None else None,
     )
+
+
+def _packed(table: Map) -> Packed:
+    return Packed.of(table.columns(), table.info.key_size, table.info.value_size)
 
 
 def read_tables(tables: Mapping[str, Map]) -> KernelState:
