@@ -1,7 +1,6 @@
 """Removes the files of proxies that are gone. Blocking."""
 
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 
 from consul_ebpf.controller.inputs import Inputs
 from consul_ebpf.controller.outcomes import Outcome, Refused
@@ -16,8 +15,8 @@ class Pruner:
 
     def __init__(self, files: BootstrapFiles) -> None:
         self._files = files
-        self._pruned: AbstractSet[object] | None = None
-        """Keys and places of the proxies that may have files; None: others may have."""
+        self._pruned: Placement | None = None
+        """Its proxies may have files; None: others may have some, too."""
 
     def __repr__(self) -> str:
         return f"<Pruner {self._files!r}>"
@@ -29,19 +28,25 @@ class Pruner:
         if inputs.lacking:
             self._pruned = None
             return ""
-        places = {_place_of(each.proxy) for each in placement.placed}
+        if placement is self._pruned:
+            return ""
+        if self._pruned is not None and _places(self._pruned) <= _places(placement):
+            self._pruned = placement
+            return ""
         # A proxy whose files move needs the old ones until the new ones are written.
         there = all(isinstance(o, Refused) or o.bootstrap for o in outcomes.values())
-        if self._pruned is not None and self._pruned <= places:
-            self._pruned = places
-            return ""
         try:
             self._files.prune({each.proxy.key for each in placement.placed})
         except ConsulEbpfError as error:
             self._pruned = None
             return str(error)
-        self._pruned = places if there else None
+        self._pruned = placement if there else None
         return ""
+
+
+def _places(placement: Placement) -> set[object]:
+    """Return the keys of the proxies, with where files go that are elsewhere."""
+    return {_place_of(each.proxy) for each in placement.placed}
 
 
 def _place_of(proxy: Proxy) -> object:

@@ -96,35 +96,38 @@ class Rotator:
         self._tables = tables
         self._namespaces = namespaces
         self._unused = unused
-        self._written: Latest[Written] = Latest()
-        """What the newest round wrote."""
+        self._newest: tuple[Converged, Written] | None = None
+        """The newest round that a token is moved by, and what it wrote."""
 
     def __repr__(self) -> str:
         return f"<Rotator of {len(self._retired.value or ())} tokens>"
 
     async def run(self) -> None:
         """Follow, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow_rounds(), name="written tokens")
-            await for_each(
-                self._retired.changes(),
-                self._rotate,
-                name=lambda retired: f"rotation of {named(retired.key)}",
-                between=self._forget_others,
-            )
+        await for_each(
+            self._retired.changes(),
+            self._rotate,
+            name=lambda retired: f"rotation of {named(retired.key)}",
+            between=self._forget_others,
+        )
 
     async def _forget_others(self, retired: Collection[Retired]) -> None:
         """Forget the tokens that are logged out."""
         self._unused.set((self._unused.value or frozenset()).intersection(retired))
+        if not retired:
+            self._newest = None
 
-    async def _follow_rounds(self) -> None:
-        async for done in self._done.changes():
-            self._written.set(written_by(done))
+    def _written_by(self, done: Converged) -> Written:
+        """Return what a round wrote, made once for all tokens."""
+        if self._newest is None or self._newest[0] is not done:
+            self._newest = done, written_by(done)
+        return self._newest[1]
 
     async def _rotate(self, retired: Retired) -> None:
         """Move the Envoys that use an old token to the new one."""
         moved, before = 0, None
-        async for written in self._written.changes():
+        async for done in self._done.changes():
+            written = self._written_by(done)
             vips = written.vips(retired.key)
             holding = written.holding(retired.key, retired.secret)
             # Each proxy moves as soon as its file holds another token, without waiting
