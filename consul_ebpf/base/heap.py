@@ -6,18 +6,22 @@ Other C libraries than glibc have no such calls; there nothing is done.
 import ctypes
 import gc
 
-_M_ARENA_MAX = -8  # malloc.h
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h
+
+LARGE_BYTES = 128 * 1024
 
 
 def use_one_arena() -> None:
-    """Let all threads share one heap; call it before there are any.
+    """Let all threads share one heap, of small things; call it before there are any.
 
     glibc gives each thread a heap of its own, so that they need not wait for each
-    other. Here they seldom meet, and each of these heaps keeps what was once used.
+    other. Here they seldom meet, and each of these heaps keeps what was once used. And
+    what is large would leave gaps in it: glibc takes it from there by and by.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_ARENA_MAX, 1)
+        libc.mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def give_back() -> None:

@@ -40,6 +40,7 @@ class Holdings:
 
     def __init__(self, names: Collection[str]) -> None:
         self._at = {name: DIGEST_BYTES * at for at, name in enumerate(names)}
+        self._nothing = bytes(DIGEST_BYTES * len(self._at))
         self._known: dict[int, bytes] = {}
         """By the hash of a directory's path, its files' digests, each at its place."""
 
@@ -88,13 +89,14 @@ class Holdings:
     def _noted(self, path: str) -> bytes:
         directory, _, name = path.rpartition("/")
         at = self._at[name]
-        return self._known.get(hash(directory), b"")[at : at + DIGEST_BYTES]
+        known = self._known.get(hash(directory), self._nothing)
+        return known[at : at + DIGEST_BYTES]
 
     def _note(self, path: str, digest: bytes = bytes(DIGEST_BYTES)) -> None:
         """Remember the digest of a file; zeros: it is not known."""
         directory, _, name = path.rpartition("/")
         at = self._at[name]
-        known = self._known.get(hash(directory), b"").ljust(at, b"\0")
+        known = self._known.get(hash(directory), self._nothing)
         self._known[hash(directory)] = known[:at] + digest + known[at + DIGEST_BYTES :]
 
     def _look(self, path: str, size: int, kind: Kind) -> Fingerprint | None:
