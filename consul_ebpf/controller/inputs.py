@@ -1,5 +1,6 @@
 """The inputs of a round, and what a proxy's bootstrap still waits for. Pure."""
 
+import functools
 from dataclasses import dataclass, field
 
 from consul_ebpf.base.tls import TlsMaterial
@@ -65,13 +66,18 @@ def params_of(proxy: Proxy, inputs: Inputs) -> BootstrapParams | Missing | None:
 def waits(proxy: Proxy, inputs: Inputs) -> Trouble | None:
     """Return what a proxy's bootstrap waits for; None: it can be made."""
     if proxy.ended:
-        return Trouble(ENDED, NO_BOOTSTRAP, fleeting=True)
+        return _no_bootstrap(ENDED, fleeting=True)
     if not proxy.id:
-        return Trouble(proxy.awaits or NO_ID, NO_BOOTSTRAP, fleeting=True)
+        return _no_bootstrap(proxy.awaits or NO_ID, fleeting=True)
     token, params = token_of(proxy, inputs.tokens), params_of(proxy, inputs)
     if isinstance(token, Missing):
-        cause = f"no ACL token yet: {token}"
-        return Trouble(cause, NO_BOOTSTRAP, fleeting=token.quiet)
+        return _no_bootstrap(f"no ACL token yet: {token}", fleeting=token.quiet)
     if isinstance(params, Missing):
-        return Trouble(params.why, NO_BOOTSTRAP, fleeting=params.quiet)
+        return _no_bootstrap(params.why, fleeting=params.quiet)
     return None
+
+
+@functools.lru_cache(64)
+def _no_bootstrap(cause: str, *, fleeting: bool) -> Trouble:
+    """Return a trouble, the same for all proxies that have it: at a start, all."""
+    return Trouble(cause, NO_BOOTSTRAP, fleeting)

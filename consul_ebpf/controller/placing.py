@@ -21,7 +21,7 @@ from consul_ebpf.model.values import (
     Table,
     Vip,
 )
-from consul_ebpf.proxies.vips import ProxyKey, VipRange, allocate
+from consul_ebpf.proxies.vips import ProxyKey, VipRange, allocate, parts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +90,9 @@ def _unnamed(
     """Return the proxies that had a VIP and that no source names: they keep it."""
     names = {proxy.key for proxy in proxies}
     return tuple(
-        Proxy(id=key[0], node="", namespace=key[1], partition=key[2])
-        for key in remembered
-        if key[0] not in names
+        Proxy(id=key, node="", namespace=namespace, partition=partition)
+        for key, namespace, partition in map(parts_of, remembered)
+        if key not in names
     )
 
 

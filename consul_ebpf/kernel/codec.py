@@ -163,13 +163,14 @@ def decode_counters(data: bytes) -> ServerCounters:
 
 def encode_key(vip: Vip) -> bytes:
     """Encode a VIP as the key of the `vips` table."""
-    return VIP_KEY.pack(vip.address.packed, vip.port.to_bytes(2, "big"))
+    packed = vip.packed
+    return VIP_KEY.pack(packed[:4], packed[4:])
 
 
 def decode_key(data: bytes) -> Vip:
     """Decode a key of the `vips` table."""
     address, port = VIP_KEY.unpack(data)
-    return Vip(IPv4Address(address), int.from_bytes(port, "big"))
+    return Vip(int.from_bytes(address, "big"), int.from_bytes(port, "big"))
 
 
 def encode_vip(

@@ -10,7 +10,7 @@ import msgspec
 from consul_ebpf.base.state_file import JsonFile
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.values import Proxy, Vip
-from consul_ebpf.proxies.vips import ProxyKey
+from consul_ebpf.proxies.vips import ProxyKey, key_from, parts_of
 
 VIPS_FILE = "vips.json"
 """In the bootstraps' directory."""
@@ -68,7 +68,7 @@ class VipMemory:
             return
         there = self._file.save(
             [
-                _VipRecord(*key, str(vip.address), vip.port, vip.ipv6)
+                _VipRecord(*parts_of(key), str(vip.address), vip.port, vip.ipv6)
                 for key, vip in remembered.items()
             ]
         )
@@ -101,7 +101,9 @@ class VipMemory:
 
 def _from_records(records: list[_VipRecord]) -> dict[ProxyKey, Vip]:
     remembered = {
-        (r.id, r.namespace, r.partition): Vip(IPv4Address(r.vip), r.port, ipv6=r.ipv6)
+        key_from(r.id, r.namespace, r.partition): Vip(
+            IPv4Address(r.vip), r.port, ipv6=r.ipv6
+        )
         for r in records
     }
     if not len(records) == len(remembered) == len({r.vip for r in records}):

@@ -24,8 +24,10 @@ from consul_ebpf.model.vips import VIP_NETWORK, check_vip, usable
 MAX_RELEASED = 4096
 """Most VIPs that are remembered for proxies that are gone."""
 
-ProxyKey = tuple[str, str, str]
-"""A proxy's key, namespace and partition."""
+ProxyKey = str | tuple[str, str, str]
+"""A proxy's key; with its namespace and partition, unless both are `default`."""
+
+DEFAULT = "default"
 
 
 def key_of(proxy: Proxy) -> ProxyKey:
@@ -35,8 +37,20 @@ def key_of(proxy: Proxy) -> ProxyKey:
     come from Consul, like the id, and perhaps later.
     """
     if proxy.key != proxy.id:
-        return proxy.key, "default", "default"
-    return proxy.key, proxy.namespace, proxy.partition
+        return proxy.key
+    return key_from(proxy.key, proxy.namespace, proxy.partition)
+
+
+def key_from(key: str, namespace: str, partition: str) -> ProxyKey:
+    """Return the key under which a proxy's VIP is remembered, of these parts."""
+    if namespace == partition == DEFAULT:
+        return key  # 65,536 tuples would take 4 MB
+    return key, namespace, partition
+
+
+def parts_of(key: ProxyKey) -> tuple[str, str, str]:
+    """Return a proxy's key, namespace and partition."""
+    return (key, DEFAULT, DEFAULT) if isinstance(key, str) else key
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +149,7 @@ def _settled(
         kept = remembered.get(key_of(proxy))
         if kept is None or asked not in {None, kept.address}:
             continue
-        if first <= int(kept.address) <= last:
+        if first <= kept.number <= last:
             holders.setdefault(kept.address, proxy)
     unlucky = []
     for proxy, asked, _ in asking:
@@ -160,13 +174,13 @@ def _free(
 ) -> Iterator[IPv4Address]:
     """Yield the VIPs nobody has, in the order to give them away."""
     used = {int(address) for address in taken}
-    used |= {int(vip.address) for vip in remembered.values()}
+    used |= {vip.number for vip in remembered.values()}
     first, last = map(int, usable(network))
     for number in range(first, last + 1):
         if number not in used:
             yield IPv4Address(number)
     for vip in remembered.values():
-        if vip.address not in taken and first <= int(vip.address) <= last:
+        if vip.address not in taken and first <= vip.number <= last:
             yield vip.address
 
 

@@ -28,6 +28,7 @@ from consul_ebpf.model.values import (
 )
 from consul_ebpf.proxies.memory import IDS_FILE, VIPS_FILE, VipMemory
 from consul_ebpf.proxies.sources.admins import ADMINS_FILE, AdminMemory
+from consul_ebpf.proxies.vips import parts_of
 from consul_ebpf.views.snapshot import Inside, Remembered, ServiceAccount, Snapshot
 from consul_ebpf.views.timeline import TIMELINE_FILE, TimelineFile
 
@@ -192,7 +193,10 @@ class Memory:
         ids = memory.read_ids()
         admins = AdminMemory(self._directory, writes=False).load()
         return Remembered(
-            names={vip: (ids.get(key, key), vip) for (key, *_), vip in vips.items()},
+            names={
+                vip: (ids.get(key, key), vip)
+                for (key, *_), vip in ((parts_of(each), vips[each]) for each in vips)
+            },
             admins={
                 ids.get(key, key): host_port(*admin.address)
                 for key, admin in admins.items()

@@ -10,9 +10,10 @@ from consul_ebpf.base.state_file import MAX_BYTES, JsonFile
 from consul_ebpf.model.errors import ConsulEbpfError
 from consul_ebpf.model.values import Proxy, Vip
 from consul_ebpf.proxies.memory import VipMemory
+from consul_ebpf.proxies.vips import ProxyKey
 
-VIPS = {
-    ("b", "default", "default"): Vip(IPv4Address("127.64.0.9"), 8502),
+VIPS: dict[ProxyKey, Vip] = {
+    "b": Vip(IPv4Address("127.64.0.9"), 8502),
     ("a", "ns", "ap"): Vip(IPv4Address("127.64.0.1"), 8502, ipv6=True),
 }
 
