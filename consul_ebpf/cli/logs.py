@@ -10,9 +10,6 @@ import sys
 import threading
 import traceback
 from types import TracebackType
-from typing import Any
-
-from pythonjsonlogger.json import JsonFormatter
 
 from consul_ebpf.base.events import EventCounter
 from consul_ebpf.base.lines import printable
@@ -64,6 +61,9 @@ def formatter(kind: str) -> logging.Formatter:
     """Return the formatter of `log.format`: "text" or "json"."""
     if kind == "text":
         return LineFormatter("%(asctime)s %(levelname)-7s %(message)s")
+    # Memory that other hosts do not need.
+    from consul_ebpf.cli.json_lines import JsonLineFormatter  # noqa: PLC0415
+
     return JsonLineFormatter(
         "{asctime}{levelname}{name}{message}",
         style="{",
@@ -72,7 +72,9 @@ def formatter(kind: str) -> logging.Formatter:
     )
 
 
-class _TimesWithOffset(logging.Formatter):
+class TimesWithOffset(logging.Formatter):
+    """Times as all formatters of ours show them."""
+
     def formatTime(  # noqa: N802  # logging's own name
         self,
         record: logging.LogRecord,
@@ -83,12 +85,12 @@ class _TimesWithOffset(logging.Formatter):
         return local.isoformat(timespec="milliseconds")
 
 
-class LineFormatter(_TimesWithOffset):
+class LineFormatter(TimesWithOffset):
     """Makes one line of a record, for people."""
 
     def format(self, record: logging.LogRecord) -> str:
         r"""Return one printable line; line ends within are written as `\n`."""
-        return printable(super().format(_readable(record)))
+        return printable(super().format(readable(record)))
 
     def formatException(  # noqa: N802
         self,
@@ -99,19 +101,7 @@ class LineFormatter(_TimesWithOffset):
         return super().formatException(ei)[-MAX_TRACEBACK:]
 
 
-class JsonLineFormatter(_TimesWithOffset, JsonFormatter):
-    """Makes one line of JSON in ASCII; decoded, its texts are printable, too."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return one line of JSON."""
-        return super().format(_readable(record))
-
-    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-        """Make every text printable, and cut tracebacks to `MAX_TRACEBACK`."""
-        return {key: _shown(value) for key, value in log_data.items()}
-
-
-def _readable(record: logging.LogRecord) -> logging.LogRecord:
+def readable(record: logging.LogRecord) -> logging.LogRecord:
     """Return a copy whose message can be formatted and is not too long."""
     try:
         message = record.getMessage()
@@ -120,10 +110,6 @@ def _readable(record: logging.LogRecord) -> logging.LogRecord:
     if len(message) > MAX_MESSAGE:
         message = f"{message[:MAX_MESSAGE]}..."
     return logging.makeLogRecord({**record.__dict__, "msg": message, "args": None})
-
-
-def _shown(value: Any) -> Any:
-    return printable(value[-MAX_TRACEBACK:]) if isinstance(value, str) else value
 
 
 def _without_grpcs_traceback(record: logging.LogRecord) -> bool:

@@ -4,7 +4,6 @@ It knows the schema only by its types, and serves drop-in files as well. No erro
 repeats a value, because it may be a token.
 """
 
-import difflib
 import json
 import re
 import tomllib
@@ -80,6 +79,9 @@ def _unknown(
 
 def _advice(key: str, path: str, struct: inspect.StructType) -> str:
     """Name the most similar key: of the same table, else of a table below it."""
+    # Memory that a controller does not need.
+    import difflib  # noqa: PLC0415
+
     beside = [field.encode_name for field in struct.fields]
     if close := difflib.get_close_matches(key, beside, 1):
         return f"did you mean {_join(path, close[0])}?"

@@ -20,7 +20,6 @@ from consul_ebpf.model.seams import MapBackend, Namespaces, WorkloadSource
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.sources.admins import AdminMemory, AdminWorkloads
 from consul_ebpf.proxies.sources.catalog import CatalogNodes
-from consul_ebpf.proxies.sources.directory import DirectoryWorkloads
 from consul_ebpf.proxies.sources.merged import MergedWorkloads
 from consul_ebpf.proxies.sources.static import StaticWorkloads
 from consul_ebpf.proxies.vips import VipRange
@@ -165,6 +164,11 @@ def workload_source(
         StaticWorkloads(config.proxies, default=config.consul.credentials)
     ]
     if config.workloads.directory:
+        # Memory that other hosts do not need: 1.4 MB.
+        from consul_ebpf.proxies.sources.directory import (  # noqa: PLC0415
+            DirectoryWorkloads,
+        )
+
         sources.append(
             DirectoryWorkloads(
                 Path(config.workloads.directory),
