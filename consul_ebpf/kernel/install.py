@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from consul_ebpf.kernel import libbpf, objects
+from consul_ebpf.kernel import capabilities, libbpf, objects
 from consul_ebpf.kernel.installed import Installed
 from consul_ebpf.kernel.links import attach
 from consul_ebpf.kernel.loader import load_program
@@ -82,7 +82,8 @@ def _tables(pins: Pins, left: Remains) -> tuple[Tables, Rows]:
     try:
         tables = make_tables(pins.program, pins.staging, left.source)
     except OSError as error:
-        if error.errno in (errno.EPERM, errno.EACCES):
+        refused = error.errno in (errno.EPERM, errno.EACCES)
+        if refused and "sys_admin" not in capabilities.effective():
             raise PrivilegeError(
                 "making the tables needs CAP_SYS_ADMIN: run as root, or grant it "
                 f"in the unit file ({error.strerror})"
@@ -92,8 +93,8 @@ def _tables(pins: Pins, left: Remains) -> tuple[Tables, Rows]:
                 f"the tables cannot be made: {error.strerror}; {pins.program.needs}"
             ) from error
         raise KernelError(
-            f"the tables cannot be made: {error.strerror}; with ENOMEM on kernels "
-            "before 5.11 raise LimitMEMLOCK, else lower kernel.max_proxies"
+            f"the tables cannot be made: {error.strerror}; on kernels before 5.11 "
+            "raise LimitMEMLOCK, else lower kernel.max_proxies"
         ) from error
     if left.source is None:
         return tables, {}

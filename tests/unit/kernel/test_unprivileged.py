@@ -2,7 +2,7 @@
 
 import pytest
 
-from consul_ebpf.kernel.unprivileged import chosen, to_keep_here
+from consul_ebpf.kernel.unprivileged import chosen
 
 
 @pytest.mark.parametrize(
@@ -20,9 +20,3 @@ def test_fault_102_the_least_that_works_is_kept(
 ) -> None:
     """By trying; where nothing tells, whatever may help."""
     assert set(chosen(lambda name: name in works)) == kept
-
-
-@pytest.mark.kernel
-def test_fault_102_the_running_kernel_is_asked() -> None:
-    """This one needs none: Linux 5.19 or newer."""
-    assert to_keep_here() == {}
