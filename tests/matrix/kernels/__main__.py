@@ -23,11 +23,11 @@ from tests.matrix.page import publish_result
 from tests.matrix.results import Result, told
 
 GUEST_SECONDS = 4 * 3600.0
-"""Without KVM each instruction is translated, and a load of the program takes 10 s."""
+"""Without KVM each instruction is translated, on a host that may have more to do."""
 TESTS = ("tests/kernel",)
 OPTIONS = (
     *("-p", "no:cacheprovider", "-p", "tests.matrix.kernels.told"),
-    *("-v", "--color=no", "--timeout=1500", "-n", "2", "--dist", "worksteal"),
+    *("-v", "--color=no", "--timeout=1500"),
     *("-m", "kernel and not consul and not envoy and not alone"),
 )
 

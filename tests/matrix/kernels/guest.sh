@@ -16,7 +16,6 @@ hostname guest
 cd /src || exit
 if grep -q compile-once /proc/cmdline; then
   export PYTHONPATH=/src/tests/matrix/kernels/once
-  python3 -m tests.matrix.kernels.first
 fi
 stty -F /dev/ttyS1 raw
 stty -F /dev/ttyS2 raw
