@@ -64,7 +64,7 @@ def _processor() -> tuple[str, ...]:
 
     A virtual machine without nested virtualisation may have a /dev/kvm for kernels that
     know of it (PVM). There any other kernel is interpreted in the host's kernel: after
-    two minutes of processor time Debian's had not printed its first line.
+    two and a half minutes Debian's had not printed its first line.
 
     Without KVM the guest's clock counts its instructions, so a host that is busy with
     other things makes no test fail; that takes one processor at a time.
