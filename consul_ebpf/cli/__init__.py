@@ -8,6 +8,7 @@ import importlib
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
 from consul_ebpf.base.version import installed_version
 from consul_ebpf.cli import logs
@@ -50,6 +51,14 @@ class _Commands(click.Group):
         command = getattr(module, cmd_name)
         assert isinstance(command, click.Command)  # noqa: S101  # for the type checker
         return command
+
+    def shell_complete(
+        self, ctx: click.Context, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete commands by their names: no module is imported for that."""
+        names = [each for each in COMMAND_MODULES if each.startswith(incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*map(CompletionItem, names), *options]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
