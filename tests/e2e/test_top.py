@@ -33,6 +33,10 @@ def test_a_dead_server_is_seen_with_the_controller_alive_and_dead(mesh: Mesh) ->
         screen.press("\x1b")
         screen.press("q")
         assert screen.end() == 0
+    watch = [*COMMAND, "status", "--watch", *mesh.controller.arguments]
+    with Terminal(watch, rows=12) as screen:
+        screen.wait_for("DEGRADED: 2 of 3 servers ready")
+        screen.wait_for("lines more: a higher terminal, or top")
     plain = [*COMMAND, "top", *mesh.controller.arguments, "--interval", "0.1"]
     done = subprocess.run(plain, capture_output=True, text=True, check=True, timeout=30)
     assert "\x1b" not in done.stdout

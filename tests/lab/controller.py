@@ -82,7 +82,7 @@ class ControllerProcess(Held):
         self._file.write_text(toml(config))
 
     def start(
-        self, timeout: float = 30.0, env: Mapping[str, str] | None = None
+        self, timeout: float = 60.0, env: Mapping[str, str] | None = None
     ) -> None:
         """Start it (again) and wait for its ready line.
 

@@ -2,17 +2,17 @@
 
 import json
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import yaml
 
 from tests.lab.held import Held
+from tests.lab.http_request import request
 from tests.lab.processes import Child, LabError, wait_until
 from tests.lab.promtool import find_program
 from tests.lab.scratch import scratch_directory
@@ -102,10 +102,8 @@ class Prometheus(Held):
         """
         self._child.must_run()
         url = f"http://{self._address}/api/v1/{path}"
-        with urllib.request.urlopen(
-            f"{url}?{urllib.parse.urlencode(parameters)}", timeout=10
-        ) as answer:
-            return json.load(answer)["data"]
+        answer = request("GET", f"{url}?{urlencode(parameters)}", timeout=10)
+        return json.loads(answer)["data"]
 
     def series(self, expression: str) -> list[dict[str, str]]:
         """Return the labels of a query's series now."""

@@ -61,6 +61,22 @@ async def test_a_hundred_pods_log_in_four_at_a_time(tmp_path: Path) -> None:
         assert host.keeper.logins_queued == 0
 
 
+async def test_logins_that_fail_are_counted_until_they_succeed(tmp_path: Path) -> None:
+    """The log says it once, and an alert has to go on."""
+    acl = FakeAcl(FOREVER)
+    acl.failure = ConsulError("no such auth method")
+    async with keeping(acl, tmp_path) as host:
+        host.want(pods(3))
+        await asyncio.sleep(100)
+        assert host.keeper.logins_failing == 3
+        host.want(pods(2))
+        await asyncio.sleep(1)
+        assert host.keeper.logins_failing == 2
+        acl.failure = None
+        await asyncio.sleep(60)
+        assert host.keeper.logins_failing == 0
+
+
 async def test_the_host_never_waits_for_its_pods(tmp_path: Path) -> None:
     """Nothing works without its token."""
     acl = SlowAcl()

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from consul_ebpf.model.values import (
     ServerCounters,
     VipCounters,
 )
+from consul_ebpf.views.happenings import Happening
 from consul_ebpf.views.metrics.names import METRICS, document, scraped
 from consul_ebpf.views.metrics.text import text
 from consul_ebpf.views.metrics.values import values
 from consul_ebpf.views.snapshot import Inside, Remembered, ServiceAccount, Snapshot
+from consul_ebpf.views.timeline import Timeline
 
 ROOT = Path(__file__).parents[3]
 
@@ -147,3 +150,15 @@ def test_the_dashboard_uses_what_there_is() -> None:
             for label in re.findall(r"{{(\w+)}}", target["legendFormat"]):
                 names = re.findall(r"consul_\w+", target["expr"])
                 assert label in set().union(*(labels[n] for n in names)) | {"instance"}
+
+
+def test_a_server_that_consul_forgot_is_still_not_ready() -> None:
+    """The alert for a dead server asks for its series."""
+    died = [
+        Happening(990.0, "server_failing", "10.0.0.9:8502"),
+        Happening(995.0, "server_gone", "10.0.0.9:8502"),
+    ]
+    remembered = replace(SNAPSHOT.remembered, timeline=Timeline(died))
+    body, _ = text(replace(SNAPSHOT, remembered=remembered), BOOTSTRAPS)
+    line = 'consul_ebpf_server_ready{server="10.0.0.9:8502"} 0.0'
+    assert line in body.decode().splitlines()
