@@ -12,7 +12,7 @@ from tests.lab.go_build import PartMissingError
 from tests.matrix.cases import CASES, parse_case
 from tests.matrix.page import publish_result
 from tests.matrix.results import told
-from tests.matrix.run import run_case
+from tests.matrix.run import NotRunError, run_case
 
 
 def main(arguments: list[str]) -> int:
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
         say(f"== {case.name}")
         try:
             result = run_case(case, revision, more, say)
-        except PartMissingError as error:
+        except (PartMissingError, NotRunError) as error:
             say(f"{case.name} NOT RUN: {error}")
             code = 1
             continue

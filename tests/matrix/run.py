@@ -19,6 +19,13 @@ from tests.matrix.results import Result
 BESIDE = ("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")
 AGAIN = ("--last-failed", "--last-failed-no-failures=none")
 
+RAN = {0, 1, 5}
+"""pytest's exit codes if it ran: all passed, some failed, no test was asked for."""
+
+
+class NotRunError(Exception):
+    """pytest could not run the tests, or was ended; says so."""
+
 
 def run_case(
     case: Case, revision: str, pytest_arguments: Sequence[str], say: Say
@@ -30,6 +37,7 @@ def run_case(
 
     Raises:
         PartMissingError: a part is not to be had in that version.
+        NotRunError: pytest could not run the tests, or was ended.
     """
     python, parts = get_parts(case, say)
     env = {**os.environ, **parts, "PYTHONPATH": str(ROOT)}
@@ -52,7 +60,9 @@ def run_case(
                 *(f"--junitxml={reports[-1]}", *case.paths, *arguments),
                 *pytest_arguments,
             ]
-            subprocess.run(command, cwd=ROOT, env=env, check=False)
+            code = subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
+            if code not in RAN:
+                raise NotRunError(f"pytest {' '.join(arguments)} ended with {code}")
 
         run_pytest("-m", f"({case.marks}) and not alone", *BESIDE)
         run_pytest("-m", f"({case.marks}) and not alone", *AGAIN)
