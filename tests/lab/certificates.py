@@ -68,7 +68,7 @@ class Authority:
         title = "test CA" if parent is None else "test intermediate CA"
         self._name = _name(f"consul-ebpf {title}, {kind}")
         signer = parent or self
-        builder = _builder(self._name, signer._name, self._key, lifetime)
+        builder = _builder(self._name, self._key, signer, lifetime)
         constraints = x509.BasicConstraints(ca=True, path_length=None)
         builder = builder.add_extension(constraints, critical=True)
         builder = builder.add_extension(_usage(ca=True), critical=True)
@@ -98,7 +98,7 @@ class Authority:
         key = _new_key(self._kind)
         common = _name(names[0] if subject is None else subject)
         lifetime = dt.timedelta(hours=-1) if expired else self._lifetime
-        builder = _builder(common, self._name, key, lifetime)
+        builder = _builder(common, key, self, lifetime)
         if names:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName([_general_name(name) for name in names]),
@@ -125,17 +125,23 @@ def _new_key(kind: Kind) -> PrivateKey:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: PrivateKey, lifetime: dt.timedelta
+    subject: x509.Name, key: PrivateKey, signer: Authority, lifetime: dt.timedelta
 ) -> x509.CertificateBuilder:
+    """Begin a certificate; its keys have identifiers, which Python 3.13 asks for."""
     now = dt.datetime.now(dt.UTC)
+    mine, signers = key.public_key(), signer._key.public_key()
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
+        .issuer_name(signer._name)
+        .public_key(mine)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=2))
         .not_valid_after(now + lifetime)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(mine), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signers), critical=False
+        )
     )
 
 
