@@ -96,11 +96,11 @@ def lose_a_server(served: ServedPods, envoys: list[PodEnvoy]) -> None:
 def replace_controller(served: ServedPods, envoys: list[PodEnvoy]) -> None:
     """Delete the DaemonSet's pod, as an upgrade does."""
     act("The DaemonSet's pod is replaced, as by an upgrade")
-    opened = {each.name: each.opened for each in envoys}
+    opened = {each.name: each.upstream_cx_total for each in envoys}
     started = time.monotonic()
     served.controller.replace()
     say(f"The next one is ready after {since(started)}.")
-    if {each.name: each.opened for each in envoys} != opened:
+    if {each.name: each.upstream_cx_total for each in envoys} != opened:
         raise LabError("every Envoy kept its connection")
     say("Every Envoy kept the connection it had.")
     proxies = served.controller.status()["proxies"]

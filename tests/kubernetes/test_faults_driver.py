@@ -89,13 +89,13 @@ def test_fault_k_upgrade_of_the_daemonset(life: Life) -> None:
     """No stream ends, and pods that start meanwhile wait."""
     pods = life.start("first", "second", "third")
     envoys = [life.envoy(pod) for pod in pods]
-    opened = [envoy.opened for envoy in envoys]
+    opened = [envoy.upstream_cx_total for envoy in envoys]
     before = life.controller.pod()["metadata"]
     life.pods.delete(before["name"], before["namespace"])
     life.start("fourth", wait=False)
     life.controller.wait_ready(but=before["uid"])
     assert restarts(life.ready("fourth")) == 0
-    assert [envoy.opened for envoy in envoys] == opened
+    assert [envoy.upstream_cx_total for envoy in envoys] == opened
     assert all(envoy.connected_state for envoy in envoys)
 
 
@@ -103,12 +103,12 @@ def test_fault_k_kubelet_restart(life: Life) -> None:
     """Nothing is mounted again, no pod restarts, and new ones start."""
     (pod,) = life.start("through")
     envoy, mounted = life.envoy(pod), life.mounted()
-    opened = envoy.opened
+    opened = envoy.upstream_cx_total
     life.cluster.stop_kubelet()
     life.cluster.start_kubelet()
     life.start("thereafter")
     assert life.mounted()[: len(mounted)] == mounted
-    assert (envoy.opened, restarts(life.ready("through"))) == (opened, 0)
+    assert (envoy.upstream_cx_total, restarts(life.ready("through"))) == (opened, 0)
 
 
 def test_fault_k_envoy_killed(life: Life) -> None:

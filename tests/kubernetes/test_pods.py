@@ -66,11 +66,11 @@ def test_a_killed_controller_disturbs_no_pod(served: ServedPods) -> None:
     envoy = PodEnvoy(pod)
     envoy.wait_connected()
     before = envoy.stat("control_plane.connected_state")
-    opened = envoy.opened
+    opened = envoy.upstream_cx_total
     served.controller.kill()
     served.mesh.add_pod("after")
     served.mesh.pods.wait_ready("after", timeout=60)
-    assert (envoy.stat("control_plane.connected_state"), envoy.opened) == (
+    assert (envoy.stat("control_plane.connected_state"), envoy.upstream_cx_total) == (
         before,
         opened,
     )

@@ -82,7 +82,7 @@ def test_a_whole_life(release: Release) -> None:
     assert set(data) == {"ca.crt", "ca.key", "tls.crt", "tls.key"}
     assert base64.b64decode(data["ca.crt"]).decode() == bundle
     envoy = start(release, mesh, "web-1")
-    opened = envoy.opened
+    opened = envoy.upstream_cx_total
     node, hooks = release.pods("consul-ebpf"), release.pods(WEBHOOK)
     assert (len(node), len(hooks)) == (1, 2)
 
@@ -96,7 +96,7 @@ def test_a_whole_life(release: Release) -> None:
     release.helm("rollback", "--wait", "--timeout=2m")
     assert kept(release) == (data, bundle)
     start(release, mesh, "web-2")
-    assert (envoy.opened, envoy.connected_state) == (opened, True)
+    assert (envoy.upstream_cx_total, envoy.connected_state) == (opened, True)
     assert restarts(mesh.pods.wait_ready("web-1")) == 0
 
     release.install("upgrade", webhook={"enabled": False})

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from tests.lab.envoy_admin import EnvoyAdmin
 from tests.lab.held import Held
 from tests.lab.http_request import request
 from tests.lab.processes import Child, wait_until
@@ -13,7 +14,7 @@ from tests.lab.scratch import Netns, scratch_directory
 from tests.lab.sockets import connections
 
 
-class EnvoyProcess(Held):
+class EnvoyProcess(Held, EnvoyAdmin):
     """One Envoy on a bootstrap: a file, or the data of one."""
 
     def __init__(
@@ -42,6 +43,8 @@ class EnvoyProcess(Held):
             path = directory / "bootstrap.json"
             path.write_text(json.dumps(self._bootstrap))
         self.bootstrap: dict[str, Any] = json.loads(path.read_text())
+        ads = self.bootstrap["dynamic_resources"]["ads_config"]
+        self.xds_cluster = ads["grpc_services"][0]["envoy_grpc"]["cluster_name"]
         options = "--disable-hot-restart --concurrency 1 --log-level"
         self.child = Child(
             "envoy",
@@ -61,12 +64,6 @@ class EnvoyProcess(Held):
         """The id it goes by in Consul."""
         return str(self.bootstrap["node"]["id"])
 
-    @property
-    def xds_cluster(self) -> str:
-        """Name of the cluster its control plane is in."""
-        ads = self.bootstrap["dynamic_resources"]["ads_config"]
-        return str(ads["grpc_services"][0]["envoy_grpc"]["cluster_name"])
-
     def admin(self, path: str, method: str = "GET") -> bytes:
         """Ask its admin interface; OSError where it does not answer."""
         where = self.bootstrap["admin"]["address"]["socket_address"]
@@ -74,27 +71,6 @@ class EnvoyProcess(Held):
         host = f"[{host}]" if ":" in host else host
         url = f"http://{host}:{where['port_value']}{path}"
         return request(method, url, netns=self._netns)
-
-    def stat(self, name: str) -> int:
-        """Read one counter or gauge; 0 if Envoy has not made it yet."""
-        escaped = name.replace(".", "\\.")
-        text = self.admin(f"/stats?filter=^{escaped}$").decode()
-        return int(text.rpartition(":")[2]) if text.strip() else 0
-
-    @property
-    def connected_state(self) -> bool:
-        """Whether it has an xDS stream. True for a moment before a rejection, too."""
-        return self.stat("control_plane.connected_state") == 1
-
-    @property
-    def upstream_cx_total(self) -> int:
-        """Connections it has opened to its control plane so far."""
-        return self.stat(f"cluster.{self.xds_cluster}.upstream_cx_total")
-
-    @property
-    def configured(self) -> bool:
-        """Whether its control plane has given it listeners and clusters."""
-        return bool(json.loads(self.admin("/server_info"))["state"] == "LIVE")
 
     def xds_server(self, port: int = 8502) -> str | None:
         """Return the server it is connected to, as `address:port`, None if to none.

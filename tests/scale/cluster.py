@@ -51,12 +51,12 @@ def measure(life: Life) -> None:
         "kubelet is restarted": lambda: restart_kubelet(life),
     }
     for what, disturb in disturbances.items():
-        before_it = [envoy.opened for envoy in envoys]
+        before_it = [envoy.upstream_cx_total for envoy in envoys]
         disturb()
         life.controller.wait_ready()
         time.sleep(SETTLE_SECONDS)
         print(f"{what}: {broken(envoys, before_it)} streams broke")
-    before_it = [envoy.opened for envoy in envoys]
+    before_it = [envoy.upstream_cx_total for envoy in envoys]
     more = tuple(f"more-{n}" for n in range(MORE))
     life.start(*more, wait=False)
     for name in more:
@@ -73,7 +73,9 @@ def measure(life: Life) -> None:
 def broken(envoys: Sequence[PodEnvoy], opened: Sequence[int]) -> int:
     """Return how many Envoys have another xDS stream than before, or none."""
     pairs = zip(envoys, opened, strict=True)
-    return sum(e.opened != before or not e.connected_state for e, before in pairs)
+    return sum(
+        e.upstream_cx_total != before or not e.connected_state for e, before in pairs
+    )
 
 
 def ready_after(pod: Object) -> float:

@@ -1,5 +1,6 @@
 """A pod's Envoy: what it says of itself, and what the kernel says of its sockets."""
 
+from tests.lab.envoy_admin import EnvoyAdmin
 from tests.lab.http_request import request
 from tests.lab.kubernetes.api import Object
 from tests.lab.kubernetes.consul import GRPC_PORT
@@ -8,10 +9,9 @@ from tests.lab.processes import wait_until
 from tests.lab.sockets import connections
 
 COMMAND = "envoy --config-path"
-XDS_CLUSTER = "consul-dataplane"
 
 
-class PodEnvoy:
+class PodEnvoy(EnvoyAdmin):
     """The Envoy that a pod's consul-dataplane container has become."""
 
     def __init__(self, pod: Object) -> None:
@@ -24,25 +24,9 @@ class PodEnvoy:
         self.pid = pid_of(pod, COMMAND)
         self._netns = netns(pod, COMMAND)
 
-    def admin(self, path: str) -> bytes:
+    def admin(self, path: str, method: str = "GET") -> bytes:
         """Ask its admin interface; OSError where it does not answer."""
-        return request("GET", f"http://127.0.0.1:19000{path}", netns=self._netns)
-
-    def stat(self, name: str) -> int:
-        """Read one counter or gauge; 0 if Envoy has not made it yet."""
-        escaped = name.replace(".", "\\.")
-        text = self.admin(f"/stats?filter=^{escaped}$").decode()
-        return int(text.rpartition(":")[2]) if text.strip() else 0
-
-    @property
-    def connected_state(self) -> bool:
-        """Whether it has an xDS stream."""
-        return self.stat("control_plane.connected_state") == 1
-
-    @property
-    def opened(self) -> int:
-        """How many connections to its control plane it has opened so far."""
-        return self.stat(f"cluster.{XDS_CLUSTER}.upstream_cx_total")
+        return request(method, f"http://127.0.0.1:19000{path}", netns=self._netns)
 
     @property
     def server(self) -> str | None:
