@@ -8,7 +8,6 @@ from typing import Any
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.cli import client
 from consul_ebpf.cli.findings import Finding
-from consul_ebpf.config.api import LONGEST
 from consul_ebpf.config.kubernetes import csi_socket, registration_socket
 from consul_ebpf.config.schema import Config, Kubernetes
 from consul_ebpf.kernel import bpffs, host
@@ -16,6 +15,7 @@ from consul_ebpf.kernel.mountinfo import Points, mount_at, read_points
 from consul_ebpf.kubernetes.pods.cgroups import PodCgroups
 from consul_ebpf.kubernetes.pods.remaining import PROGRAM, find_remaining
 from consul_ebpf.model.errors import ConsulEbpfError
+from consul_ebpf.model.http_address import MAX_SOCKET_PATH
 from consul_ebpf.wiring.files import api_socket
 
 TOP_INODE = 1
@@ -77,7 +77,7 @@ def _sockets(kubernetes: Kubernetes) -> Iterator[Finding]:
     for path in (csi_socket(kubernetes), registration_socket(kubernetes)):
         size = len(str(path).encode())
         there = "there" if os.path.lexists(path) else "not there: start run"
-        text = f"{path}, {size} of {LONGEST} bytes, {there}"
+        text = f"{path}, {size} of {MAX_SOCKET_PATH} bytes, {there}"
         yield Finding("kubelet's socket", text, warn=there != "there")
 
 

@@ -39,22 +39,22 @@ T = TypeVar("T")
 Query = Callable[[ConsulHttp, int | None, str], Awaitable[tuple[Any, Any]]]
 """Called as `query(consul, index, wait)`, returns `(index, data)`."""
 
-WAIT = 60.0
+WAIT_SECONDS = 60.0
 """Seconds that a query blocks: short enough to notice an agent that hangs."""
 
-BUSY_INTERVAL = 0.1
+BUSY_SECONDS = 0.1
 """Least seconds between two queries while the index advances."""
 
-IDLE_INTERVAL = 1.0
+IDLE_SECONDS = 1.0
 """The same if Consul answers at once though nothing changed: then we are polling."""
 
 LARGE = 64 * 1024
 """An answer of more bytes is decoded in a thread, beside the event loop."""
 
-LEADERLESS_INTERVAL = 5.0
+LEADERLESS_SECONDS = 5.0
 """Seconds from one address to the next while none of them knows a leader."""
 
-PENDING = 0.2
+PENDING_SECONDS = 0.2
 """How often to look for an ACL token while there is none."""
 
 
@@ -71,7 +71,7 @@ async def watch_query(
     datacenter: str = "",
     token: TokenSource = no_token,
     https: Https | None = None,
-    wait: float = WAIT,
+    wait: float = WAIT_SECONDS,
 ) -> AsyncGenerator[T, None]:
     """Yield the decoded answer at once, and again whenever Consul says it changed.
 
@@ -169,9 +169,9 @@ class _Watch:
             done("discovery")
         else:
             observe("discovery", loop.time() - begun)
-        interval = BUSY_INTERVAL if index > self.index > 0 else IDLE_INTERVAL
+        interval = BUSY_SECONDS if index > self.index > 0 else IDLE_SECONDS
         if self.index == 0 < index:
-            interval = BUSY_INTERVAL  # the first answer; from here on it blocks
+            interval = BUSY_SECONDS  # the first answer; from here on it blocks
         self.earliest = begun + interval
         # Backwards (a restored snapshot, another server): ask afresh. The data is good.
         self.index = index if index >= self.index else 0
@@ -179,7 +179,7 @@ class _Watch:
             self.leaderless = 0
         elif len(self.turns) > 1:
             # Nobody has a leader. Look round soon; do not block at this one.
-            turn.not_before = begun + LEADERLESS_INTERVAL
+            turn.not_before = begun + LEADERLESS_SECONDS
             self.turns = self.turns[1:] + self.turns[:1]
             self.turns.sort(key=lambda turn: turn.not_before)
             self.index = 0
@@ -197,7 +197,7 @@ class _Watch:
         """
         error = state.outcome.exception() if state.outcome else None
         if isinstance(error, TokenPendingError):
-            return PENDING
+            return PENDING_SECONDS
         now = asyncio.get_running_loop().time()
         pause = max(self.backoff(state), getattr(error, "retry_after", None) or 0.0)
         if isinstance(error, LeaderlessError):

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 __all__ = ["CallError", "ServerCalls"]
 
-TIMEOUT = 5.0
+CALL_SECONDS = 5.0
 """Seconds that each server has to answer."""
 
 ELSEWHERE = {
@@ -28,7 +28,7 @@ ELSEWHERE = {
 }
 """Answers after which another server may do better."""
 
-IDLE = 60.0
+IDLE_SECONDS = 60.0
 """Seconds after which a channel that was not used is closed."""
 
 STAY_SECONDS = 600.0
@@ -87,7 +87,7 @@ class ServerCalls:
         *,
         token: str = "",
         secret: str = "",
-        seconds: float = TIMEOUT,
+        seconds: float = CALL_SECONDS,
     ) -> Any:
         """Call `/hashicorp.consul.<method>`; return a message of class `answer`.
 
@@ -113,7 +113,7 @@ class ServerCalls:
                     secret=secret,
                     seconds=seconds,
                 )
-                if seconds > TIMEOUT:
+                if seconds > CALL_SECONDS:
                     asking = self._while_up(server, asking)
                 found = await asking
             except CallError as error:
@@ -154,7 +154,7 @@ class ServerCalls:
         """
         call = asyncio.ensure_future(asking)
         try:
-            while not (await asyncio.wait([call], timeout=TIMEOUT))[0]:
+            while not (await asyncio.wait([call], timeout=CALL_SECONDS))[0]:
                 if server not in self._servers():
                     line = f"{server.endpoint}: it is no longer up"
                     raise CallError(line, "UNAVAILABLE")
@@ -171,7 +171,7 @@ class ServerCalls:
         request: bytes = b"",
         token: str = "",
         secret: str = "",
-        seconds: float = TIMEOUT,
+        seconds: float = CALL_SECONDS,
     ) -> Any:
         try:
             return await ask(
@@ -192,7 +192,9 @@ class ServerCalls:
         now = asyncio.get_running_loop().time()
         channel, _ = self._channels.get(target) or (self._make_channel(target), now)
         self._channels[target] = (channel, now)
-        idle = [t for t, (_, used) in self._channels.items() if used < now - IDLE]
+        idle = [
+            t for t, (_, used) in self._channels.items() if used < now - IDLE_SECONDS
+        ]
         for old, _ in [self._channels.pop(target) for target in idle]:
             await old.close()
         return channel

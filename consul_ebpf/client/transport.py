@@ -29,10 +29,10 @@ from consul_ebpf.model.http_address import HttpAddress
 
 T = TypeVar("T")
 
-PLAIN_DEADLINE = 10.0
+PLAIN_SECONDS = 10.0
 """Seconds for a request that is not a blocking query."""
 
-CONNECT_DEADLINE = 5.0
+CONNECT_SECONDS = 5.0
 """Seconds for the TCP connect: the deadline of a blocking query is too long for it."""
 
 IP_MISMATCH = 64
@@ -44,7 +44,7 @@ def deadline(wait: float | None) -> float:
 
     Consul adds up to a sixteenth of it.
     """
-    return PLAIN_DEADLINE + (wait * 1.1 + wait / 16 if wait else 0.0)
+    return PLAIN_SECONDS + (wait * 1.1 + wait / 16 if wait else 0.0)
 
 
 class Https(NamedTuple):
@@ -168,7 +168,7 @@ class Transport(base.HTTPClient):  # type: ignore[misc]  # py-consul is untyped
             allow_redirects=False,  # the token would be sent to the other host, too
             ssl=self._https.files.context() if self._https else True,
             server_hostname=self._server_name,
-            timeout=aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_DEADLINE),
+            timeout=aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_SECONDS),
         ) as response:
             body = await self._body(response)
             secret = headers.get("X-Consul-Token")

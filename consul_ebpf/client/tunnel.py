@@ -20,7 +20,7 @@ from consul_ebpf.base.tls import TlsFiles
 from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.values import host_port
 
-CONNECT_DEADLINE = 5.0
+CONNECT_SECONDS = 5.0
 """Seconds for the connect and the handshake."""
 
 CHUNK = 64 * 1024
@@ -101,7 +101,7 @@ class Tunnel:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         try:
-            async with asyncio.timeout(CONNECT_DEADLINE):
+            async with asyncio.timeout(CONNECT_SECONDS):
                 there = await asyncio.open_connection(
                     self._host,
                     self._port,
@@ -139,7 +139,7 @@ class Tunnel:
         if isinstance(error, ConfigError):
             return f"{where}: {error}"
         if isinstance(error, TimeoutError):
-            return f"{where}: no handshake within {CONNECT_DEADLINE:g} s"
+            return f"{where}: no handshake within {CONNECT_SECONDS:g} s"
         if isinstance(error, OSError) and error.errno:
             return f"{where}: {os.strerror(error.errno)}"
         return f"{where}: {error}"

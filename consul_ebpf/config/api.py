@@ -6,13 +6,11 @@ from pathlib import PurePath
 from consul_ebpf.base import accounts
 from consul_ebpf.config.schema import Api
 from consul_ebpf.model.addresses import parse_endpoint
+from consul_ebpf.model.http_address import MAX_SOCKET_PATH
 from consul_ebpf.model.names import shown
 
 SOCKET = "api.sock"
 """The socket's name in the bootstraps' directory, if `api.socket` is empty."""
-
-LONGEST = 107
-"""Most bytes of a unix socket's path: the kernel has 108, with a NUL at the end."""
 
 
 def problems(api: Api, directory: str) -> Iterator[tuple[str, str]]:
@@ -30,10 +28,10 @@ def problems(api: Api, directory: str) -> Iterator[tuple[str, str]]:
             wrong = f"{shown(api.socket)} is not an absolute path; begin it with /"
             yield "api.socket", wrong
     whole = str(socket_path(api, directory))
-    if (size := len(whole.encode("utf-8", "surrogatepass"))) > LONGEST:
+    if (size := len(whole.encode("utf-8", "surrogatepass"))) > MAX_SOCKET_PATH:
         key = "api.socket" if api.socket else "bootstrap.directory"
         wrong = f"{shown(whole)} has {size} bytes; a unix socket's path has at most"
-        yield key, f"{wrong} {LONGEST}; set api.socket to a shorter one"
+        yield key, f"{wrong} {MAX_SOCKET_PATH}; set api.socket to a shorter one"
     if api.listen:
         try:
             parse_endpoint(api.listen)

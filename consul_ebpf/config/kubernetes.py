@@ -6,9 +6,9 @@ from pathlib import PurePath
 
 import msgspec
 
-from consul_ebpf.config.api import LONGEST
 from consul_ebpf.config.schema import Config, Kubernetes, Webhook
 from consul_ebpf.model.addresses import parse_endpoint
+from consul_ebpf.model.http_address import MAX_SOCKET_PATH
 from consul_ebpf.model.names import shown
 
 Problems = Iterator[tuple[str, str]]
@@ -88,9 +88,9 @@ def _kubernetes(kubernetes: Kubernetes) -> Problems:
         yield "kubernetes.driver", f"{wrong} csi.consul-ebpf.io"
     for path in (csi_socket(kubernetes), registration_socket(kubernetes)):
         size = len(str(path).encode("utf-8", "surrogatepass"))
-        if size > LONGEST:
+        if size > MAX_SOCKET_PATH:
             wrong = f"{shown(str(path))} has {size} bytes; a unix socket's path has at"
-            wrong = f"{wrong} most {LONGEST}; take a shorter one, or a shorter"
+            wrong = f"{wrong} most {MAX_SOCKET_PATH}; take a shorter one, or a shorter"
             yield "kubernetes.kubelet_directory", f"{wrong} kubernetes.driver"
     name = kubernetes.node_name
     if name and not _is_subdomain(name, 253):

@@ -18,7 +18,7 @@ SCHEME_PORTS = {"http": 80, "https": 443}
 UNIX = "unix://"
 
 MAX_SOCKET_PATH = 107
-"""Bytes of a Unix socket's path: the kernel's own limit."""
+"""Bytes of a Unix socket's path: the kernel has 108, with a NUL at the end."""
 
 
 class HttpAddress(NamedTuple):

@@ -47,7 +47,7 @@ REFUSED = "UNAVAILABLE"
 while before it connects, and answer a probe meanwhile by what was before. A server that
 is back by then would lose the connections that have just moved to it."""
 
-IDLE = 30.0
+IDLE_SECONDS = 30.0
 """Seconds after which the channel of a server that is no longer probed is closed."""
 
 
@@ -175,7 +175,7 @@ class GrpcProbe:
         return max(begun + self._timeout - now, 0.001)
 
     async def _close_idle(self, now: float) -> None:
-        idle = [t for t, link in self._links.items() if link.used < now - IDLE]
+        idle = [t for t, link in self._links.items() if link.used < now - IDLE_SECONDS]
         for link in [self._links.pop(target) for target in idle]:
             await link.channel.close()
 

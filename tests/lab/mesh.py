@@ -11,10 +11,10 @@ from tests.lab.consul import ConsulCluster
 from tests.lab.controller import ControllerProcess
 from tests.lab.envoy import EnvoyProcess
 from tests.lab.held import Held
-from tests.lab.processes import POLL, LabError
+from tests.lab.processes import POLL_SECONDS, LabError
 from tests.lab.scratch import scratch_bpffs, scratch_cgroup
 
-STEADY = 0.3
+STEADY_SECONDS = 0.3
 """Seconds a connection must last to count. A server that is full, or going away,
 accepts a stream and ends it within milliseconds."""
 
@@ -156,7 +156,7 @@ class Mesh(Held):
 
         Args:
             proxies: ids.
-            since: `time.monotonic()` to count from; the answers are exact to POLL.
+            since: `time.monotonic()` to count from; exact to POLL_SECONDS.
             timeout: seconds, from `since`.
             but: a server that does not count; one that died in silence keeps its
                 connections for a while.
@@ -177,12 +177,12 @@ class Mesh(Held):
                     first_seen.pop(proxy, None)
                 elif seen is None or seen.server != server:
                     first_seen[proxy] = Connected(server, now)
-                elif now - seen.after >= STEADY:
+                elif now - seen.after >= STEADY_SECONDS:
                     done[proxy] = seen
             waiting = [proxy for proxy in waiting if proxy not in done]
             if waiting and now > timeout:
                 raise LabError(f"not connected in {timeout:g} s: {', '.join(waiting)}")
-            time.sleep(POLL)
+            time.sleep(POLL_SECONDS)
         return done
 
 

@@ -13,7 +13,7 @@ from tests.lab.scratch import Netns
 
 T = TypeVar("T")
 
-POLL = 0.02
+POLL_SECONDS = 0.02
 """Seconds between two looks at something awaited."""
 
 
@@ -42,7 +42,7 @@ def wait_until(look: Callable[[], T], what: str, timeout: float = 30.0) -> T:
         if now > deadline:
             because = f" (last error: {last})" if last else ""
             raise LabError(f"{what}: not within {timeout:g} s{because}")
-        time.sleep(max(POLL, now - begun))
+        time.sleep(max(POLL_SECONDS, now - begun))
 
 
 def pss_of(pid: int) -> float:

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from functools import partial
 
 from consul_ebpf.base.reasons import Reasons
-from consul_ebpf.client.blocking import WAIT, watch_query
+from consul_ebpf.client.blocking import WAIT_SECONDS, watch_query
 from consul_ebpf.client.http import ConsulHttp
 from consul_ebpf.client.token import TokenSource, no_token
 from consul_ebpf.client.transport import Https
@@ -40,7 +40,7 @@ class Registrations:
         datacenter: str = "",
         token: TokenSource | None = None,
         https: Https | None = None,
-        wait: float = WAIT,
+        wait: float = WAIT_SECONDS,
     ) -> None:
         """Ask `http_addresses` in turn for the services of `node`.
 

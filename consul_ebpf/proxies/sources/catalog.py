@@ -11,7 +11,7 @@ import msgspec
 
 from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.base.state_file import JsonFile
-from consul_ebpf.client.blocking import WAIT, watch_query
+from consul_ebpf.client.blocking import WAIT_SECONDS, watch_query
 from consul_ebpf.client.token import TokenSource, no_token
 from consul_ebpf.client.transport import Https
 from consul_ebpf.model import names
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 PROXIES_FILE = "proxies.json"
 
-PATIENCE = 5.0
+PATIENCE_SECONDS = 5.0
 """Seconds after which remembered nodes stop waiting for a node without an answer."""
 
 
@@ -45,7 +45,7 @@ class CatalogNodes:
         token: TokenSource | None = None,
         https: Https | None = None,
         directory: Path | None = None,
-        wait: float = WAIT,
+        wait: float = WAIT_SECONDS,
     ) -> None:
         """Ask `http_addresses` in turn for the services of each of `nodes`.
 
@@ -94,7 +94,7 @@ class CatalogNodes:
             catalog_owner(node): partial(self._watch_node, node) for node in self._nodes
         }
         last: tuple[tuple[Proxy, ...], tuple[str, ...]] | None = None
-        async with aclosing(newest_of(streams, patience=PATIENCE)) as newest:
+        async with aclosing(newest_of(streams, patience=PATIENCE_SECONDS)) as newest:
             async for values in newest:
                 proxies = tuple(proxy for value in values.values() for proxy in value)
                 now = proxies, self.lacking

@@ -12,7 +12,7 @@ from consul_ebpf.proxies.sources.precedence import chosen
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 10.0
+PATIENCE_SECONDS = 10.0
 """Seconds to wait for a source that asks Consul. The proxies of other sources, such as
 files, must not wait long for a Consul that is down."""
 
@@ -26,7 +26,7 @@ class MergedWorkloads:
     """
 
     def __init__(
-        self, sources: Sequence[WorkloadSource], *, patience: float = PATIENCE
+        self, sources: Sequence[WorkloadSource], *, patience: float = PATIENCE_SECONDS
     ) -> None:
         """Merge sources.
 

@@ -9,7 +9,7 @@ import msgspec
 
 from consul_ebpf.base.lines import one_line
 from consul_ebpf.base.reasons import Reasons
-from consul_ebpf.client.blocking import WAIT, watch_query
+from consul_ebpf.client.blocking import WAIT_SECONDS, watch_query
 from consul_ebpf.client.http import ConsulHttp
 from consul_ebpf.client.token import TokenSource, no_token
 from consul_ebpf.client.transport import Https
@@ -65,7 +65,7 @@ class CatalogSource:
         grpc_port: int = 8502,
         tls: bool = False,
         https: Https | None = None,
-        wait: float = WAIT,
+        wait: float = WAIT_SECONDS,
     ) -> None:
         """Ask one address after the other until one answers.
 

@@ -14,7 +14,7 @@ from consul_ebpf.model.values import Server
 from consul_ebpf.servers.sources.answers import Found
 from consul_ebpf.servers.sources.static import parse_server
 
-TIMEOUT = 30.0
+COMMAND_SECONDS = 30.0
 """Seconds that the command may take."""
 
 MAX_OUTPUT = 64 * 1024
@@ -23,7 +23,7 @@ MAX_OUTPUT = 64 * 1024
 MAX_ERROR = 1024
 """Most bytes of stderr that are shown; the rest is read and dropped."""
 
-LINGER = 1.0
+LINGER_SECONDS = 1.0
 """Seconds to read the rest of the output after the command has ended, if a process that
 it started still holds the pipes open; and to wait for the killed processes to end."""
 
@@ -34,7 +34,7 @@ LISTS = "[](){}"
 
 
 async def run(
-    command: Command, again: float = float("inf"), patience: float = TIMEOUT
+    command: Command, again: float = float("inf"), patience: float = COMMAND_SECONDS
 ) -> Found:
     """Run a command, without a shell, and read the addresses it prints.
 
@@ -95,7 +95,7 @@ class _Output(asyncio.SubprocessProtocol):
 
     def process_exited(self) -> None:
         self.exited.set()
-        asyncio.get_running_loop().call_later(LINGER, self.done.set)
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self.done.set)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self.done.set()  # the command has ended, and nobody holds its pipes
@@ -121,7 +121,7 @@ async def _run(command: Command, named: str, patience: float) -> bytes:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(transport.get_pid(), signal.SIGKILL)
         try:
-            async with asyncio.timeout(LINGER):
+            async with asyncio.timeout(LINGER_SECONDS):
                 await process.exited.wait()
         except TimeoutError:
             pass  # the kernel is busy with it; it is reaped when it ends

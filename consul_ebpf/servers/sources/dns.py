@@ -16,10 +16,10 @@ from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.values import Server
 from consul_ebpf.servers.sources.answers import Found
 
-LIFETIME = 5.0
+QUESTION_SECONDS = 5.0
 """Seconds for one question, over all nameservers."""
 
-DEADLINE = 20.0
+ANSWER_SECONDS = 20.0
 """Seconds for a name: its SRV records and the addresses of their targets."""
 
 AT_ONCE = 8
@@ -43,7 +43,7 @@ Resolve = Callable[[str, str], Awaitable[Any]]
 def system_resolver() -> Resolve:
     """Return a resolver that follows /etc/resolv.conf as it is now."""
     resolver = dns.asyncresolver.Resolver()
-    resolver.lifetime = LIFETIME
+    resolver.lifetime = QUESTION_SECONDS
     return asking(resolver)
 
 
@@ -76,12 +76,14 @@ async def look_up(
     with boundary(ConsulError, what):
         try:
             resolve = make_resolver()
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 if name.name.startswith("_"):
                     return await _services(resolve, name)
                 return await _addresses(resolve, name.name, name.port)
         except TimeoutError:
-            raise ConsulError(f"{what}: no answer within {DEADLINE:g} s") from None
+            raise ConsulError(
+                f"{what}: no answer within {ANSWER_SECONDS:g} s"
+            ) from None
         except dns.exception.DNSException as error:
             if not name.name.startswith("_"):
                 found = await _by_hosts(name)
@@ -170,7 +172,7 @@ def _says_no(error: BaseException) -> bool:
 async def _by_hosts(name: Name) -> tuple[Server, ...]:
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(LIFETIME):
+        async with asyncio.timeout(QUESTION_SECONDS):
             infos = await loop.getaddrinfo(
                 name.name, name.port, type=socket.SOCK_STREAM
             )

@@ -17,7 +17,7 @@ from consul_ebpf.servers.sources.answers import Found, Union
 
 logger = logging.getLogger(__name__)
 
-AGAIN = 1.0
+RETRY_SECONDS = 1.0
 """Seconds after a failure; twice as long after each further one, up to `refresh`."""
 
 
@@ -123,7 +123,7 @@ class ResolvingSource:
                 # The servers of a seed that failed are kept.
                 known = {each.id: each for each in (*last, *servers)}
                 servers = tuple(known[key] for key in sorted(known))
-                pause = growing(failed, AGAIN, self._refresh)
+                pause = growing(failed, RETRY_SECONDS, self._refresh)
                 failed += 1
             else:
                 failed = 0
@@ -134,7 +134,7 @@ class ResolvingSource:
 
     async def _rest(self, pause: float) -> None:
         """Sleep; while no server answers, not longer than after a failure."""
-        least = growing(self._hurried, AGAIN, pause)
+        least = growing(self._hurried, RETRY_SECONDS, pause)
         await asyncio.sleep(least)
         self._lost.clear()  # the pool says it again while it is so
         try:
