@@ -11,7 +11,9 @@ from consul_ebpf import BootstrapFiles, Proxy
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kubernetes.webhook.options import LOG_FORMAT
 from consul_ebpf.kubernetes.webhook.rewrite import rewrite
-from tests.lab.consul_k8s import GOLDEN, Mesh, injected
+from tests.lab.consul_k8s.injection import injected
+from tests.lab.consul_k8s.pieces import Mesh
+from tests.lab.consul_k8s.pods import GOLDEN
 from tests.lab.json_patch import applied
 
 BOOTSTRAP = Path(__file__).parents[1] / "golden" / "ipv4.json"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.consul_k8s import PODS
+from tests.lab.consul_k8s.pods import PODS
 from tests.lab.kubernetes.api import Object
 from tests.lab.kubernetes.arguments import NODE
 from tests.lab.kubernetes.consul import service_account

@@ -8,22 +8,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+from tests.lab.address_block import AddressBlock
 from tests.lab.certificates import Issued
 from tests.lab.held import Held
 from tests.lab.http_request import request
-from tests.lab.processes import Child, LabError, wait_until
+from tests.lab.processes import Child, wait_until
 from tests.lab.scratch import Netns, scratch_directory
 
 HTTP_PORT = 8500
 GRPC_PORT = 8502
 GRPC_TLS_PORT = 8503
 HTTPS_PORT = 8501
-BLOCKS = range(100, 200)
-"""Third bytes of 127.0.x.0/24 that labs take; one lab at a time has a block.
-
-Other tests have their fixed addresses below."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,8 @@ class ConsulCluster(Held):
     def hold(self, stack: ExitStack) -> None:
         """Start every server and wait until the cluster is ready."""
         if not self.addresses:
-            self.addresses = stack.enter_context(_Block()).addresses(self._size)
+            block = stack.enter_context(AddressBlock(HTTP_PORT))
+            self.addresses = block.addresses(self._size)
         self._directory = stack.enter_context(scratch_directory())
         stack.callback(self._kill_all)
         if self._tls:
@@ -324,29 +322,6 @@ class ConsulCluster(Held):
     def _kill_all(self) -> None:
         for server in self.servers:
             server.kill()
-
-
-class _Block:
-    """One 127.0.x.0/24 of our own, held by a listening socket on its last address."""
-
-    def __enter__(self) -> Self:
-        for block in BLOCKS:
-            self._socket = socket.socket()
-            try:
-                self._socket.bind((f"127.0.{block}.254", HTTP_PORT))
-                self._socket.listen()
-            except OSError:
-                self._socket.close()
-            else:
-                self._block = block
-                return self
-        raise LabError(f"no free block of addresses in 127.0.{BLOCKS}")
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def addresses(self, size: int) -> tuple[str, ...]:
-        return tuple(f"127.0.{self._block}.{i + 1}" for i in range(size))
 
 
 def _bracketed(address: str) -> str:

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from consul_ebpf.config.schema import Config
 from consul_ebpf.kubernetes.webhook.admission import MAX_BODY, PATH, Admission
 from consul_ebpf.kubernetes.webhook.reasons import Reason
-from tests.lab.consul_k8s import Mesh, application, injected
+from tests.lab.consul_k8s.injection import application, injected
+from tests.lab.consul_k8s.pieces import Mesh
 from tests.lab.json_patch import applied
 
 Client = TestClient[web.Request, web.Application]

@@ -13,7 +13,7 @@ from consul_ebpf.kubernetes.webhook.answers import Changed, Skipped
 from consul_ebpf.kubernetes.webhook.inject import inject
 from consul_ebpf.kubernetes.webhook.reasons import Reason
 from consul_ebpf.kubernetes.webhook.rewrite import rewrite
-from tests.lab.consul_k8s import application
+from tests.lab.consul_k8s.injection import application
 from tests.lab.json_patch import applied
 
 IMAGES = {"envoy_image": "envoyproxy/envoy:v1.38-latest"}

@@ -10,7 +10,7 @@ from consul_ebpf.kubernetes.webhook.containers import pod_of
 from consul_ebpf.kubernetes.webhook.options import Options, holds_id_path, options_of
 from consul_ebpf.kubernetes.webhook.reasons import SkipError
 from consul_ebpf.kubernetes.webhook.variables import expanded, known
-from tests.lab.consul_k8s import field, value
+from tests.lab.consul_k8s.pieces import field, value
 
 VALUES = {"log-level": "debug", "envoy-drain-strategy": "gradual"}
 KINDS = {"text": "/x", "number": "7", "switch": "true"}

@@ -17,7 +17,9 @@ from consul_ebpf.kubernetes.attributes import Attributes
 from consul_ebpf.kubernetes.webhook.answers import Changed, Skipped
 from consul_ebpf.kubernetes.webhook.reasons import Reason
 from consul_ebpf.kubernetes.webhook.rewrite import rewrite
-from tests.lab.consul_k8s import GOLDEN, PODS, Mesh, injected
+from tests.lab.consul_k8s.injection import injected
+from tests.lab.consul_k8s.pieces import Mesh
+from tests.lab.consul_k8s.pods import GOLDEN, PODS
 from tests.lab.json_patch import applied
 
 CONFIG = Config()
@@ -60,7 +62,7 @@ def proxy(pod: Pod, index: int = 0) -> Pod:
 def test_the_golden_pods(name: str) -> None:
     """What consul-k8s makes, and what we make of it. `UPDATE_GOLDEN=1` writes it anew.
 
-    `python -m tests.lab.consul_k8s` writes the first.
+    `python -m tests.lab.consul_k8s.pods` writes the first.
     """
     before = json.loads((GOLDEN / f"{name}.before.json").read_text())
     assert before == PODS[name]

@@ -22,7 +22,8 @@ from consul_ebpf.kubernetes.webhook.admission import PATH
 from consul_ebpf.model.errors import ConfigError, ConsulEbpfError
 from consul_ebpf.wiring.webhook import LIMITS, Webhook
 from tests.lab.certificates import Authority
-from tests.lab.consul_k8s import Mesh, injected
+from tests.lab.consul_k8s.injection import injected
+from tests.lab.consul_k8s.pieces import Mesh
 from tests.unit.kubernetes.test_admission import question
 
 

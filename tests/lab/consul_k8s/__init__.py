@@ -1,0 +1,1 @@
+"""Pods as consul-k8s makes them."""
