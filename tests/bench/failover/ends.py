@@ -48,7 +48,7 @@ def freeze_servers(site: Site, count: int, patience: float) -> list[End]:
 
 
 def drop_packets(site: Site, count: int, patience: float) -> list[End]:
-    """Drop all packets back and forthm one server after the other."""
+    """Drop all packets to and from one server after the other."""
     return _silence(site, count, patience, lambda i: powered_off(site.cgroups[i]))
 
 

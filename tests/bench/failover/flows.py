@@ -107,7 +107,7 @@ class _Flow:
 
 
 class Flows:
-    """Takes packets back and forthm one port in turn, and knows the streams in them.
+    """Takes packets to and from one port in turn, and knows the streams in them.
 
     Args:
         port: the servers'.
