@@ -9,9 +9,9 @@ from typing import Any
 from aiohttp import web
 
 from consul_ebpf.base.boundary import reason
-from consul_ebpf.views.answers import Handler
 from consul_ebpf.views.guard import Guard, Patience
 from consul_ebpf.views.peers import peer_uid
+from consul_ebpf.views.refusals import Handler
 from consul_ebpf.views.room import Room, Who
 
 logger = logging.getLogger(__name__)

@@ -2,11 +2,11 @@
 
 from aiohttp import web
 
-from consul_ebpf.views.answers import guarded
 from consul_ebpf.views.connections import Connections
 from consul_ebpf.views.guard import Patience
 from consul_ebpf.views.handlers import MAX_BODY, Handlers
 from consul_ebpf.views.listeners import Listeners
+from consul_ebpf.views.refusals import guarded
 from consul_ebpf.views.room import Room
 from consul_ebpf.views.serving import serve_application
 

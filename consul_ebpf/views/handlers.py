@@ -16,12 +16,12 @@ from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.names import shown
 from consul_ebpf.proxies.sources.precedence import of_catalog
 from consul_ebpf.proxies.sources.registered import RegisteredWorkloads, not_ours
-from consul_ebpf.views.answers import refusal
 from consul_ebpf.views.bodies import Bodies, view
 from consul_ebpf.views.host import Host
 from consul_ebpf.views.live import Live
 from consul_ebpf.views.peers import client_of
 from consul_ebpf.views.proxies import Condition, ProxyView
+from consul_ebpf.views.refusals import refusal
 
 LONGEST_SECONDS = 600.0
 """That a request may wait for a condition."""

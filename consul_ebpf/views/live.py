@@ -12,11 +12,11 @@ from consul_ebpf.base.boundary import reason
 from consul_ebpf.base.latest import Changes, Latest
 from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.model.errors import ConsulEbpfError
-from consul_ebpf.views.answers import refusal
 from consul_ebpf.views.bodies import Bodies
 from consul_ebpf.views.host import Host
 from consul_ebpf.views.page import page_of, policy
 from consul_ebpf.views.peers import client_of
+from consul_ebpf.views.refusals import refusal
 from consul_ebpf.views.room import Limits, Room, Who
 
 logger = logging.getLogger(__name__)

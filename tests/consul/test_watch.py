@@ -15,9 +15,9 @@ from consul_ebpf.config.seeds import Name
 from consul_ebpf.model.errors import TokenPendingError
 from consul_ebpf.servers.probe import GrpcProbe
 from consul_ebpf.servers.sources import dns as ours
-from consul_ebpf.servers.sources.answers import Found
 from consul_ebpf.servers.sources.names import Resolver, ResolvingSource
 from consul_ebpf.servers.sources.static import StaticSource
+from consul_ebpf.servers.sources.union import Found
 from consul_ebpf.servers.sources.watch import WatchSource
 from tests.lab.consul import GRPC_PORT, ConsulCluster
 from tests.lab.live import balancer

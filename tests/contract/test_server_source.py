@@ -11,10 +11,10 @@ from consul_ebpf.client.channels import insecure_channel
 from consul_ebpf.config.seeds import Name
 from consul_ebpf.model.seams import ServerSource
 from consul_ebpf.model.values import Server
-from consul_ebpf.servers.sources.answers import Found
 from consul_ebpf.servers.sources.catalog import CatalogSource
 from consul_ebpf.servers.sources.names import Resolver, ResolvingSource
 from consul_ebpf.servers.sources.static import StaticSource
+from consul_ebpf.servers.sources.union import Found
 from consul_ebpf.servers.sources.watch import WatchSource
 from consul_ebpf.testing import FakeServerSource
 from tests.lab.consul import ConsulCluster

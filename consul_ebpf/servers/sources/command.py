@@ -11,8 +11,8 @@ from consul_ebpf.base.lines import one_line
 from consul_ebpf.config.seeds import Command
 from consul_ebpf.model.errors import ConfigError, ConsulError
 from consul_ebpf.model.values import Server
-from consul_ebpf.servers.sources.answers import Found
 from consul_ebpf.servers.sources.static import parse_server
+from consul_ebpf.servers.sources.union import Found
 
 COMMAND_SECONDS = 30.0
 """Seconds that the command may take."""

@@ -14,7 +14,7 @@ from consul_ebpf.base.lines import one_line
 from consul_ebpf.config.seeds import Name
 from consul_ebpf.model.errors import ConsulError
 from consul_ebpf.model.values import Server
-from consul_ebpf.servers.sources.answers import Found
+from consul_ebpf.servers.sources.union import Found
 
 QUESTION_SECONDS = 5.0
 """Seconds for one question, over all nameservers."""

@@ -13,7 +13,7 @@ from consul_ebpf.config.seeds import Command, Name, Seed, parse_seed
 from consul_ebpf.model.errors import ConfigError, ConsulError
 from consul_ebpf.model.values import Server
 from consul_ebpf.servers.sources import command, dns
-from consul_ebpf.servers.sources.answers import Found, Union
+from consul_ebpf.servers.sources.union import Found, Union
 
 logger = logging.getLogger(__name__)
 

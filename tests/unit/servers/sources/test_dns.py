@@ -10,9 +10,9 @@ import pytest
 
 from consul_ebpf.config.seeds import Name
 from consul_ebpf.model.errors import ConsulError
-from consul_ebpf.servers.sources.answers import Found
 from consul_ebpf.servers.sources.dns import look_up
 from consul_ebpf.servers.sources.names import Resolver, ResolvingSource
+from consul_ebpf.servers.sources.union import Found
 from tests.lab.nameserver import Answer, Nameserver, nameserver
 
 PORT = 8502

@@ -14,8 +14,8 @@ from consul_ebpf.base.retry import growing
 from consul_ebpf.config.seeds import Command, Name, parse_seed
 from consul_ebpf.model.errors import ConfigError, ConsulError
 from consul_ebpf.servers.sources import dns as ours
-from consul_ebpf.servers.sources.answers import Found
 from consul_ebpf.servers.sources.names import Resolver, ResolvingSource
+from consul_ebpf.servers.sources.union import Found
 from consul_ebpf.testing import FakeProbe
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consul_ebpf.model.values import MAX_SERVERS, Server
-from consul_ebpf.servers.sources.answers import (
+from consul_ebpf.servers.sources.union import (
     KEEP_MOST,
     KEEP_SAMPLED_MOST,
     Found,
