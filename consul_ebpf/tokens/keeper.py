@@ -15,14 +15,13 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 from consul_ebpf.base.collecting import Collector
 from consul_ebpf.base.latest import Latest
 from consul_ebpf.base.reading import PLAIN, Reader
-from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.base.tasks import for_each
-from consul_ebpf.client.token import TokenFile
 from consul_ebpf.model.answers import Missing
 from consul_ebpf.model.errors import ConsulError, TokenPendingError
 from consul_ebpf.model.seams import Acl
 from consul_ebpf.model.token_keys import HOST, NOT_YET, Tokens, named
 from consul_ebpf.model.values import Credentials, HostProxies
+from consul_ebpf.tokens.files import NO_CREDENTIALS, TokenFiles
 from consul_ebpf.tokens.login import Shared
 from consul_ebpf.tokens.logins import Logins
 from consul_ebpf.tokens.memory import Retired, Session, TokenMemory, same_login
@@ -31,14 +30,6 @@ from consul_ebpf.tokens.renewal import Renewal
 from consul_ebpf.tokens.sessions import Sessions
 
 logger = logging.getLogger(__name__)
-
-FILE_LOOK_SECONDS = 2.0
-"""Between looks at a token's file."""
-
-READERS = 2
-"""Files read at a time, so that a slow file system does not take all threads."""
-
-NO_CREDENTIALS = Missing("its credentials have neither token, token_file nor a login")
 
 _Wanted = tuple[str, Credentials]
 """A key and how to get its token. Other credentials make it another one's token."""
@@ -72,8 +63,7 @@ class TokenKeeper:
         clock: Callable[[], float] = time.time,
         reader: Reader = PLAIN,
     ) -> None:
-        self._reader = reader
-        self._reading = asyncio.Semaphore(READERS)
+        self._files = TokenFiles(reader)
         self._acl = acl
         self._sessions = Sessions(memory)
         self._logins = Logins(acl, self._sessions, clock)
@@ -207,23 +197,9 @@ class TokenKeeper:
             finally:
                 del self._renewals[key]
         elif credentials.token_file:
-            await self._follow_file(key, credentials.token_file)
+            await self._files.follow(key, credentials.token_file, answer)
         else:
             answer(credentials.token or NO_CREDENTIALS)
-
-    async def _follow_file(self, key: str, path: str) -> None:
-        source = TokenFile(path, reader=self._reader)
-        reasons = Reasons(logger, "files_failed")
-        while True:
-            try:
-                async with self._reading:
-                    secret = await asyncio.to_thread(source)
-                reasons.report(())
-                self._collector.put(key, secret or NO_CREDENTIALS)
-            except ConsulError as error:
-                reasons.report((f"{named(key)}: {error}",))
-                self._collector.put(key, Missing(str(error)))
-            await asyncio.sleep(FILE_LOOK_SECONDS)
 
     async def _follow_doubts(self, cell: Latest[Mapping[str, int]]) -> None:
         """Have a token checked soon whenever there is one more reason to."""

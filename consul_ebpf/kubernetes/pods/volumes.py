@@ -15,8 +15,8 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from consul_ebpf.base.events import event
 from consul_ebpf.base.latest import Latest
+from consul_ebpf.base.reasons import Reasons
 from consul_ebpf.base.threads import finish
 from consul_ebpf.controller.cells import Cells
 from consul_ebpf.kubernetes.attributes import InvalidAttributeError
@@ -92,8 +92,9 @@ class PodVolumes:
         self._working = asyncio.Semaphore(AT_ONCE)
         self._loading = asyncio.Lock()
         self._loaded = False
-        self._said: dict[str, str] = {}
-        """What the log said last of a volume that could not be refreshed."""
+        self._wrong: dict[str, str] = {}
+        """Why volumes could not be refreshed last, by id."""
+        self._reasons = Reasons(logger, "volume_failed")
 
     def __repr__(self) -> str:
         return f"<PodVolumes {len(self._kept.volumes)} volumes>"
@@ -183,20 +184,15 @@ class PodVolumes:
             token = token_of(publish)
             await self._work(partial(self._places.renew, kept.volume, token))
         except ConsulEbpfError as error:
-            self._say(kept.volume.id, f"{kept.volume.owner}: its volume: {error}")
+            self._wrong[kept.volume.id] = f"{kept.volume.owner}: its volume: {error}"
         else:
-            self._said.pop(kept.volume.id, None)
+            self._wrong.pop(kept.volume.id, None)
+        self._reasons.report(self._wrong.values())
 
     async def _work(self, work: Callable[[], T]) -> T:
         """Do blocking work in one of few threads: the rounds need some, too."""
         async with self._working:
             return await finish(work)
-
-    def _say(self, id_: str, line: str) -> None:
-        """Log what is wrong with a volume that is in use, once."""
-        if self._said.get(id_) != line:
-            self._said[id_] = line
-            logger.warning("%s", line, extra=event("volume_failed"))
 
     async def unpublish(self, volume_id: str, target: str) -> None:
         """Remove a volume with its proxy; one that is unknown is gone.
@@ -208,7 +204,7 @@ class PodVolumes:
         async with self._lock(volume_id):
             kept = self._kept.volumes.get(volume_id)
             self._seen.pop(volume_id, None)
-            self._said.pop(volume_id, None)
+            self._wrong.pop(volume_id, None)
             self._named.pop(volume_id, None)
             self._ready.discard(volume_id)
             try:
