@@ -5,7 +5,7 @@ its mount: the files would lie on the disk below it, where nobody looks for them
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import Iterable
 from pathlib import Path
 
 from consul_ebpf.model.errors import ConsulEbpfError
@@ -53,6 +53,6 @@ class Borrowed:
         elif str(directory) in self._mounts:
             raise NotThereError(f"{str(directory)!r} is not mounted any more")
 
-    def keep_only(self, directories: Collection[str]) -> None:
+    def keep_only(self, directories: Iterable[str]) -> None:
         """Forget all other directories than these."""
         self._mounts.intersection_update(directories)

@@ -1,7 +1,9 @@
 """A proxy's directory: made, emptied of what is ours, removed. Blocking."""
 
 import contextlib
+import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from consul_ebpf.base.files import TEMPORARY_SUFFIX
@@ -45,6 +47,25 @@ def remove_files(directory: Path, *, stays: bool = False) -> bool:
         with contextlib.suppress(OSError):  # something else is in it
             directory.rmdir()
     return bool(ours)
+
+
+def keys_in(top: Path) -> Iterator[str]:
+    """Yield the names in the bootstraps' directory that may be proxies' keys.
+
+    What begins with a dot is no proxy's, and may be empty for a moment.
+
+    Raises:
+        ConsulEbpfError: the directory cannot be looked through.
+    """
+    try:
+        with os.scandir(top) as entries:  # a Path for each costs more
+            yield from (each.name for each in entries if each.name[0] != ".")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise ConsulEbpfError(
+            f"cannot look through {str(top)!r}: {error.strerror}"
+        ) from error
 
 
 def _is_ours(path: Path) -> bool:

@@ -24,6 +24,7 @@ from consul_ebpf.envoy.directories import (
     TLS_CERT,
     TOKEN,
     is_directory,
+    keys_in,
     make_directory,
     remove_files,
 )
@@ -180,22 +181,13 @@ class BootstrapFiles:
         """
         places = self._places
         places.keep_only(keep)
-        in_use = places.in_use(keep)
-        self._holdings.keep_only(in_use)
-        self._borrowed.keep_only(in_use)
-        try:
-            # What begins with a dot is no proxy's, and may be empty for a moment.
-            here = {
-                self._directory / name: name
-                for name in os.listdir(self._directory)  # noqa: PTH208  # no Paths
-                if name[0] != "." and not (name in keep and places.are_here(name))
-            }
-        except (FileNotFoundError, NotADirectoryError):
-            here = {}
-        except OSError as error:
-            raise ConsulEbpfError(
-                f"cannot look through {str(self._directory)!r}: {error.strerror}"
-            ) from error
+        self._holdings.keep_only(places.in_use(keep))
+        self._borrowed.keep_only(places.in_use(keep))
+        here = {
+            self._directory / key: key
+            for key in keys_in(self._directory)
+            if not (key in keep and places.are_here(key))
+        }
         removed, gone, failed = set(), [], []
         for path, key in (here | places.elsewhere()).items():
             if places.is_used(path, key, keep):

@@ -8,7 +8,7 @@ file's times that it is unchanged.
 import hashlib
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from consul_ebpf.base.reading import Fingerprint, fingerprint_of
@@ -80,10 +80,9 @@ class Holdings:
         if seen is not None:
             self._note(path, _digest(seen, data))
 
-    def keep_only(self, directories: Collection[str]) -> None:
+    def keep_only(self, directories: Iterable[str]) -> None:
         """Forget the files in other directories than these."""
-        keep = {hash(each) for each in directories}
-        for gone in self._known.keys() - keep:
+        for gone in set(self._known).difference(map(hash, directories)):
             del self._known[gone]
 
     def _noted(self, path: str) -> bytes:

@@ -6,7 +6,7 @@ too.
 """
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from consul_ebpf.base.state_file import JsonFile
@@ -97,9 +97,9 @@ class Places:
         if wrong is not None:
             raise wrong
 
-    def in_use(self, keep: Collection[str]) -> set[str]:
-        """Return where the files of the proxies with these keys go now."""
-        return {self.directory_of(key) for key in keep}
+    def in_use(self, keep: Collection[str]) -> Iterator[str]:
+        """Return where the files of the proxies with these keys go now, one by one."""
+        return map(self.directory_of, keep)
 
     def are_here(self, key: str) -> bool:
         """Whether a proxy's files go to the bootstraps' directory, as most do."""
@@ -133,7 +133,7 @@ class Places:
 
     def keep_only(self, keys: Collection[str]) -> None:
         """Forget where the files of all other proxies go."""
-        for key in self._settled.keys() - set(keys):
+        for key in set(self._settled).difference(keys):
             del self._settled[key]
 
     def forget(self, removed: Iterable[Path]) -> None:

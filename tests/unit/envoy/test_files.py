@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -198,6 +199,22 @@ def test_what_is_hidden_is_no_proxys(top: Path) -> None:
     (top / ".bearer").mkdir(parents=True)
     assert BootstrapFiles(top).prune(set()) == []
     assert (top / ".bearer").is_dir()
+
+
+def test_pruning_makes_no_list_of_all(top: Path) -> None:
+    """Not of the directories, nor of the paths: what is freed again leaves gaps."""
+    files, keys = BootstrapFiles(top), {f"web-{n}-sidecar-proxy" for n in range(4000)}
+    files.settle(Proxy("", "n", key=key) for key in keys)
+    for key in keys:
+        (top / key).mkdir(parents=True)
+    tracemalloc.start()
+    try:
+        assert files.prune(keys) == []
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    print(f"{peak / len(keys):.0f} bytes for each proxy at the peak")
+    assert peak / len(keys) < 100
 
 
 def test_prune_before_anything_was_written(top: Path) -> None:
