@@ -53,18 +53,16 @@ class _Made:
 
 
 class Writer:
-    """Writes files whose inputs changed; remembers which token each file holds."""
+    """Writes files whose inputs changed; remembers what each proxy's hold."""
 
     def __init__(self, renderer: BootstrapRenderer, files: BootstrapFiles) -> None:
         self._renderer = renderer
         self._files = files
-        self._tokens: dict[str, str] = {}
-        """The tokens that this process wrote last, by proxy key."""
         self._notes: dict[str, tuple[str, ...]] = {}
         """The notes on the newest bootstrap that could be made, by proxy key."""
-        self._done: dict[str, Record] = {}
-        """By proxy key. Only of proxies whose files could all be written."""
-
+        self._records: dict[str, Record] = {}
+        """By proxy key. Those that are not complete say what was written all the same.
+        """
         self._wrong: WrongFiles | None = None
         """The wrong files that were last marked to be written again."""
 
@@ -74,41 +72,35 @@ class Writer:
     def serve(self, placed: PlacedProxy, inputs: Inputs) -> Served:
         """Write the files of a proxy that is in the kernel; return the outcome."""
         key = placed.proxy.key
-        done = self._done.get(key)
-        if done is not None and done.is_of(placed, inputs):
-            return done.served
-        served = self._write(placed, inputs, done)
-        if served.complete:
-            proxy = placed.proxy
-            self._done[key] = Record(
-                served,
-                token_of(proxy, inputs.tokens),
-                inputs.tls,
-                params_of(proxy, inputs),
-            )
+        known = self._records.get(key)
+        if known is not None and known.is_of(placed, inputs):
+            return known
+        self._records[key] = record = self._write(placed, inputs, known)
+        if record.complete:
             self._files.right.keep(key)
-        else:
-            self._done.pop(key, None)
-        return served
+        return record
 
     def write_again(self, wrong: WrongFiles) -> None:
         """Have the next `serve` write these proxies' files, even without new inputs."""
         if wrong != self._wrong:
             self._wrong = wrong
             for key in wrong.keys:
-                self._done.pop(key, None)
+                if (known := self._records.get(key)) is not None:
+                    self._records[key] = replace(known, complete=False)
                 self._files.right.forget(key)
 
     def _write(
-        self, placed: PlacedProxy, inputs: Inputs, done: Record | None
-    ) -> Served:
-        """Write what differs from `done`; None: all of it may."""
-        proxy = placed.proxy
+        self, placed: PlacedProxy, inputs: Inputs, known: Record | None
+    ) -> Record:
+        """Write what differs from `known`; if it has another bootstrap, all may."""
+        proxy, done = placed.proxy, known
         if done is not None and not done.has_bootstrap_of(placed, inputs):
             done = None
-        failed = self._write_secrets(proxy, inputs, done)
+        failed, wrote = self._write_secrets(proxy, inputs, done)
+        given = token_of(proxy, inputs.tokens)
+        token = self._held(proxy, wrote or (known.token if known else None))
         if done is not None and failed is None:
-            return replace(done.served, token=self._held(proxy))
+            return replace(done, token=token, given=given, tls=inputs.tls)
         path = self._files.bootstrap_path(proxy)
         there = _is_file(path)
         made = self._make(placed, inputs, there=there)
@@ -123,14 +115,17 @@ class Writer:
             # A volume goes just before its proxy does: that is nobody's mistake.
             gone = isinstance(failed, NotThereError)
             trouble = Trouble(bare(proxy, str(failed)), effect, fleeting=gone)
-        return Served(
+        return Record(
             placed,
-            token=self._held(proxy),
+            token=token,
             bootstrap=there,
             complete=failed is None,
             waiting=None if there else trouble,
             trouble=trouble if there else None,
             notes=self._notes.get(proxy.key, ()) if there else (),
+            given=given,
+            tls=inputs.tls,
+            params=params_of(proxy, inputs),
         )
 
     def _note(self, key: str, notes: tuple[str, ...]) -> None:
@@ -141,28 +136,27 @@ class Writer:
 
     def forget(self, keep: AbstractSet[str]) -> None:
         """Forget all proxies but these."""
-        for gone in self._done.keys() - keep:
+        for gone in self._records.keys() - keep:
             self._files.right.forget(gone)
-        known: dict[str, Any]
-        for known in (self._tokens, self._notes, self._done):
-            for gone in known.keys() - keep:
-                known.pop(gone)
+            self._notes.pop(gone, None)
+            del self._records[gone]
 
     def _write_secrets(
         self, proxy: Proxy, inputs: Inputs, done: Record | None
-    ) -> ConsulEbpfError | None:
-        """Write the TLS files, then the token; return one that failed, or None."""
-        failed, token = None, secret(inputs, proxy)
+    ) -> tuple[ConsulEbpfError | None, str]:
+        """Write the TLS files, then the token.
 
-        def write_token() -> None:
-            self._files.write_token(proxy, token)
-            self._tokens[proxy.key] = token
-
+        Returns:
+            Which failed, or None; the token that was written, or empty.
+        """
+        failed, token, wrote = None, secret(inputs, proxy), ""
         if done is None or done.tls != inputs.tls:
             failed = _attempt(lambda: self._files.write_tls(proxy, inputs.tls))
-        if token and (done is None or done.token != token):
-            failed = _attempt(write_token) or failed
-        return failed
+        if token and (done is None or done.given != token):
+            refused = _attempt(lambda: self._files.write_token(proxy, token))
+            wrote = "" if refused else token
+            failed = refused or failed
+        return failed, wrote
 
     def _make(self, placed: PlacedProxy, inputs: Inputs, *, there: bool) -> _Made:
         """Render the bootstrap, unless it has to wait; meanwhile an old one stays."""
@@ -205,11 +199,14 @@ class Writer:
 
         return _attempt(write)
 
-    def _held(self, proxy: Proxy) -> str | None:
-        """Return the token in a proxy's file; None: it is not known."""
-        if not _is_file(self._files.token_path(proxy)):
-            return ""
-        return self._tokens.get(proxy.key)
+    def _held(self, proxy: Proxy, last: str | None) -> str | None:
+        """Return the token in a proxy's file; None: it is not known.
+
+        Args:
+            proxy: whose.
+            last: what was last written there; empty or None: nothing that is known.
+        """
+        return (last or None) if _is_file(self._files.token_path(proxy)) else ""
 
 
 def _lacks_only_central(proxy: Proxy, inputs: Inputs) -> bool:
@@ -221,7 +218,7 @@ def _lacks_only_central(proxy: Proxy, inputs: Inputs) -> bool:
     return overdue and known and not isinstance(token, Missing)
 
 
-def _attempt(write: Callable[[], None]) -> ConsulEbpfError | None:
+def _attempt(write: Callable[[], object]) -> ConsulEbpfError | None:
     """Write; return why that failed, or None."""
     try:
         with boundary(ConsulEbpfError, "its files cannot be written"):

@@ -10,6 +10,7 @@ from consul_ebpf import (
 )
 from consul_ebpf.controller.inputs import NO_BOOTSTRAP, Inputs
 from consul_ebpf.controller.outcomes import Converged
+from consul_ebpf.envoy.right_files import WrongFiles
 from consul_ebpf.model.answers import Missing
 from consul_ebpf.model.token_keys import Tokens
 from consul_ebpf.model.values import ProxyFiles
@@ -98,6 +99,23 @@ def test_fault_80_a_token_that_another_process_wrote_is_not_known(
     assert served(done, WEB).token is None
     assert served(done, WEB).waiting is None  # its Envoy goes on with what it has
     assert served(host.converge(inputs), WEB).token == "one"
+
+
+def test_fault_80_what_a_file_holds_stays_known_when_another_fails(
+    tmp_path: Path,
+) -> None:
+    """As long as this process wrote it, whatever is wrong beside it."""
+    host = Rounds(tmp_path, MemoryMapBackend())
+    inputs = Inputs((FOUR,), (WEB,), tokens=tokens("one"))
+    host.converge(inputs)
+    (tmp_path / "web" / "bootstrap.json").unlink()
+    (tmp_path / "web" / "bootstrap.json").mkdir()
+    waiting = replace(inputs, tokens=Tokens({"": Missing("not yet")}))
+    wrong = replace(waiting, wrong=WrongFiles(frozenset({"web"}), 1))
+    assert served(host.converge(wrong), WEB).token == "one"
+    done = host.converge(inputs)
+    assert (served(done, WEB).token, done.complete) == ("one", False)
+    assert served(host.converge(waiting), WEB).token == "one"
 
 
 def test_fault_80_a_prune_that_fails_is_nobodys_refusal(
