@@ -17,6 +17,7 @@ from consul_ebpf.base.files import write_atomically
 from consul_ebpf.base.tls import TlsMaterial
 from consul_ebpf.envoy.borrowed import Borrowed
 from consul_ebpf.envoy.contents import ca_content, cert_content, token_content
+from consul_ebpf.envoy.digests import Digests
 from consul_ebpf.envoy.directories import (
     BOOTSTRAP,
     OURS,
@@ -28,10 +29,10 @@ from consul_ebpf.envoy.directories import (
     make_directory,
     remove_files,
 )
-from consul_ebpf.envoy.holdings import Holdings, Kind
+from consul_ebpf.envoy.holdings import DIGEST_BYTES, Holdings, Kind
 from consul_ebpf.envoy.json_text import indented
 from consul_ebpf.envoy.places import Places
-from consul_ebpf.envoy.right_files import RightFiles
+from consul_ebpf.envoy.right_files import LOOK, LOOK_BYTES, RightFiles
 from consul_ebpf.model.errors import ConsulEbpfError, InvalidProxyError
 from consul_ebpf.model.names import check_proxy
 from consul_ebpf.model.values import PlacedProxy, Proxy
@@ -53,10 +54,11 @@ class BootstrapFiles:
     ) -> None:
         self._directory = directory
         self._owner = owner
-        self._holdings = Holdings(OURS)
+        self._digests = Digests({**dict.fromkeys(OURS, DIGEST_BYTES), LOOK: LOOK_BYTES})
+        self._holdings = Holdings(self._digests)
         self._places = Places(directory, BOOTSTRAP)
         self._borrowed = Borrowed()
-        self.right = RightFiles(OURS, self._places.directory_of)
+        self.right = RightFiles(OURS, self._digests, self._places)
         """Whose files are as they should be; the caller says so once it wrote all."""
 
     @property
@@ -181,7 +183,7 @@ class BootstrapFiles:
         """
         places = self._places
         places.keep_only(keep)
-        self._holdings.keep_only(places.in_use(keep))
+        self._digests.keep_only(places.in_use(keep))
         self._borrowed.keep_only(places.in_use(keep))
         here = {
             self._directory / key: key

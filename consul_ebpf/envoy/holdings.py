@@ -8,10 +8,10 @@ file's times that it is unchanged.
 import hashlib
 import os
 import stat
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from consul_ebpf.base.reading import Fingerprint, fingerprint_of
+from consul_ebpf.envoy.digests import Digests
 
 LIMIT = 16 * 1024 * 1024
 """Bytes. A larger file is none of ours."""
@@ -31,21 +31,15 @@ class Kind:
 class Holdings:
     """Remembers a digest of each of our files: of its fingerprint and what it holds.
 
-    There are up to four files for each of 65,536 proxies, so those of a directory are
-    remembered together: about 150 bytes for each proxy.
-
     Args:
-        names: of the files in each directory.
+        digests: has one of `DIGEST_BYTES` for each file, by its name.
     """
 
-    def __init__(self, names: Collection[str]) -> None:
-        self._at = {name: DIGEST_BYTES * at for at, name in enumerate(names)}
-        self._nothing = bytes(DIGEST_BYTES * len(self._at))
-        self._known: dict[int, bytes] = {}
-        """By the hash of a directory's path, its files' digests, each at its place."""
+    def __init__(self, digests: Digests) -> None:
+        self._digests = digests
 
     def __repr__(self) -> str:
-        return f"<Holdings of {len(self._known)} directories>"
+        return f"<Holdings {self._digests!r}>"
 
     def holds(self, path: str, data: bytes, kind: Kind) -> bool:
         """Whether the file at `path` already is as it would be written."""
@@ -80,23 +74,14 @@ class Holdings:
         if seen is not None:
             self._note(path, _digest(seen, data))
 
-    def keep_only(self, directories: Iterable[str]) -> None:
-        """Forget the files in other directories than these."""
-        for gone in set(self._known).difference(map(hash, directories)):
-            del self._known[gone]
-
     def _noted(self, path: str) -> bytes:
         directory, _, name = path.rpartition("/")
-        at = self._at[name]
-        known = self._known.get(hash(directory), self._nothing)
-        return known[at : at + DIGEST_BYTES]
+        return self._digests.read(directory, name)
 
     def _note(self, path: str, digest: bytes = bytes(DIGEST_BYTES)) -> None:
         """Remember the digest of a file; zeros: it is not known."""
         directory, _, name = path.rpartition("/")
-        at = self._at[name]
-        known = self._known.get(hash(directory), self._nothing)
-        self._known[hash(directory)] = known[:at] + digest + known[at + DIGEST_BYTES :]
+        self._digests.note(directory, name, digest)
 
     def _look(self, path: str, size: int, kind: Kind) -> Fingerprint | None:
         """Return a file's fingerprint; None: it has another size, mode or owner."""

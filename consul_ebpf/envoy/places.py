@@ -63,6 +63,10 @@ class Places:
         """Return the directory of a proxy's files, by its key."""
         return self._path(key, self._settled.get(key))
 
+    def keys(self) -> list[str]:
+        """Return the keys of the proxies of which it is known where their files go."""
+        return list(self._settled)
+
     def _path(self, key: str, files: ProxyFiles | None) -> str:
         return f"{self._top}/{key}" if files is None else str(Path(files.directory))
 

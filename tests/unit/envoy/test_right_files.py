@@ -4,13 +4,35 @@ from pathlib import Path
 
 import pytest
 
-from consul_ebpf.envoy.right_files import AT_LEAST, SLICES, RightFiles
+from consul_ebpf.envoy.digests import Digests
+from consul_ebpf.envoy.right_files import (
+    AT_LEAST,
+    LOOK,
+    LOOK_BYTES,
+    SLICES,
+    RightFiles,
+)
 
 NAMES = ("bootstrap.json", "token.json")
 
 
+class Directories:
+    """Each proxy's is named like its key."""
+
+    def __init__(self, top: Path, count: int) -> None:
+        self._top = top
+        self._count = count
+
+    def keys(self) -> list[str]:
+        return [f"p{n}" for n in range(self._count)]
+
+    def directory_of(self, key: str) -> str:
+        return f"{self._top}/{key}"
+
+
 def made(directory: Path, count: int) -> RightFiles:
-    right = RightFiles(NAMES, lambda key: f"{directory}/{key}")
+    digests = Digests({LOOK: LOOK_BYTES})
+    right = RightFiles(NAMES, digests, Directories(directory, count))
     for n in range(count):
         (directory / f"p{n}").mkdir()
         (directory / f"p{n}" / NAMES[0]).write_text("right")
@@ -51,8 +73,10 @@ def test_each_look_is_a_slice_and_all_have_their_turn() -> None:
         looked.append(path.split("/")[-2])
         raise FileNotFoundError
 
-    right = RightFiles(NAMES[:1], lambda key: f"/run/{key}", lstat)  # type: ignore[arg-type]
-    many = [f"p{n}" for n in range(AT_LEAST * SLICES * 2)]
+    directories = Directories(Path("/run"), AT_LEAST * SLICES * 2)
+    many = directories.keys()
+    digests = Digests({LOOK: LOOK_BYTES})
+    right = RightFiles(NAMES[:1], digests, directories, lstat)  # type: ignore[arg-type]
     for each in many:
         right.keep(each)
     looked.clear()
