@@ -54,13 +54,14 @@ async def measure(host: Host, idle_seconds: float, rounds: int) -> Size:
             await host.until(lambda: host.serves(servers, proxies), 0.01)
         took = time.perf_counter() - begun
         idle = await idle_percent(idle_seconds) if idle_seconds else None
+        pss = pss_of(os.getpid())  # before plans are made here that are not its own
         found = Size(
             proxies,
             servers,
             start_seconds=took,
             plan_ms=plan_ms(host),
             render_us=render_us(host),
-            pss_mb=pss_of(os.getpid()),
+            pss_mb=pss,
             tables_mb=tables_mb(),
             idle_percent=idle,
             changes={},
