@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 
+_ROWS = 1 << 60
+"""Python keeps a number below this in 32 bytes, and a larger one in 48."""
+
 
 class Digests:
     """Remembers some digests of a fixed size for each directory.
 
-    There may be 65,536 directories, so those of one are remembered together: about 180
+    There may be 65,536 directories, so those of one are remembered together: about 170
     bytes for each. One thread may read while another writes.
 
     Args:
@@ -22,7 +25,7 @@ class Digests:
             end += size
         self._nothing = bytes(end)
         self._known: dict[int, bytes] = {}
-        """By the hash of a directory's path, its digests, each at its place."""
+        """By a directory's number, its digests, each at its place."""
 
     def __repr__(self) -> str:
         return f"<Digests of {len(self._known)} directories>"
@@ -30,21 +33,26 @@ class Digests:
     def read(self, directory: str, name: str) -> bytes:
         """Return a digest; zeros: it is not known."""
         begin, end = self._at[name]
-        return self._known.get(hash(directory), self._nothing)[begin:end]
+        return self._known.get(_row(directory), self._nothing)[begin:end]
 
     def note(self, directory: str, name: str, digest: bytes) -> None:
         """Remember a digest."""
         begin, end = self._at[name]
-        known = self._known.get(hash(directory), self._nothing)
-        self._known[hash(directory)] = known[:begin] + digest + known[end:]
+        known = self._known.get(_row(directory), self._nothing)
+        self._known[_row(directory)] = known[:begin] + digest + known[end:]
 
     def forget(self, directory: str, name: str) -> None:
         """Forget a digest, if it is known."""
         begin, end = self._at[name]
-        if hash(directory) in self._known:
+        if _row(directory) in self._known:
             self.note(directory, name, bytes(end - begin))
 
     def keep_only(self, directories: Iterable[str]) -> None:
         """Forget the digests of all other directories than these."""
-        for gone in set(self._known).difference(map(hash, directories)):
+        for gone in set(self._known).difference(map(_row, directories)):
             del self._known[gone]
+
+
+def _row(directory: str) -> int:
+    """Return the number that stands for a directory."""
+    return hash(directory) % _ROWS

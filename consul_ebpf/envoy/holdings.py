@@ -16,7 +16,7 @@ from consul_ebpf.envoy.digests import Digests
 LIMIT = 16 * 1024 * 1024
 """Bytes. A larger file is none of ours."""
 
-DIGEST_BYTES = 16
+DIGEST_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from consul_ebpf.testing import MemoryMapBackend
 from tests.scale.host import Host
 
 FEW, MANY = 100, 500
-BYTES_EACH = 1290
+BYTES_EACH = 1270
 """At most. They were 4,500: paths, copies, and what many proxies share."""
 NOT_OF_IT = (
     *(type, ModuleType, FunctionType, asyncio.AbstractEventLoop),
