@@ -43,8 +43,9 @@ class EnvoyProcess(Held, EnvoyAdmin):
             path = directory / "bootstrap.json"
             path.write_text(json.dumps(self._bootstrap))
         self.bootstrap: dict[str, Any] = json.loads(path.read_text())
-        ads = self.bootstrap["dynamic_resources"]["ads_config"]
-        self.xds_cluster = ads["grpc_services"][0]["envoy_grpc"]["cluster_name"]
+        if "dynamic_resources" in self.bootstrap:  # a mere proxy of TCP has none
+            ads = self.bootstrap["dynamic_resources"]["ads_config"]
+            self.xds_cluster = ads["grpc_services"][0]["envoy_grpc"]["cluster_name"]
         options = "--disable-hot-restart --concurrency 1 --log-level"
         self.child = Child(
             "envoy",

@@ -8,15 +8,13 @@ import asyncio
 import random
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from functools import partial
 
 from consul_ebpf.client.channels import Channel, insecure_channel
 from consul_ebpf.client.dataplane import METHOD
 from consul_ebpf.client.leader import ask_for_leader
 from consul_ebpf.client.messages import BootstrapParamsRequest
-from consul_ebpf.client.rpc import CallError, ask
-from consul_ebpf.servers.probe import CHECK, FEATURES
+from consul_ebpf.client.rpc import ask
 from tests.lab.consul import GRPC_PORT
 
 SECONDS = 10.0
@@ -41,15 +39,7 @@ async def _ask_for_leader(channel: Channel) -> object:
     return await ask_for_leader(channel, "server", SECONDS)
 
 
-async def _ask_for_health(channel: Channel) -> object:
-    with suppress(CallError):
-        return await _ask(CHECK, b"", channel)
-    return None
-
-
 CALLS: dict[str, Ask] = {
-    "health": _ask_for_health,
-    "features": partial(_ask, FEATURES, b""),
     "leader": _ask_for_leader,
     "params": bootstrap_params("host-0", "web-0-0-sidecar-proxy"),
 }

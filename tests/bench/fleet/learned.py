@@ -57,7 +57,7 @@ def costs_of_calls(run: Run, cluster: ConsulCluster, place: Lan) -> Mapping[str,
     idle = watch(cluster, place, 0, 4.0 if run.quick else 8.0)
     return {
         what: costs_of(what, cluster, place, run.scratch, idle)
-        for what in ("leader", "features", "health", "params")
+        for what in ("leader", "params")
     }
 
 

@@ -131,8 +131,6 @@ def cost_table(costs: Mapping[str, Costs]) -> Table:
     seldom, busy = (f"CPU at {rate:,.0f} a second" for rate in (SELDOM, BUSY))
     names = {
         "leader": "who leads? (a probe)",
-        "features": "the dataplane's features",
-        "health": "grpc.health.v1, which Consul refuses",
         "params": "a proxy's bootstrap parameters",
     }
     found = tuple(
