@@ -27,7 +27,7 @@ def with_denials(
     for key, why in denied.items():
         outcome = told.get(key)
         if isinstance(outcome, Served) and not isinstance(why, Missing):
-            told[key] = replace(outcome, trouble=_trouble(outcome.placed.proxy, why))
+            told[key] = replace(outcome, denied=_trouble(outcome.placed.proxy, why))
     return told
 
 

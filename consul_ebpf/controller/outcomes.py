@@ -44,6 +44,8 @@ class Served:
     """Why its Envoy cannot start or connect yet."""
     trouble: Trouble | None = None
     """What went wrong, while its Envoy goes on with what it has."""
+    denied: Trouble | None = None
+    """Why the servers refuse its token; beside other trouble, not in its place."""
     notes: tuple[str, ...] = ()
     """One line for each value that was left out of its bootstrap."""
 
@@ -55,7 +57,8 @@ class Served:
     @property
     def troubles(self) -> tuple[Trouble, ...]:
         """All its troubles, the worst first."""
-        return tuple(each for each in (self.waiting, self.trouble) if each)
+        found = (self.waiting, self.trouble, self.denied)
+        return tuple(each for each in found if each)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.looptime(start=0)
 TOKEN = Credentials(token_file="/run/web.token")
 SERVED = Served(PlacedProxy(Proxy("web", "n", credentials=TOKEN), vip(0)))
 
+UNWRITTEN = Served(SERVED.placed, trouble=Trouble("no space left on device"))
+
 REFUSED = {"web": Refused(Trouble("no room"), name="web")}
 
 
@@ -123,3 +125,17 @@ async def test_a_login_is_made_again_by_itself(
         assert line == f"the ACL token of its login at jwt {NOT_KNOWN}"
         assert kept.about[line].do.startswith("nothing: it logs in again")
         assert not caplog.messages
+
+
+async def test_a_refused_token_is_told_beside_other_trouble(tmp_path: Path) -> None:
+    """Neither is lost: each has its own remedy."""
+    denied: Latest[Denied] = Latest()
+    async with reporting(tmp_path, denied) as cells:
+        cells.done.set(Converged(1, 1, 0, outcomes={"web": UNWRITTEN}))
+        denied.set(Denied({"web": "is not known"}))
+        await asyncio.sleep(1)
+        told = ProblemFile(tmp_path).read().proxies["web"]
+        assert told == [
+            "no space left on device",
+            "the ACL token in /run/web.token is not known",
+        ]
