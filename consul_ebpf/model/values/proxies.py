@@ -26,11 +26,14 @@ class Vip(int):
     def __new__(  # noqa: PYI034  # the form decides which class
         cls, address: IPv4Address | int, port: int, ipv6: bool = False
     ) -> "Vip":
-        """Make one; ValueError: there is no such port."""
+        """Make one; ValueError: there is no such address or port."""
+        number = int(address)
+        if not 0 <= number < 1 << 32:
+            raise ValueError(f"{address} is no IPv4 address")
         if not 0 <= port < 1 << 16:
             raise ValueError(f"port {port} is not between 0 and 65535")
         # The address has the low bits: hash tables begin with those.
-        return int.__new__(_MappedVip if ipv6 else Vip, port << 32 | int(address))
+        return int.__new__(_MappedVip if ipv6 else Vip, port << 32 | number)
 
     def __getnewargs__(self) -> tuple[IPv4Address, int, bool]:  # type: ignore[override]
         """Return what a copy is made from."""
