@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from consul_ebpf.base.reading import FileError, read_file
 from consul_ebpf.config import dataplane
 from consul_ebpf.config.load import load
 from consul_ebpf.model.errors import ConfigError
@@ -92,11 +93,15 @@ def for_proxy(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+MAX_ID_BYTES = 4096
+"""Of a file with a proxy's id, which a pod may write."""
+
+
 def _read_id(path: Path) -> str:
     try:
-        return path.read_text("utf-8").strip()
-    except OSError as error:
-        raise ConfigError(f"--proxy-id-path {path}: {error.strerror}") from None
+        return read_file(path, MAX_ID_BYTES).data.decode().strip()
+    except FileError as error:
+        raise ConfigError(f"--proxy-id-path {error}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"--proxy-id-path {path}: not UTF-8") from None
 

@@ -20,6 +20,9 @@ from consul_ebpf.model.errors import ConfigError
 from consul_ebpf.model.http_address import HttpAddress
 from consul_ebpf.model.names import shown
 
+MAX_BYTES = 64 * 1024 * 1024
+"""Of a configuration: with 65,536 proxies it has some 20 MB."""
+
 DEFAULT_HTTP_ADDRESS = "http://127.0.0.1:8500"
 
 HTTPS_VARIABLES = {
@@ -97,7 +100,9 @@ def _named(env: Mapping[str, str]) -> Path | None:
 
 def _read(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        # Whoever names it may name a pipe, as a shell's <(...) is one.
+        with file.open("rb") as opened:
+            data = opened.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(
             f"{file}: {error.strerror}; set --config or $CONSUL_EBPF_CONFIG to a"
@@ -105,6 +110,12 @@ def _read(file: Path) -> bytes:
         ) from None
     except ValueError:
         raise ConfigError(f"{str(file)!a}: not a path") from None
+    if len(data) > MAX_BYTES:
+        raise ConfigError(
+            f"{file}: is larger than {MAX_BYTES} bytes; set --config or"
+            " $CONSUL_EBPF_CONFIG to a configuration"
+        )
+    return data
 
 
 def _changes(

@@ -1,6 +1,7 @@
 """The command's manners: exit codes, one-line errors, nothing imported early."""
 
 import json
+import os
 import subprocess
 import sys
 from ipaddress import IPv4Address
@@ -268,6 +269,22 @@ def test_a_proxy_named_by_a_file(tmp_path: Path) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
     assert "--proxy" in result.stderr
+
+
+def test_a_proxys_name_in_no_usable_file(tmp_path: Path) -> None:
+    """A pod may write that file: it neither stalls the command nor fills its memory."""
+    pipe, binary = tmp_path / "pipe", tmp_path / "binary"
+    os.mkfifo(pipe)
+    binary.write_bytes(b"\xff")
+    arguments = ["render", "--config", config(tmp_path, PROXY), *NO_CONSUL]
+    for path, why in (
+        ("/dev/zero", "is a device"),
+        (str(pipe), "is a FIFO"),
+        (str(binary), "not UTF-8"),
+    ):
+        result = run(*arguments, "--proxy-id-path", path)
+        assert result.exit_code == 2
+        assert said_once(result, path, why)
 
 
 def test_a_token_is_in_no_error(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Loading: a file, its mistakes, and the contract's own example."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,18 @@ def test_not_utf8(tmp_path: Path) -> None:
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(_errors.ConfigError, match="not UTF-8 at byte 0"):
         load(file, {})
+
+
+def test_an_endless_configuration_is_refused() -> None:
+    """A command that is given the wrong path takes no more memory than a limit."""
+    with pytest.raises(_errors.ConfigError, match=r"/dev/zero: is larger than \d+ byt"):
+        load(Path("/dev/zero"), {}, {})
+
+
+def test_a_configuration_may_come_by_a_pipe() -> None:
+    """As from a shell's `<(...)`."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing, "w") as pipe:
+        pipe.write('[consul.tls]\ndisabled = true\n[log]\nlevel = "debug"\n')
+        pipe.close()
+        assert load(Path(f"/dev/fd/{reading}"), {}, {}).log.level == "debug"
