@@ -82,7 +82,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if unknown := set(asked.parts) - set(PARTS):
-        parser.error(f"no part {', '.join(sorted(unknown))}; there are {PARTS}")
+        parser.error(
+            f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}"
+        )
     if asked.publish and asked.quick:
         parser.error("a quick run's figures are not for the docs")
     return asked

@@ -39,6 +39,8 @@ def main() -> None:
     parser.add_argument("--proxies", type=int, default=6, help="of each of ours")
     parser.add_argument("--late", type=float, default=0.5, help="seconds")
     asked = parser.parse_args()
+    if asked.kills < 1 or asked.proxies < 1:
+        parser.error("--kills and --proxies must be at least 1")
     envoy = find_envoy()
     if os.geteuid() != 0 or envoy is None:
         sys.exit("it needs root, and Envoy: run it with nox, or set ENVOY_BIN")

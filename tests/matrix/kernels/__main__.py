@@ -41,7 +41,9 @@ def main(arguments: list[str]) -> int:
         raise SystemExit("--publish is for whole runs: no arguments to pytest")
     versions = [name for name in asked if name != "--publish"] or list(GUESTS)
     if unknown := set(versions) - set(GUESTS):
-        raise SystemExit(f"no kernel {unknown}: there are {', '.join(GUESTS)}")
+        raise SystemExit(
+            f"no kernel {', '.join(sorted(unknown))}: there are {', '.join(GUESTS)}"
+        )
     say = partial(print, flush=True)
     # A run that is told to stop still ends its guest.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
