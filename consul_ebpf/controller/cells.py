@@ -47,6 +47,8 @@ class Cells:
     """The result of the newest round. `Rounds` fills it."""
     refusal: Latest[str] = field(default_factory=Latest)
     """Why the kernel refuses the newest table; empty: it took it. `Rounds` fills it."""
+    dns_pooled: Latest[tuple[PooledServer, ...]] = field(default_factory=Latest)
+    """The servers and the states of their DNS. `DnsService` fills it."""
     dns_missing: Latest[str] = field(default_factory=Latest)
     """A line that says why DNS queries are not answered; empty: they are. `DnsService`
     fills it."""

@@ -21,7 +21,7 @@ from consul_ebpf.controller.tables import Tables
 from consul_ebpf.controller.upkeep import Upkeep
 from consul_ebpf.model.errors import KernelError
 from consul_ebpf.model.seams import MapBackend, Namespaces
-from consul_ebpf.model.values import Binding, ServerState, Vip
+from consul_ebpf.model.values import Binding, PooledServer, ServerState, Vip
 from consul_ebpf.servers.pool import ServerPool
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class DnsService:
         progress: notes which work is under way.
         missing: is filled with a line that says why queries are not answered; empty:
             they are.
+        pooled: is filled with the servers and the states of their DNS.
     """
 
     def __init__(
@@ -54,12 +55,13 @@ class DnsService:
         namespaces: Namespaces | None = None,
         progress: Progress | None = None,
         missing: Latest[str] | None = None,
+        pooled: Latest[tuple[PooledServer, ...]] | None = None,
     ) -> None:
         self._pool = pool
         self._bound = {vip: Binding()}
         self._vip = vip
         self._kernel = KernelTable(backend, seed)
-        self._cells = cells = Cells()
+        self._cells = cells = Cells(pooled=pooled or Latest())
         self.tables = Tables(self._kernel, progress or Progress(), cells.rows)
         """The kernel's tables of DNS."""
         self._missing = Latest() if missing is None else missing

@@ -34,6 +34,9 @@ class Problems:
     """One line for each thing that is missing to serve all proxies."""
     about: dict[str, About] = field(default_factory=dict)
     """By the line, of both."""
+    silent: dict[str, float] = field(default_factory=dict)
+    """Services (`grpc`, `dns`) that no server answers on though it did before, and the
+    Unix time since which."""
 
 
 def problems_of(
@@ -41,6 +44,7 @@ def problems_of(
     missing: Iterable[str],
     before: Problems | None = None,
     at: float = 0.0,
+    silent: Iterable[str] = (),
 ) -> Problems:
     """Return the problems of a round; a proxy without any is left out.
 
@@ -49,6 +53,7 @@ def problems_of(
         missing: one line for each thing that is missing.
         before: what there was until now.
         at: Unix time.
+        silent: the services that no server answers on.
     """
     lines: dict[str, list[str]] = {}
     for key, outcome in outcomes.items():
@@ -60,11 +65,13 @@ def problems_of(
         for each in outcome.troubles:
             about[one_line(str(each))] = About(0.0, each.means, each.do)
     known = before.about if before else {}
+    silent_before = before.silent if before else {}
     since = {line: known[line].since if line in known else at for line in about}
     return Problems(
         dict(sorted(lines.items())),
         absent,
         {line: replace(each, since=since[line]) for line, each in about.items()},
+        {service: silent_before.get(service, at) for service in sorted(silent)},
     )
 
 

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from consul_ebpf.base.events import event
 from consul_ebpf.base.latest import Changes, Latest
@@ -21,6 +22,7 @@ from consul_ebpf.controller.outcomes import (
     refusal,
 )
 from consul_ebpf.controller.problems import ProblemFile, Problems, problems_of
+from consul_ebpf.model.values import PooledServer
 from consul_ebpf.proxies.params import Denied
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ class Reports:
         problems: keeps the problems; None: nothing does.
         outcome: is filled with both together.
         denied: the proxies whose tokens the servers refuse; None: nobody asks.
+        pools: the servers and their states, by service.
         clock: returns Unix time.
     """
 
@@ -49,6 +52,7 @@ class Reports:
         outcome: Latest[Converged],
         *,
         denied: Latest[Denied] | None = None,
+        pools: Mapping[str, Latest[tuple[PooledServer, ...]]] = MappingProxyType({}),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._done = done
@@ -56,6 +60,7 @@ class Reports:
         self._problems = problems
         self._outcome = outcome
         self._denied: Latest[Denied] = denied or Latest()
+        self._pools = pools
         self._clock = clock
         self._reporter = Reporter()
 
@@ -67,7 +72,9 @@ class Reports:
         told = Problems()
         if self._problems is not None:
             told = await finish(self._problems.read)
-        changes = Changes(self._done, self._missing, self._denied)
+        changes = Changes(
+            self._done, self._missing, self._denied, *self._pools.values()
+        )
         while True:
             await changes.wait()
             if self._done.value is None and self._missing.value is None:
@@ -79,8 +86,17 @@ class Reports:
             await finish(functools.partial(self._reporter.report, now))
             self._outcome.set(now)
             if self._problems is not None:  # last: a disk may hang
-                told = problems_of(now.outcomes, now.missing, told, self._clock())
+                told = problems_of(
+                    now.outcomes, now.missing, told, self._clock(), self._silent()
+                )
                 await finish(functools.partial(self._problems.save, told))
+
+    def _silent(self) -> list[str]:
+        return [
+            service
+            for service, servers in self._pools.items()
+            if any(each.silent for each in servers.value or ())
+        ]
 
 
 class Reporter:

@@ -35,6 +35,7 @@ from consul_ebpf.model.seams import (
     Namespaces,
     WorkloadSource,
 )
+from consul_ebpf.model.values import DNS_NAME, GRPC
 from consul_ebpf.proxies.memory import VipMemory
 from consul_ebpf.proxies.params import CentralConfig
 from consul_ebpf.proxies.vips import VipRange
@@ -147,6 +148,7 @@ class Runner:
                 problems,
                 cells.outcome,
                 denied=central.denied if central else None,
+                pools={GRPC.name: cells.servers, DNS_NAME: cells.dns_pooled},
             ).run,
             "memory": Trimmer(cells.outcome).run,
             "upkeep": Upkeep(tables).run,

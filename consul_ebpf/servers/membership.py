@@ -178,6 +178,7 @@ def pooled(
     elsewhere = _listed_ready(members)
     lost = leaderless(members, now, rules)
     seen = any(member.answers for member in members.values())
+    silent = frozenset(_overdue(members, rules))
     states = [
         PooledServer(
             member.server,
@@ -187,6 +188,7 @@ def pooled(
                 else _state(member, now, elsewhere=elsewhere)
             ),
             dead=seen and not member.up and member.streak <= -rules.fall,
+            silent=id_ in silent,
             service=service,
         )
         for id_, member in members.items()

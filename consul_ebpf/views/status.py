@@ -92,6 +92,9 @@ class Status:
     """What the controller lacks to serve all, a line each."""
     about: dict[str, About] = field(default_factory=dict)
     """By the line, of both: since when, what it means and what to do."""
+    silent: dict[str, float] = field(default_factory=dict)
+    """Services (`grpc`, `dns`) that no server answers on though it did before, and the
+    Unix time since which. The servers keep their states then."""
     dns: DnsStatus | None = None
     """None: DNS is off."""
     kubernetes: NodeStatus | None = None
@@ -128,6 +131,7 @@ def status_of(snapshot: Snapshot) -> Status:
         problems=snapshot.remembered.problems.proxies,
         missing=snapshot.remembered.problems.missing,
         about=snapshot.remembered.problems.about,
+        silent=dict(snapshot.remembered.problems.silent) if snapshot.pid else {},
         dns=dns_of(snapshot.dns) if snapshot.dns else None,
         kubernetes=node_of(snapshot),
         timeline=snapshot.timeline.happenings,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from consul_ebpf.controller.problems import About
-from consul_ebpf.model.values import host_port
+from consul_ebpf.model.values import DNS_NAME, GRPC, host_port
 from consul_ebpf.views.ailments import Ailment, Level, Verdict
 from consul_ebpf.views.deaths import Left, deserted, left
 from consul_ebpf.views.dns import DnsStatus
@@ -38,7 +38,7 @@ def judge(status: Status) -> Verdict:
         *_problems(status),
         *_connections(status),
         *_room(status),
-        *(_dns(status.dns) if status.dns else ()),
+        *(_dns(status.dns, status.silent.get(DNS_NAME, 0.0)) if status.dns else ()),
         *(_node(status.kubernetes) if status.kubernetes else ()),
     ]
     worst_first = sorted(found, key=lambda each: each.level is not Level.FAILING)
@@ -53,8 +53,10 @@ def _summary(status: Status) -> str:
     controller = status.controller
     runs = f"controller pid {controller.pid}" if controller.running else "no controller"
     known = len(servers) + len(status.lost)
+    silent = GRPC.name in status.silent
+    answering, word = (0, "answer") if silent else (ready, "ready")
     return (
-        f"{ready} of {known} servers ready,"
+        f"{answering} of {known} servers {word},"
         f" {connected} of {len(proxies)} proxies connected, {runs}"
     )
 
@@ -77,6 +79,15 @@ def _servers(status: Status) -> Iterator[Ailment]:
         yield Ailment(Level.FAILING, what, do)
         return
     ready = [each for each in servers if each.state == "ready"]
+    others = bool(ready) and GRPC.name not in status.silent
+    if since := status.silent.get(GRPC.name):
+        what = f"no Consul server answers this host; {len(ready)} did before"
+        means = "no Envoy can connect; the kernel tries them all in turn"
+        do = (
+            "look at Consul on them, then at this host's network; consul-ebpf doctor"
+            " says what each answers"
+        )
+        yield Ailment(Level.FAILING, what, do, since, means)
     if not ready:
         what = "no Consul server is ready: connects of Envoys are refused"
         do = "consul-ebpf doctor says what each server answers"
@@ -86,10 +97,10 @@ def _servers(status: Status) -> Iterator[Ailment]:
             continue
         where = host_port(each.address, each.port)
         what, means = f"server {where} does not answer", ""
-        if ready and not each.active:
+        if others and not each.active:
             gone = left(status.timeline, where, each.since)
             means = _went(status, gone) or "no proxy is on it, they use the others"
-        elif ready:
+        elif each.active:
             means = f"connections to it are still open: {each.active}"
         do = (
             f"look at Consul on {each.address}: does it run, does it know a leader, can"
@@ -194,6 +205,8 @@ def _connections(status: Status) -> Iterator[Ailment]:
     what = f"{_named(map(_name, lost))}: not connected to any server"
     means = "an Envoy that runs goes on with what it has, and gets no changes"
     do = "look whether the Envoy runs, and at its log"
+    if GRPC.name in status.silent:
+        do = "it connects by itself once a server answers"
     yield Ailment(level, what, do, means=means)
 
 
@@ -204,16 +217,20 @@ def _room(status: Status) -> Iterator[Ailment]:
         yield Ailment(Level.DEGRADED, what, "raise kernel.max_proxies, and restart")
 
 
-def _dns(dns: DnsStatus) -> Iterator[Ailment]:
+def _dns(dns: DnsStatus, silent: float) -> Iterator[Ailment]:
     if not dns.attached:
         what = "DNS: its programs are not attached"
         yield Ailment(Level.FAILING, what, LOOK_AT_LOG)
     ready = [each for each in dns.servers if each.state == "ready"]
+    do = "consul-ebpf doctor asks each server"
+    if silent:
+        what = f"DNS: no server answers; queries to {dns.vip} go to each in turn"
+        yield Ailment(Level.FAILING, what, do, silent)
     if not ready:
         what = f"DNS: no server answers; queries to {dns.vip} are refused"
-        yield Ailment(Level.FAILING, what, "consul-ebpf doctor asks each server")
+        yield Ailment(Level.FAILING, what, do)
     for each in dns.servers:
-        if each.state == "failing" and ready:
+        if each.state == "failing" and ready and not silent:
             where = host_port(each.address, each.port)
             what = f"DNS: server {where} does not answer; queries go to the others"
             do = f"look at ports.dns of Consul on {each.address}"

@@ -84,4 +84,5 @@ def dns_service(
         seed=seed,
         namespaces=namespaces,
         missing=parts.cells.dns_missing,
+        pooled=parts.cells.dns_pooled,
     )

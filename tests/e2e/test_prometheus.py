@@ -47,7 +47,7 @@ def said(host: Ailing, command: str) -> str:
 def test_every_alert_that_a_host_can_raise_and_every_panel(
     host: Ailing, prometheus: Prometheus
 ) -> None:
-    """A dead server, refused tokens and logins, at last a dead controller.
+    """A dead server, refused tokens and logins; at last no server, no controller.
 
     The dashboard's queries are put to the same Prometheus: none fails, each has series.
     """
@@ -83,6 +83,10 @@ def test_every_alert_that_a_host_can_raise_and_every_panel(
     wait_until(lambda: told in said(host, "status"), "a deleted token is told", 90)
     assert_whoever_looks_is_told(host, gone)
     assert "ConsulEbpfControllerDown" not in prometheus.firing()
+    host.kill_other_servers()
+    prometheus.wait_firing(["ConsulEbpfNoServerReady", "ConsulEbpfDnsDown"], PATIENCE)
+    nobody = "no Consul server answers this host; 2 did before"
+    assert nobody in said(host, "status").splitlines()[2]
     host.mesh.controller.kill()
     prometheus.wait_firing(["ConsulEbpfControllerDown"], PATIENCE)
 

@@ -54,6 +54,11 @@ class Ailing:
         self.cluster.kill(2)
         return self.cluster.grpc_endpoints[2]
 
+    def kill_other_servers(self) -> None:
+        """SIGKILL those that `kill_server` left."""
+        self.cluster.kill(0)
+        self.cluster.kill(1)
+
     def delete_token(self) -> None:
         """Delete the token of `OWN` in Consul."""
         self.cluster.call("DELETE", f"/v1/acl/token/{self._accessor}")

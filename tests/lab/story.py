@@ -49,3 +49,8 @@ class Story:
     def proven_dead(self) -> set[str]:
         shown = pooled(self.members, self.now, RULES)
         return {p.server.id for p in shown if p.dead}
+
+    @property
+    def silent(self) -> set[str]:
+        shown = pooled(self.members, self.now, RULES)
+        return {p.server.id for p in shown if p.silent}

@@ -106,6 +106,9 @@ class PooledServer:
     dead: bool = False
     """Whether its newest probes failed, often enough in a row, while another server's
     succeeded. Only then may connections to it be cut."""
+    silent: bool = False
+    """Whether its newest probes failed, often enough in a row, and no server's
+    succeeded. It keeps its state then, for the fault may be this host's."""
     service: Service = GRPC
 
     @property

@@ -25,6 +25,13 @@ METRICS = (
     ),
     Metric("consul_ebpf_servers", "gauge", "Consul servers, by state.", ("state",)),
     Metric(
+        "consul_ebpf_servers_silent",
+        "gauge",
+        "Whether no server answers on this service (grpc, dns) though one did before:"
+        " 1, 0. The servers keep their states then.",
+        ("service",),
+    ),
+    Metric(
         "consul_ebpf_server_ready",
         "gauge",
         "Whether new connects go to a server: 1, 0. One that died and that Consul lists"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from consul_ebpf.base.timing import Duration, Work
-from consul_ebpf.model.values import ServerState, host_port
+from consul_ebpf.model.values import DNS_NAME, GRPC, ServerState, host_port
 from consul_ebpf.views.ailments import Level
 from consul_ebpf.views.dns import DnsStatus
 from consul_ebpf.views.pods import NodeStatus, Reason, waiting
@@ -104,7 +104,9 @@ def _servers(
     states = Counter(each.state for each in shown.servers)
     for state in ServerState:
         yield "consul_ebpf_servers", (state.value,), states[state.value]
-    ready = states[ServerState.READY.value]
+    for service in (GRPC.name, *([DNS_NAME] if shown.dns else [])):
+        yield "consul_ebpf_servers_silent", (service,), float(service in shown.silent)
+    ready = states[ServerState.READY.value] if GRPC.name not in shown.silent else 0
     yield "consul_dataplane_consul_connected", (), float(ready > 0)
     for each in shown.servers:
         server = (host_port(each.address, each.port),)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,15 @@ from consul_ebpf.controller.cells import Cells
 from consul_ebpf.controller.outcomes import Converged, Refused, Served, Trouble
 from consul_ebpf.controller.problems import ProblemFile
 from consul_ebpf.controller.reports import Reports
-from consul_ebpf.model.values import Credentials, Login, PlacedProxy, Proxy
+from consul_ebpf.model.values import (
+    Credentials,
+    Login,
+    PlacedProxy,
+    PooledServer,
+    Proxy,
+    Server,
+    ServerState,
+)
 from consul_ebpf.proxies.params import NOT_KNOWN, Denied
 from tests.lab.looks import vip
 
@@ -34,7 +43,13 @@ async def reporting(
     problems = ProblemFile(directory)
     clock = asyncio.get_running_loop().time
     reports = Reports(
-        cells.done, cells.missing, problems, cells.outcome, denied=denied, clock=clock
+        cells.done,
+        cells.missing,
+        problems,
+        cells.outcome,
+        denied=denied,
+        pools={"grpc": cells.servers, "dns": cells.dns_pooled},
+        clock=clock,
     )
     task = asyncio.create_task(reports.run())
     try:
@@ -103,6 +118,22 @@ async def test_a_token_that_is_refused_is_told_with_what_to_do(
         denied.set(Denied())
         await asyncio.sleep(1)
         assert not ProblemFile(tmp_path).read().proxies
+
+
+async def test_servers_that_are_all_silent_are_written_down(tmp_path: Path) -> None:
+    """By service, since when; until one answers."""
+    silent = PooledServer(Server.at("10.0.0.1", 8502), ServerState.READY, silent=True)
+    async with reporting(tmp_path) as cells:
+        cells.done.set(Converged(3, 1, 0))
+        await asyncio.sleep(4)
+        cells.servers.set((silent,))
+        await asyncio.sleep(4)
+        cells.dns_pooled.set((silent,))
+        await asyncio.sleep(1)
+        assert {"grpc": 4.0, "dns": 8.0} == ProblemFile(tmp_path).read().silent
+        cells.servers.set((replace(silent, silent=False),))
+        await asyncio.sleep(1)
+        assert {"dns": 8.0} == ProblemFile(tmp_path).read().silent
 
 
 async def test_a_login_is_made_again_by_itself(

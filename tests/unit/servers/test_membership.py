@@ -75,6 +75,7 @@ def test_fault_59_when_every_probe_fails_nothing_changes() -> None:
         story.down(A, B, C)
     assert {"a": READY, "b": READY, "c": READY} == story.states
     assert panicking(story.members, RULES)
+    assert {"a", "b", "c"} == story.silent
 
 
 def test_what_was_failing_before_all_probes_fail_stays_failing() -> None:
@@ -92,6 +93,7 @@ def test_the_first_answer_ends_the_panic() -> None:
     story.up(B)
     assert {"a": FAILING, "b": READY, "c": FAILING} == story.states
     assert not panicking(story.members, RULES)
+    assert not story.silent
 
 
 def test_a_single_success_of_a_failing_server_ends_no_panic() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from consul_ebpf import KernelState, Server, ServerState, SlottedServer, Table, Vip
 from consul_ebpf.base.timing import Duration
+from consul_ebpf.controller.problems import Problems
 from consul_ebpf.model.values import (
     PluginState,
     PodVolume,
@@ -88,6 +89,7 @@ def test_the_text() -> None:
         'consul_ebpf_server_failed_total{server="[fd00::1]:8502"} 3.0',
         'consul_ebpf_server_open{server="10.0.0.1:8502"} 2.0',
         'consul_ebpf_servers{state="failing"} 1.0',
+        'consul_ebpf_servers_silent{service="grpc"} 0.0',
         'consul_ebpf_proxy_connects_total{proxy="web"} 4.0',
         'consul_ebpf_proxy_failed_total{proxy="web"} 2.0',
         'consul_ebpf_proxy_moved_total{proxy="web"} 3.0',
@@ -116,6 +118,18 @@ def test_the_text() -> None:
         assert line in lines, line
     names = {re.split(r"[ {]", line)[0] for line in lines if not line.startswith("#")}
     assert names == {name for metric in METRICS for name in scraped(metric)}
+
+
+def test_servers_that_are_all_silent() -> None:
+    """None is ready for anybody, whatever state it keeps."""
+    remembered = replace(
+        SNAPSHOT.remembered, problems=Problems(silent={"grpc": 1.0, "dns": 1.0})
+    )
+    body, _ = text(replace(SNAPSHOT, remembered=remembered), BOOTSTRAPS)
+    lines = body.decode().splitlines()
+    assert 'consul_ebpf_servers_silent{service="grpc"} 1.0' in lines
+    assert 'consul_ebpf_servers_silent{service="dns"} 1.0' in lines
+    assert "consul_dataplane_consul_connected 0.0" in lines
 
 
 def test_the_document_is_generated() -> None:

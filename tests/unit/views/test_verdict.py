@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from consul_ebpf.controller.problems import About
+from consul_ebpf.controller.problems import About, Problems
 from consul_ebpf.views.ailments import Ailment, Level
 from consul_ebpf.views.deaths import LOST_SECONDS, lost_servers
 from consul_ebpf.views.dns import DnsServerStatus, DnsStatus
@@ -90,6 +90,22 @@ def test_no_server_is_worse_than_a_dead_one() -> None:
     assert verdict.level is Level.FAILING
     assert "no Consul server is ready" in verdict.ailments[0].what
     assert "no Consul server is known" in told(snapshot(9.0, tables({}, {})))[0]
+
+
+def test_servers_that_are_all_silent_are_told_first() -> None:
+    """Though their states are kept. Nobody is sent to look at the Envoys."""
+    held = tables({0: READY, 1: READY, 2: FAILING}, {0: (1, 0)})
+    silent = Remembered(problems=Problems(silent={"grpc": 5.0}))
+    host = replace(snapshot(9.0, held, closed=frozenset({0})), remembered=silent)
+    verdict = judge(status_of(host))
+    first, down, failing = verdict.ailments
+    assert (Level.FAILING, 5.0) == (first.level, first.since)
+    assert first.what == "no Consul server answers this host; 2 did before"
+    assert "consul-ebpf doctor" in first.do
+    assert down.do == "it connects by itself once a server answers"
+    assert "" == failing.means
+    assert verdict.summary.startswith("0 of 3 servers answer")
+    assert not status_of(replace(host, pid=None)).silent  # nobody probes them
 
 
 def test_programs_that_are_not_attached() -> None:
@@ -193,3 +209,15 @@ def test_dns(states: list[str], attached: bool, level: Level, words: str) -> Non
     verdict = judge(replace(status_of(WELL), dns=dns))
     assert verdict.level is level
     assert words in verdict.ailments[0].what
+
+
+def test_dns_at_no_server_though_states_are_kept() -> None:
+    """Queries fail then, while proxies may be well."""
+    dns = DnsStatus(
+        *("127.64.0.53:53", True, 0, 0),
+        [DnsServerStatus("10.0.0.1", 8600, 0, "ready", 0, 0)],
+    )
+    silent = replace(status_of(WELL), dns=dns, silent={"dns": 5.0})
+    (ailment,) = judge(silent).ailments
+    assert (Level.FAILING, 5.0) == (ailment.level, ailment.since)
+    assert "DNS: no server answers" in ailment.what
