@@ -2,13 +2,19 @@
 
 from collections.abc import Callable
 
-from consul_ebpf.base import heap
+from consul_ebpf.base import code_pages, heap
 from consul_ebpf.base.latest import Changes, Latest
 from consul_ebpf.base.threads import finish
 from consul_ebpf.controller.outcomes import Converged
 
 QUIET_SECONDS = 5.0
 """After so long without another outcome, memory is given back."""
+
+
+def settle() -> None:
+    """Do once what is worth it when the start is over. Blocking, for milliseconds."""
+    heap.settle()
+    code_pages.give_back()
 
 
 class Trimmer:
@@ -18,7 +24,7 @@ class Trimmer:
         self,
         outcome: Latest[Converged],
         give_back: Callable[[], None] = heap.give_back,
-        settle: Callable[[], None] = heap.settle,
+        settle: Callable[[], None] = settle,
     ) -> None:
         self._outcome = outcome
         self._give_back = give_back
@@ -37,4 +43,4 @@ class Trimmer:
             await finish(self._give_back)
             if not settled:
                 settled = True
-                self._settle()
+                await finish(self._settle)

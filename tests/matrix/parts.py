@@ -51,7 +51,9 @@ def ensure_python(version: str, say: Say) -> Path:
     """
     home = cache_directory() / f"python-{version}"
     python = home / "bin" / "python"
-    if not python.exists():
+    made = home / "made"  # the last step; an interrupted one begins again
+    if not made.exists():
+        shutil.rmtree(home, ignore_errors=True)
         say(f"Making a virtual environment of Python {version} in {home}.")
         make = [
             *(str(find_python(version)), "-m", "venv"),
@@ -59,6 +61,7 @@ def ensure_python(version: str, say: Say) -> Path:
         ]
         subprocess.run(make, check=True)
         _pip(python, "--upgrade", "pip>=25.1")  # the first that knows groups
+        made.touch()
     _pip(python, "--group", "tests", "--group", "bench", "--editable", str(ROOT))
     return python
 
