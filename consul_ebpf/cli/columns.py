@@ -85,7 +85,7 @@ def volume_row(each: VolumeStatus) -> tuple[str, ...]:
 
 def tables_of(shown: Status, at: float) -> Iterator[tuple[str, Columns]]:
     """Yield each table with its title. Pure."""
-    servers = [server_row(each, at) for each in shown.servers]
+    servers = [server_row(each, at) for each in shown.shown_servers]
     servers += [lost_row(each, at) for each in shown.lost]
     yield "Consul servers", Columns(made_of(servers, SERVER_COLUMNS), 2, ("slot",))
     wrong_first = sorted(shown.proxies, key=ORDERS["state"])

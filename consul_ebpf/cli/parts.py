@@ -20,6 +20,7 @@ STATE_STYLES: Mapping[str, str] = {
     "ready": "green",
     "failing": "bold red",
     "died": "bold red",
+    "silent": "bold red",
     "draining": "yellow",
     "connected": "green",
     "not connected": "bold red",
@@ -65,7 +66,7 @@ def servers_of(picture: Picture, width: int, bar: str) -> Table:
     """Return the table of servers, those that died and are listed no more last."""
     rows: list[list[Cell]] = []
     bars = SHORT_BAR_WIDTH if 0 < width < WIDE else BAR_WIDTH
-    for each in picture.status.servers:
+    for each in picture.status.shown_servers:
         endpoint = host_port(each.address, each.port)
         rate = picture.rates.get(endpoint)
         share = picture.share(each.active)

@@ -81,7 +81,7 @@ def main_of(
         "<h2>Consul servers, and the proxies on each</h2>",
         '<div class="servers">',
         *_off(status, "lost", shown),
-        *(_server(status, each, shown, rates) for each in status.servers),
+        *(_server(status, each, shown, rates) for each in status.shown_servers),
         *(_lost(status, each) for each in status.lost),
         *_off(status, "never", shown),
         *(_waiting(status.kubernetes) if status.kubernetes else ()),

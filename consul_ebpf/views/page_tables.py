@@ -24,7 +24,7 @@ def tables_of(
             str(each.connects),
             str(each.failures),
         ]
-        for each in status.servers
+        for each in status.shown_servers
     ]
     heads = [
         *("server", "state", "since", "proxies"),

@@ -1,12 +1,12 @@
 """What `status` shows of a snapshot; `status --json` and /v1/status are its JSON."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
 from consul_ebpf.controller.problems import About
-from consul_ebpf.model.values import Binding, Preference, Vip
+from consul_ebpf.model.values import GRPC, Binding, Preference, Vip
 from consul_ebpf.views.ailments import Verdict
 from consul_ebpf.views.deaths import LostServer, lost_servers
 from consul_ebpf.views.dns import DnsStatus, dns_of
@@ -110,6 +110,17 @@ class Status:
     def unconnected(self) -> set[str]:
         """The proxies that are on no server now; by the VIP where no name is known."""
         return {each.id or each.vip for each in self.proxies if not each.active}
+
+    @property
+    def shown_servers(self) -> list[ServerStatus]:
+        """The servers as people see them: `silent` is no state, but what matters."""
+        since = self.silent.get(GRPC.name)
+        return [
+            replace(each, state="silent", since=since)
+            if since and each.state == "ready"
+            else each
+            for each in self.servers
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Return the data of `status --json`: dicts, lists, texts and numbers."""

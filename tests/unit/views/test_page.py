@@ -69,6 +69,15 @@ def test_a_dead_server_that_consul_forgot_keeps_a_column(status: Status) -> None
     assert ["proxy web-0 went to others"] == texts(died, "div")
 
 
+def test_servers_of_which_none_answers_are_silent(status: Status) -> None:
+    """Not ready, though the kernel's table says so still; what failed has failed."""
+    shown = main_of(replace(status, silent={"grpc": 7.0}), "host1")
+    columns = re.findall(r'<section class="server (\w+)', shown)
+    assert ["lost", "failing", "silent"] == columns
+    assert "<td>silent</td>" in shown
+    assert "<td>ready</td>" not in shown
+
+
 def test_the_newest_happening_is_first(status: Status) -> None:
     """With its time, as a machine reads it, too."""
     first, second = parsed(status).findall(".//ol[@class='timeline']/li")
