@@ -4,6 +4,7 @@ A process counts each page of a library's code that it has ever run, and the ker
 those beside it as well. Most of that ran once, while modules were imported.
 """
 
+import contextlib
 import ctypes
 import re
 from collections.abc import Iterable, Iterator
@@ -17,14 +18,17 @@ def give_back() -> None:
     """Unmap all pages of code; what runs again comes back from the page cache.
 
     Takes milliseconds. Nothing is written to code, so nothing is lost. Other C
-    libraries than glibc have the same call.
+    libraries than glibc have the same call. Where /proc cannot be read nothing is done.
     """
     libc = ctypes.CDLL(None)
-    smaps = Path("/proc/self/smaps").read_text()
-    for begin, end in unchanged_code(smaps.splitlines()):
-        libc.madvise(
-            ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), _MADV_DONTNEED
-        )
+    with (
+        contextlib.suppress(OSError),
+        Path("/proc/self/smaps").open(errors="replace") as smaps,
+    ):
+        for begin, end in unchanged_code(smaps):
+            libc.madvise(
+                ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), _MADV_DONTNEED
+            )
 
 
 def unchanged_code(smaps: Iterable[str]) -> Iterator[tuple[int, int]]:
