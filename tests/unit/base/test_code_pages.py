@@ -24,28 +24,24 @@ Anonymous:             0 kB
 """
 
 GIVE_BACK = """
+import hashlib
 import re
 from pathlib import Path
-import grpc
 from consul_ebpf.base import code_pages
 
-OF_GRPC = re.compile(r" r-xp [^\\n]*/cygrpc[^/]*\\nSize.*?Rss: +([0-9]+)", re.S)
+OF_LIBRARY = re.compile(r" r-xp [^\\n]*/libcrypto[^/]*\\nSize.*?Rss: +([0-9]+)", re.S)
 
 def kilobytes():
-    "Return how much of gRPC's code is in memory."
-    return int(OF_GRPC.search(Path("/proc/self/smaps").read_text())[1])
+    "Return how much of the library's code is in memory."
+    return int(OF_LIBRARY.search(Path("/proc/self/smaps").read_text())[1])
 
-def call():
-    with grpc.insecure_channel("127.0.0.1:1") as channel:
-        try:
-            channel.unary_unary("/a/b")(b"", timeout=9)
-        except grpc.RpcError as error:
-            return error.code().name
+def run_all():
+    return {name: hashlib.new(name, b"x").digest() for name in ("sha256", "sha3_512")}
 
-call()
+first = run_all()
 before = kilobytes()
 code_pages.give_back()
-print(before, kilobytes(), call())
+print(before, kilobytes(), run_all() == first)
 """
 
 
@@ -56,7 +52,7 @@ def test_which_mappings_are_code_as_it_is_in_a_file() -> None:
 
 
 def test_what_runs_again_comes_back() -> None:
-    """gRPC's, in a process of its own."""
+    """In a process of its own, in which no other thread runs."""
     done = subprocess.run(
         [sys.executable, "-c", GIVE_BACK],
         capture_output=True,
@@ -64,6 +60,6 @@ def test_what_runs_again_comes_back() -> None:
         check=True,
         timeout=60,
     )
-    before, after, code = done.stdout.split()
+    before, after, same = done.stdout.split()
     assert int(after) < int(before) / 2
-    assert code == "UNAVAILABLE"
+    assert same == "True"
