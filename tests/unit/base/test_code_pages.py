@@ -1,26 +1,36 @@
-"""Code that only the start needed is not kept in memory."""
+"""Of program files no more is kept in memory than is needed."""
 
 import subprocess
 import sys
 
-from consul_ebpf.base.code_pages import unchanged_code
+from consul_ebpf.base.code_pages import unchanged_files
 
 SMAPS = """\
 00400000-00500000 r--p 00000000 fe:00 12 /usr/bin/python3.11
-Anonymous:             0 kB
-00500000-00600000 r-xp 00100000 fe:00 12 /usr/bin/python3.11
 Rss:                 900 kB
 Anonymous:             0 kB
-00600000-00700000 r-xp 00000000 fe:00 13 /usr/lib/a library (deleted)
+Swap:                  0 kB
+00500000-00600000 r-xp 00100000 fe:00 12 /usr/bin/a name (deleted)
 Anonymous:             0 kB
-00700000-00800000 r-xp 00000000 fe:00 14 /usr/lib/with-a-breakpoint.so
+Swap:                  0 kB
+00600000-00700000 r-xp 00000000 fe:00 14 /usr/lib/with-a-breakpoint.so
 Anonymous:             4 kB
+Swap:                  0 kB
+00700000-00800000 r--p 00000000 fe:00 14 /usr/lib/with-addresses-swapped-out.so
+Anonymous:             0 kB
+Swap:                  8 kB
 00800000-00900000 rw-p 00100000 fe:00 12 /usr/bin/python3.11
 Anonymous:             0 kB
+Swap:                  0 kB
 00900000-00a00000 r-xp 00000000 00:00 0
 Anonymous:             0 kB
+Swap:                  0 kB
+00a00000-00b00000 r--s 00000000 fe:00 15 /run/shared
+Anonymous:             0 kB
+Swap:                  0 kB
 7fff1000-7fff3000 r-xp 00000000 00:00 0 [vdso]
 Anonymous:             0 kB
+Swap:                  0 kB
 """
 
 GIVE_BACK = """
@@ -45,10 +55,10 @@ print(before, kilobytes(), run_all() == first)
 """
 
 
-def test_which_mappings_are_code_as_it_is_in_a_file() -> None:
-    """Not data, nor code that somebody changed in memory, nor what is in no file."""
-    found = list(unchanged_code(SMAPS.splitlines()))
-    assert [(0x500000, 0x600000), (0x600000, 0x700000)] == found
+def test_which_mappings_are_as_their_files_are() -> None:
+    """Not what may be written, was changed, also if swapped out, or is in no file."""
+    found = list(unchanged_files(SMAPS.splitlines()))
+    assert [(0x400000, 0x500000), (0x500000, 0x600000)] == found
 
 
 def test_what_runs_again_comes_back() -> None:
