@@ -23,7 +23,8 @@ def give_back() -> None:
     libc = ctypes.CDLL(None)
     with (
         contextlib.suppress(OSError),
-        Path("/proc/self/smaps").open(errors="replace") as smaps,
+        # A file's name may have other ends of lines in it; the kernel escapes this one.
+        Path("/proc/self/smaps").open(errors="replace", newline="\n") as smaps,
     ):
         for begin, end in unchanged_files(smaps):
             libc.madvise(
@@ -43,11 +44,11 @@ def unchanged_files(smaps: Iterable[str]) -> Iterator[tuple[int, int]]:
     """
     found: tuple[int, int] | None = None
     for line in smaps:
-        first, *rest = line.split()
+        first, _, rest = line.partition(" ")
         if "-" in first:
             mapping = _MAPPING.match(line)
             found = (int(mapping[1], 16), int(mapping[2], 16)) if mapping else None
-        elif first == "Anonymous:" and rest != ["0", "kB"]:
+        elif first == "Anonymous:" and rest.split() != ["0", "kB"]:
             found = None
-        elif first == "Swap:" and found and rest == ["0", "kB"]:  # after Anonymous
-            yield found
+        elif first == "Swap:" and found and rest.split() == ["0", "kB"]:
+            yield found  # Anonymous came before

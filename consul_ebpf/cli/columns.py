@@ -93,7 +93,7 @@ def tables_of(shown: Status, at: float) -> Iterator[tuple[str, Columns]]:
     cells = made_of(proxies, PROXY_COLUMNS)
     yield "Proxies", Columns(cells, len(PROXY_COLUMNS), FEWER_PROXY_COLUMNS)
     if shown.dns is not None:
-        rows = [dns_row(each) for each in shown.dns.servers]
+        rows = [dns_row(each) for each in shown.shown_dns_servers]
         yield f"DNS by {shown.dns.vip}", Columns(made_of(rows, DNS_COLUMNS), 2)
     if shown.kubernetes is not None:
         rows = [volume_row(each) for each in shown.kubernetes.volumes]

@@ -6,15 +6,26 @@ from typing import Any
 import msgspec
 
 from consul_ebpf.controller.problems import About
-from consul_ebpf.model.values import GRPC, Binding, Preference, Vip
+from consul_ebpf.model.values import (
+    DNS_NAME,
+    GRPC,
+    Binding,
+    Preference,
+    ServerState,
+    Vip,
+)
 from consul_ebpf.views.ailments import Verdict
 from consul_ebpf.views.deaths import LostServer, lost_servers
-from consul_ebpf.views.dns import DnsStatus, dns_of
+from consul_ebpf.views.dns import DnsServerStatus, DnsStatus, dns_of
 from consul_ebpf.views.happenings import Happening
 from consul_ebpf.views.pods import NodeStatus, node_of
 from consul_ebpf.views.servers import ServerStatus, servers_of
 from consul_ebpf.views.snapshot import Snapshot
 from consul_ebpf.views.timeline import Stay
+
+READY = ServerState.READY.value
+SILENT = "silent"
+"""What people are shown in its place where no server answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +125,23 @@ class Status:
     @property
     def shown_servers(self) -> list[ServerStatus]:
         """The servers as people see them: `silent` is no state, but what matters."""
-        since = self.silent.get(GRPC.name)
+        if GRPC.name not in self.silent:
+            return self.servers
+        since = self.silent[GRPC.name]
         return [
-            replace(each, state="silent", since=since)
-            if since and each.state == "ready"
-            else each
+            replace(each, state=SILENT, since=since) if each.state == READY else each
             for each in self.servers
+        ]
+
+    @property
+    def shown_dns_servers(self) -> list[DnsServerStatus]:
+        """The servers' DNS, likewise; none where DNS is off."""
+        servers = self.dns.servers if self.dns else []
+        if DNS_NAME not in self.silent:
+            return servers
+        return [
+            replace(each, state=SILENT) if each.state == READY else each
+            for each in servers
         ]
 
     def to_json(self) -> dict[str, Any]:

@@ -61,6 +61,12 @@ def test_which_mappings_are_as_their_files_are() -> None:
     assert [(0x400000, 0x500000), (0x500000, 0x600000)] == found
 
 
+def test_lines_that_nobody_expects_are_passed_over() -> None:
+    """A kernel of the future may have others."""
+    strange = ["", "\n", "Swap:\n", "Anonymous:", *SMAPS.splitlines(), "New: -1 kB"]
+    assert len(list(unchanged_files(strange))) == 2
+
+
 def test_what_runs_again_comes_back() -> None:
     """In a process of its own, in which no other thread runs."""
     done = subprocess.run(

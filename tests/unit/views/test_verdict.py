@@ -221,3 +221,5 @@ def test_dns_at_no_server_though_states_are_kept() -> None:
     (ailment,) = judge(silent).ailments
     assert (Level.FAILING, 5.0) == (ailment.level, ailment.since)
     assert "DNS: no server answers" in ailment.what
+    assert ["silent"] == [each.state for each in silent.shown_dns_servers]
+    assert {"ready"} == {each.state for each in silent.shown_servers}
